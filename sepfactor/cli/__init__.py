@@ -1,0 +1,73 @@
+"""The command line: parse, call the API, render. Commands are imported when they are called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from sepfactor import __version__
+from sepfactor.errors import SepfactorError
+
+_COMMANDS = {
+    "compress": "Replace convolutions by factorisations, and measure what that did.",
+    "inspect": "Where the time goes, and how separable each layer is.",
+    "bench": "Interleaved timing of models, with intervals and a verdict in words.",
+}
+
+
+class _Lazy(click.Group):
+    """A group whose commands live in modules of their names, and whose errors are one sentence."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f"sepfactor.cli.{cmd_name}"), "command")  # noqa: B009
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SepfactorError as error:
+            _fail(str(error), error.exit_code, error)
+        except KeyboardInterrupt:
+            _fail("Interrupted. Nothing was written.", 130, None)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:  # noqa: BLE001 -- the last line of defence: a sentence, not a traceback
+            _fail(
+                f"sepfactor failed unexpectedly: {type(error).__name__}: {error}. Run it again with -v "
+                "for the traceback, and please report it.",
+                1,
+                error,
+            )
+
+
+def _fail(message: str, code: int, error: BaseException | None) -> None:
+    if error is not None and "-v" in sys.argv:
+        import traceback
+
+        click.echo("".join(traceback.format_exception(error)), err=True)
+    click.echo(f"Error: {message}", err=True)
+    raise click.exceptions.Exit(code)
+
+
+@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, "--version", prog_name="sepfactor")
+def main() -> None:
+    """Make ONNX networks faster on CPUs by separable factorisation of their convolutions.
+
+    \b
+    sepfactor inspect model.onnx
+    sepfactor compress model.onnx --data images.npz -o faster.onnx
+    """

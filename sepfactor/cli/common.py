@@ -1,0 +1,168 @@
+"""What the commands share: options, the console, progress, and where results go."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from sepfactor.errors import OptionError, OutputError
+from sepfactor.progress import Progress, silent
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_PLAIN_WIDTH = 160
+"""Columns of a table that goes to a file or a pipe."""
+
+
+class _Shape(click.ParamType[tuple[str, tuple[int, ...]]]):
+    """``NAME:1,3,224,224``."""
+
+    name = "NAME:N,C,H,W"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        name, colon, sizes = str(value).rpartition(":")
+        try:
+            shape = tuple(int(size) for size in sizes.split(","))
+        except ValueError:
+            shape = ()
+        if not colon or not shape:
+            self.fail(f"{value!r} is not of the form input:1,3,224,224", param, ctx)
+        return name, shape
+
+
+class _Numbers(click.ParamType[tuple[float, ...]]):
+    """``0.485,0.456,0.406``."""
+
+    name = "X[,X…]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            return self.fail(f"{value!r} is not a list of numbers such as 0.485,0.456,0.406", param, ctx)
+
+
+_DATA = [
+    click.option(
+        "--data",
+        metavar="X",
+        help="Inputs: an .npz, .npy, folder of them, folder of images, or file.py:function. "
+        "Without it synthetic images are used, and no accuracy is claimed.",
+    ),
+    click.option("--input-shape", type=_Shape(), multiple=True, help="Fix symbolic dimensions of an input."),
+    click.option("--limit", type=click.IntRange(1), help="Use at most so many samples."),
+    click.option("--seed", type=click.IntRange(0), help="Of everything random.  [default: 0]"),
+    click.option(
+        "--color", type=click.Choice(["auto", "rgb", "bgr", "gray"]), help="Channel order of images."
+    ),
+    click.option("--scale", type=float, help="Factor on pixels 0..255.  [default: 1/255]"),
+    click.option("--mean", type=_Numbers(), help="Subtracted from scaled pixels, one or one per channel."),
+    click.option("--std", type=_Numbers(), help="Divides what is left, one or one per channel."),
+    click.option("--layout", type=click.Choice(["nchw", "nhwc"]), help="Axis order of image inputs."),
+    click.option("--resize", type=click.IntRange(1), help="Shorter side before the centre crop."),
+]
+_RUNTIME = [
+    click.option(
+        "--threads", type=click.IntRange(0), help="Of onnxruntime; 0: its own choice.  [default: 1]"
+    ),
+    click.option("--provider", help="Execution provider.  [default: cpu]"),
+]
+_OUTPUT = [
+    click.option("--json", "json_to", metavar="FILE|-", help="Write the report as JSON; - for stdout."),
+    click.option("-v", "--verbose", is_flag=True, help="Show the traceback of an error."),
+    click.option("-q", "--quiet", is_flag=True, help="No progress, no table."),
+]
+
+
+def data_options(function: _F) -> _F:
+    """Options that say what the model is run on."""
+    return _decorated(function, _DATA)
+
+
+def runtime_options(function: _F) -> _F:
+    """Options that say how models are run."""
+    return _decorated(function, _RUNTIME)
+
+
+def output_options(function: _F) -> _F:
+    """Options that say where results go and how much is said."""
+    return _decorated(function, _OUTPUT)
+
+
+def _decorated(function: _F, decorators: Sequence[Callable[[_F], _F]]) -> _F:
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return function
+
+
+def given(values: dict[str, Any]) -> dict[str, Any]:
+    """What a user actually said: unset options and empty lists left out, for the API to fill in."""
+    said = {name: value for name, value in values.items() if value not in (None, (), False)}
+    if "input_shape" in said:
+        said["input_shape"] = dict(said["input_shape"])
+    return said
+
+
+def check_json(json_to: str | None, overwrite: bool = True) -> None:
+    """Fail early where the JSON could not be written."""
+    if json_to in (None, "-"):
+        return
+    path = Path(str(json_to))
+    if path.is_dir() or not path.parent.is_dir():
+        raise OutputError(f"{path} cannot be written: name a file in a folder that exists, or -.")
+    if path.exists() and not overwrite:
+        raise OptionError(f"{path} exists already. Choose another file, or pass --overwrite.")
+
+
+def deliver(table: RenderableType, json_text: str, json_to: str | None, quiet: bool) -> None:
+    """Results to stdout; with ``--json -`` nothing but the JSON."""
+    if json_to == "-":
+        click.echo(json_text)
+        return
+    if json_to is not None:
+        temporary = Path(json_to + ".sepfactor-tmp")
+        try:
+            temporary.write_text(json_text + "\n", encoding="utf-8")
+            temporary.replace(json_to)
+        except OSError as error:
+            raise OutputError(f"{json_to} cannot be written: {error.strerror}.") from None
+    if not quiet:
+        console().print(table)
+
+
+def console() -> Console:
+    """Stdout: as wide as the terminal, or fixed where there is none. Honours NO_COLOR."""
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PLAIN_WIDTH
+    return Console(width=width, highlight=False, soft_wrap=False)
+
+
+@contextmanager
+def progress_bar(quiet: bool) -> Iterator[Progress]:
+    """A bar on stderr if that is a terminal; silence otherwise."""
+    stderr = Console(stderr=True)
+    if quiet or not stderr.is_terminal:
+        yield silent
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(24),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[detail]}"),
+    )
+    with Bar(*columns, console=stderr, transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def report(step: str, done: int, total: int, detail: str) -> None:
+            if step not in tasks:
+                tasks[step] = bar.add_task(step, total=total, detail="")
+            bar.update(tasks[step], completed=done, total=total, detail=detail)
+
+        yield report

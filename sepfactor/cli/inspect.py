@@ -1,0 +1,45 @@
+"""``sepfactor inspect``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sepfactor.cli.common import (
+    check_json,
+    data_options,
+    deliver,
+    given,
+    output_options,
+    progress_bar,
+    runtime_options,
+)
+
+
+@click.command("inspect")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--scheme", multiple=True, metavar="NAME", help="Show only these schemes (repeatable).")
+@data_options
+@runtime_options
+@output_options
+def command(
+    model: Path,
+    json_to: str | None,
+    verbose: bool,  # noqa: ARG001 -- read where errors are shown
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Show where the time of MODEL goes, and how separable each of its convolutions is.
+
+    \b
+    sepfactor inspect model.onnx
+    """
+    from sepfactor.inspection import inspect
+    from sepfactor.report.text import inspection_view
+
+    check_json(json_to)
+    with progress_bar(quiet) as progress:
+        result = inspect(model, progress=progress, **given(options))
+    deliver(inspection_view(result), result.to_json(), json_to, quiet)

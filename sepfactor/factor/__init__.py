@@ -1,0 +1,71 @@
+"""Pure numbers: convolutions, what they can be factored into, and how well. Knows nothing of ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sepfactor.errors import OptionError
+from sepfactor.factor import (
+    asymmetric_3d,
+    channel,
+    depthwise_pointwise,
+    separable_depthwise,
+    spatial,
+    trim,
+    tucker2,
+)
+from sepfactor.factor.scheme import Decomposition, Rank, Scheme
+from sepfactor.factor.stage import Chain, Factorization, Stage
+from sepfactor.factor.statistics import Statistics, weight_error
+
+SCHEMES: tuple[Scheme, ...] = (
+    trim.TRIM,
+    spatial.VERTICAL_FIRST,
+    spatial.HORIZONTAL_FIRST,
+    depthwise_pointwise.DEPTHWISE_FIRST,
+    depthwise_pointwise.POINTWISE_FIRST,
+    channel.OUT,
+    channel.IN,
+    tucker2.TUCKER2,
+    asymmetric_3d.ASYMMETRIC_3D,
+    separable_depthwise.SEPARABLE_DEPTHWISE,
+)
+"""Every scheme; order breaks ties."""
+
+
+def select_schemes(names: Sequence[str]) -> tuple[Scheme, ...]:
+    """The schemes of these names or families (``spatial`` is both of its orders); all if none is named.
+
+    Raises:
+        OptionError: a name is neither a scheme nor a family.
+    """
+    known = {s.name for s in SCHEMES} | {s.name.split("-")[0] for s in SCHEMES if _has_family(s)}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise OptionError(
+            f"There is no scheme {unknown[0]!r}. Known are {', '.join(s.name for s in SCHEMES)}, and "
+            "the families spatial and channel."
+        )
+    return tuple(s for s in SCHEMES if not names or _named(s, names))
+
+
+def _has_family(scheme: Scheme) -> bool:
+    return scheme.name.startswith(("spatial-", "channel-"))
+
+
+def _named(scheme: Scheme, names: Sequence[str]) -> bool:
+    return scheme.name in names or (_has_family(scheme) and scheme.name.split("-")[0] in names)
+
+
+__all__ = [
+    "SCHEMES",
+    "Chain",
+    "Decomposition",
+    "Factorization",
+    "Rank",
+    "Scheme",
+    "Stage",
+    "Statistics",
+    "select_schemes",
+    "weight_error",
+]

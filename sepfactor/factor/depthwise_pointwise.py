@@ -1,0 +1,66 @@
+"""Depthwise and pointwise: ``T`` parallel pairs of a depthwise k×k and a 1×1, either one first.
+
+Depthwise first, per input channel ``i``::
+
+    W[o, i, :] ≈ Σ_t  P_t[o, i] · D_t[i, :]             Σ_T  depthwise k×k,  1×1  I→O
+
+by truncated SVD of each ``O × kh·kw`` slice: ``T·I·(kh·kw + O)`` multiply-accumulates per pixel.
+Pointwise first, per output channel ``o``, by SVD of each ``I × kh·kw`` slice: ``T·O·(I + kh·kw)``.
+``T`` pairs of channel multiplier 1 stay on onnxruntime's fast path where one multiplier-``T``
+convolution does not. Source: Guo et al. 2018, Network Decoupling (arXiv 1808.05517).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sepfactor.factor.scheme import Decomposition, Rank
+from sepfactor.factor.stage import Chain, Stage
+from sepfactor.factor.statistics import Statistics
+from sepfactor.factor.subspace import LowRank
+
+
+@dataclass(frozen=True)
+class DepthwisePointwise:
+    """``depthwise_first`` says which of the two runs first."""
+
+    name: str
+    form: str
+    depthwise_first: bool
+
+    def refuses(self, dense: Stage) -> str | None:
+        if dense.is_pointwise:
+            return "kernel is 1×1: no depthwise part"
+        if dense.weight.shape[1] == 1:
+            return "one input channel per group: no channels to mix"
+        return None
+
+    def decompose(self, dense: Stage, statistics: Statistics | None = None) -> Decomposition:
+        kernel = dense.kernel_shape
+        g, outs, ins = dense.group, dense.out_channels // dense.group, dense.weight.shape[1]
+        slices = dense.grouped().reshape(g, outs, ins, -1)
+        # One matrix (taps, channels on the other side) per channel the depthwise kernel acts on.
+        order = (0, 2, 3, 1) if self.depthwise_first else (0, 1, 3, 2)
+        stack = np.transpose(slices, order)
+        low = LowRank.of(stack.reshape(-1, *stack.shape[2:]))
+
+        def build(rank: Rank) -> tuple[Chain, ...]:
+            (terms,) = rank
+            taps, mixing = low.factors(terms)  # (channels, k, T), (channels, T, others)
+            return tuple(chain(taps[..., t], mixing[:, t]) for t in range(terms))
+
+        def chain(taps: np.ndarray, mixing: np.ndarray) -> Chain:
+            channels = taps.shape[0]
+            depthwise = dense.along(taps.reshape(channels, 1, *kernel), dense.axes, group=channels)
+            if not self.depthwise_first:
+                return Chain((Stage.pointwise(mixing, len(kernel), g), depthwise))
+            matrix = np.swapaxes(mixing.reshape(g, ins, outs), 1, 2).reshape(g * outs, ins)
+            return Chain((depthwise, Stage.pointwise(matrix, len(kernel), g)))
+
+        return Decomposition(low.squared_error(), build, (False,))
+
+
+DEPTHWISE_FIRST = DepthwisePointwise("depthwise-pointwise", "Σ depthwise k×k → 1×1", True)
+POINTWISE_FIRST = DepthwisePointwise("pointwise-depthwise", "Σ 1×1 → depthwise k×k", False)

@@ -1,0 +1,71 @@
+"""What is known of a convolution's activations: a sample of the patches it sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sepfactor.factor.stage import Array, Factorization, Stage
+
+_CONSTANT = 1e-5
+"""Share of its norm below which the spread of a float32 output is rounding: the output is constant."""
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Input patches of one convolution, drawn from its inputs on calibration data.
+
+    Attributes:
+        patches: ``(samples, in_channels, *kernel_shape)`` float32, zero padding included.
+    """
+
+    patches: NDArray[np.float32]
+
+    def outputs(self, weight: Array, group: int) -> NDArray[np.float32]:
+        """``(samples, out_channels)``: what a kernel ``(out, in/group, *kernel)`` answers, without bias."""
+        samples = self.patches.shape[0]
+        blocks = self.patches.reshape(samples, group, -1)
+        kernels = weight.reshape(group, -1, blocks.shape[-1]).astype(np.float32)
+        answers = np.matmul(blocks.transpose(1, 0, 2), kernels.transpose(0, 2, 1))
+        flat: NDArray[np.float32] = answers.transpose(1, 0, 2).reshape(samples, -1)
+        return flat
+
+    def output_error(self, dense: Stage, replacement: Factorization) -> float:
+        """Relative output error ``‖y − y'‖ / ‖y − mean(y)‖`` over the sample (root of the share of variance).
+
+        The mean is left out of the reference so that an offset, which the bias can carry, does not
+        make a layer look better than it is. A constant output counts by its own norm.
+        """
+        difference = kernel_difference(dense, replacement)
+        wrong = self.outputs(difference.weight, difference.group)
+        right = self.outputs(dense.weight, dense.group)
+        spread, norm = (float(np.linalg.norm(y)) for y in (right - right.mean(axis=0), right))
+        if spread <= _CONSTANT * norm:
+            spread = norm or 1.0
+        return float(np.linalg.norm(wrong)) / spread
+
+
+def kernel_difference(dense: Stage, replacement: Factorization) -> Stage:
+    """``dense − replacement`` as one stage of the shape of ``dense`` (of fewer groups if need be).
+
+    A replacement with a trimmed kernel is set back into the place it was cut from.
+    """
+    other = replacement.dense()
+    if other.group != dense.group:
+        common = int(np.gcd(other.group, dense.group))
+        other, dense = other.regrouped(common), dense.regrouped(common)
+    weight = dense.weight.copy()
+    where = tuple(
+        slice((a[0] - b[0]) // d, (a[0] - b[0]) // d + k)
+        for a, b, d, k in zip(dense.pads, other.pads, dense.dilations, other.kernel_shape, strict=True)
+    )
+    weight[(slice(None), slice(None), *where)] -= other.weight
+    return dense.along(weight, dense.axes)
+
+
+def weight_error(dense: Stage, replacement: Factorization) -> float:
+    """Relative error in weight space, ``‖W − W'‖ / ‖W‖`` (Frobenius)."""
+    norm = float(np.linalg.norm(dense.weight)) or 1.0
+    return float(np.linalg.norm(kernel_difference(dense, replacement).weight)) / norm

@@ -1,0 +1,137 @@
+"""Low-rank and Tucker approximation of (stacks of) matrices, by symmetric eigendecompositions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sepfactor.factor.stage import Array
+
+
+def leading(matrix: Array) -> tuple[Array, Array]:
+    """Left singular vectors ``(..., m, m)`` and squared singular values ``(..., m)``, strongest first.
+
+    Works on the ``m×m`` Gram of the ``(..., m, n)`` input, several times faster than an SVD.
+    Singular values below about 1e-8 of the largest are lost to rounding: well under the 1e-7 of the
+    float32 weights that are factored. Projections built from the basis stay accurate to rounding.
+    """
+    values, vectors = np.linalg.eigh(matrix @ np.swapaxes(matrix, -1, -2))
+    return vectors[..., ::-1], np.maximum(values[..., ::-1], 0.0)
+
+
+def balanced(left: Array, right: Array) -> tuple[Array, Array]:
+    """Share the scale of ``left @ right`` evenly: each middle channel gets equal norms on both sides.
+
+    ``left``: ``(..., m, r)``, ``right``: ``(..., r, n)``. Balanced factors keep float16 in range
+    and spread rounding evenly.
+    """
+    before = np.linalg.norm(left, axis=-2)
+    after = np.linalg.norm(right, axis=-1)
+    safe = (before > 0) & (after > 0)
+    ratio = np.sqrt(np.divide(after, before, out=np.ones_like(after), where=safe))
+    return left * ratio[..., None, :], right / ratio[..., :, None]
+
+
+@dataclass(frozen=True, eq=False)
+class LowRank:
+    """The best rank-``r`` approximations of a stack of matrices, for every ``r`` (Eckart–Young).
+
+    Attributes:
+        matrix: ``(..., m, n)``.
+        basis: singular vectors of the shorter side, strongest first.
+        energy: ``(..., min(m, n))`` squared singular values.
+    """
+
+    matrix: Array
+    basis: Array
+    energy: Array
+
+    @classmethod
+    def of(cls, matrix: Array) -> LowRank:
+        wide = matrix.shape[-2] <= matrix.shape[-1]
+        basis, energy = leading(matrix if wide else np.swapaxes(matrix, -1, -2))
+        return cls(matrix, basis, energy)
+
+    def factors(self, rank: int) -> tuple[Array, Array]:
+        """``left (..., m, rank)`` and ``right (..., rank, n)``, balanced."""
+        kept = self.basis[..., :rank]
+        flipped = np.swapaxes(kept, -1, -2)
+        if self.matrix.shape[-2] <= self.matrix.shape[-1]:
+            return balanced(kept, flipped @ self.matrix)
+        return balanced(self.matrix @ kept, flipped)
+
+    def squared_error(self) -> Array:
+        """``error[r]``: share of the energy left out at rank ``r = 0 … min(m, n)``, over the whole stack."""
+        return relative(_tail(self.energy.reshape(-1, self.energy.shape[-1]).sum(axis=0)))
+
+
+@dataclass(frozen=True, eq=False)
+class Tucker:
+    """Truncations of two modes of ``(..., a, c, b)`` tensors, for every pair of ranks.
+
+    The truncated higher-order SVD (De Lathauwer, De Moor & Vandewalle 2000): bases of the two modes
+    from their unfoldings, the core by projection. A smaller rank is a prefix of a larger one, so one
+    decomposition yields the errors of all pairs.
+
+    Attributes:
+        first: ``(..., a, a)`` basis of the first mode. last: ``(..., b, b)`` basis of the last.
+        core: ``(..., a, c, b)``.
+    """
+
+    first: Array
+    last: Array
+    core: Array
+
+    @classmethod
+    def of(cls, tensor: Array) -> Tucker:
+        *stack, a, c, b = tensor.shape
+        first, _ = leading(tensor.reshape(*stack, a, c * b))
+        last, _ = leading(np.moveaxis(tensor, -1, -3).reshape(*stack, b, a * c))
+        rows = np.swapaxes(first, -1, -2) @ tensor.reshape(*stack, a, c * b)
+        core = rows.reshape(*stack, a * c, b) @ last
+        return cls(first, last, core.reshape(tensor.shape))
+
+    def factors(self, rank: tuple[int, int]) -> tuple[Array, Array, Array]:
+        """``first (..., a, r1)``, ``core (..., r1, c, r2)``, ``last (..., r2, b)``.
+
+        The core's scale is shared out to all three by the cube root.
+        """
+        r1, r2 = rank
+        core = self.core[..., :r1, :, :r2]
+        scale = np.cbrt(np.sqrt(np.mean(core**2, axis=(-1, -2, -3), keepdims=True)))
+        scale = np.where(scale > 0, scale, 1.0)
+        thin = scale[..., 0]
+        last = np.swapaxes(self.last[..., :r2], -1, -2)
+        return self.first[..., :r1] * thin, core / scale**2, last * thin
+
+    def squared_error(self) -> Array:
+        """``error[r1, r2]``: share of the energy left out, for all pairs of ranks from 0."""
+        a, c, b = self.core.shape[-3:]
+        squares = (self.core.reshape(-1, a, c, b) ** 2).sum(axis=(0, 2))
+        return relative(_tail_2d(squares))
+
+
+def relative(tail: Array) -> Array:
+    """Divide by the whole (the entry at rank 0); an all-zero kernel has no error at any rank."""
+    whole = tail.flat[0]
+    return tail / whole if whole > 0 else np.zeros_like(tail)
+
+
+def _tail(energy: Array) -> Array:
+    """``tail[r]``: the sum of ``energy[r:]``, added from the smallest up so that it keeps its digits."""
+    return np.append(np.cumsum(energy[::-1])[::-1], 0.0)
+
+
+def _tail_2d(squares: Array) -> Array:
+    """``tail[a, b]``: the sum of ``squares`` outside its leading ``a × b`` block.
+
+    Added up as *rows from a on* plus *columns from b on within the first a rows*: no cancellation.
+    """
+    rows, columns = squares.shape
+    right = np.zeros((rows, columns + 1))
+    right[:, :-1] = np.cumsum(squares[:, ::-1], axis=1)[:, ::-1]
+    below = np.append(np.cumsum(right[::-1, 0])[::-1], 0.0)
+    beside = np.vstack([np.zeros(columns + 1), np.cumsum(right, axis=0)])
+    total: Array = below[:, None] + beside
+    return total

@@ -1,0 +1,60 @@
+"""Tucker-2: a k×k core between two 1×1.
+
+Per group::
+
+    W[o, i, p, q] ≈ Σ_{r, s}  P[o, s] · C[s, r, p, q] · Q[i, r]      1×1 I→r,  k×k r→s,  1×1 s→O
+
+``I·r + r·s·kh·kw + s·O`` multiply-accumulates per pixel at stride 1. The rank is the pair
+``(r, s)``. Source: Kim et al. 2016 (arXiv 1511.06530); truncated HOSVD instead of their VBMF ranks.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from sepfactor.factor.scheme import Decomposition, Rank
+from sepfactor.factor.stage import Chain, Stage
+from sepfactor.factor.statistics import Statistics
+from sepfactor.factor.subspace import Tucker
+
+
+@dataclass(frozen=True)
+class Tucker2:
+    """The scheme; see the module."""
+
+    name: str = "tucker2"
+    form: str = "1×1 → k×k → 1×1"
+
+    def refuses(self, dense: Stage) -> str | None:
+        if dense.is_pointwise:
+            return "kernel is 1×1: channel-out does this"
+        if dense.weight.shape[1] == 1 or dense.out_channels == dense.group:
+            return "one channel per group: nothing to factor between channels"
+        return None
+
+    def decompose(self, dense: Stage, statistics: Statistics | None = None) -> Decomposition:
+        kernel = dense.kernel_shape
+        grouped = dense.grouped()
+        g, outs, ins = grouped.shape[:3]
+        taps = math.prod(kernel)
+        tensor = np.transpose(grouped.reshape(g, outs, ins, taps), (0, 2, 3, 1))
+        tucker = Tucker.of(tensor)
+
+        def build(rank: Rank) -> tuple[Chain, ...]:
+            r, s = rank
+            first, core, last = tucker.factors((r, s))  # (g, i, r), (g, r, k, s), (g, s, o)
+            middle = np.transpose(core, (0, 3, 1, 2)).reshape(g * s, r, *kernel)
+            stages = (
+                Stage.pointwise(np.swapaxes(first, 1, 2).reshape(g * r, ins), len(kernel), g),
+                dense.along(middle, dense.axes),
+                Stage.pointwise(np.swapaxes(last, 1, 2).reshape(g * outs, s), len(kernel), g),
+            )
+            return (Chain(stages),)
+
+        return Decomposition(tucker.squared_error(), build, (True, True))
+
+
+TUCKER2 = Tucker2()

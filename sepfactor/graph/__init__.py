@@ -1,0 +1,1 @@
+"""Everything that knows ONNX: reading, preparing, surveying, lowering, replacing and writing models."""

@@ -1,0 +1,101 @@
+"""Views of a model made for looking inside: extra outputs, and nodes that can be found again in a profile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import onnx_ir as ir
+
+_PASSED_THROUGH = {
+    "BatchNormalization",
+    "Relu",
+    "LeakyRelu",
+    "Clip",
+    "Sigmoid",
+    "Tanh",
+    "HardSigmoid",
+    "Add",
+    "Mul",
+    "Sum",
+}
+"""What onnxruntime may fuse into a convolution: an event named after its output belongs to the Conv above."""
+
+_BLOCKED_SUFFIX = "_nchwc"
+_CAST_PREFIX = "InsertedPrecisionFreeCast_"
+"""What onnxruntime puts before a value it computes in float32 inside a float16 network."""
+
+
+def with_outputs(model: ir.Model, names: Iterable[str]) -> bytes:
+    """The serialised model with the values of these names as further outputs."""
+    view = model.clone()
+    values = ir.convenience.create_value_mapping(view.graph)
+    present = {value.name for value in view.graph.outputs}
+    for name in names:
+        if name not in present:
+            view.graph.outputs.append(values[name])
+            present.add(name)
+    return serialized(view)
+
+
+def with_node_names(model: ir.Model) -> bytes:
+    """The serialised model with every node named after its first output, as a profile needs it."""
+    view = model.clone()
+    for node in view.graph.all_nodes():
+        node.name = node.outputs[0].name
+    return serialized(view)
+
+
+def serialized(model: ir.Model) -> bytes:
+    """The bytes of a model."""
+    return bytes(ir.to_proto(model).SerializeToString())
+
+
+def convolution_times(model: ir.Model, times: Mapping[str, float]) -> dict[str, float]:
+    """Share out the times of a profile to the Conv nodes of the profiled model.
+
+    Args:
+        model: the model that was profiled (with :func:`with_node_names`).
+        times: event name → milliseconds, of convolution events only. A fused convolution's event is
+            called after the last value it computes, so the way leads back from there.
+
+    Returns:
+        Output name of each Conv found → milliseconds.
+    """
+    producers = {v.name: node for node in model.graph.all_nodes() for v in node.outputs}
+    found: dict[str, float] = {}
+    exact_first = sorted(times.items(), key=lambda item: not _is_conv(producers.get(_value(item[0]))))
+    for event, milliseconds in exact_first:
+        conv = _nearest_conv(producers.get(_value(event)), found)
+        if conv is not None:
+            found[conv] = milliseconds
+    return found
+
+
+def _value(event: str) -> str:
+    return event.removesuffix(_BLOCKED_SUFFIX).removeprefix(_CAST_PREFIX)
+
+
+def _is_conv(node: ir.Node | None) -> bool:
+    return node is not None and node.op_type == "Conv"
+
+
+def _nearest_conv(node: ir.Node | None, claimed: Mapping[str, float]) -> str | None:
+    """Walk back from ``node`` to the first Conv no other event has claimed."""
+    front = [node]
+    while front:
+        node = front.pop(0)
+        if node is None:
+            continue
+        if _is_conv(node):
+            name = node.outputs[0].name
+            if name is not None and name not in claimed:
+                return name
+        elif node.op_type in _PASSED_THROUGH:
+            front += [value.producer() for value in node.inputs if value is not None]
+    return None
+
+
+def upstream_conv(model: ir.Model, value_name: str) -> str | None:
+    """The output name of the Conv that ``value_name`` comes from, through what folding removes."""
+    producers = {v.name: node for node in model.graph.all_nodes() for v in node.outputs}
+    return _nearest_conv(producers.get(value_name), {})

@@ -1,0 +1,113 @@
+"""Make a graph plain: constants lifted, initialisers off the inputs, BatchNormalization and Pad folded.
+
+The work is done by onnx-ir's passes and onnxscript's rewrite rules; this file decides which of them
+may be trusted with which graph, and puts back what they lose (node names, declared interface).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+
+from sepfactor.graph.load import quiet
+
+_RULE_TAG = "pkg.onnxscript.rewriter.rule_name"
+
+
+def prepare(model: ir.Model, *, fold: bool = True) -> ir.Model:
+    """A prepared copy of ``model``; the model itself is untouched.
+
+    Graph inputs and outputs keep names, types and symbolic dimensions; initialisers leave the list
+    of inputs, which onnxruntime needs to treat them as constants at all.
+
+    Args:
+        model: any model.
+        fold: fold BatchNormalization and Pad into Conv and make ``auto_pad`` explicit.
+    """
+    prepared = model.clone()
+    # Initialisers that are not inputs exist since IR version 4 (checker), ORT asks for no less.
+    prepared.ir_version = max(prepared.ir_version, 4)
+    with quiet():
+        ir.passes.Sequential(
+            passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+            passes.RemoveInitializersFromInputsPass(),
+        )(prepared)
+        infer_shapes(prepared)
+        if fold:
+            _fold(prepared)
+            infer_shapes(prepared)
+    return prepared
+
+
+def may_change_speed(original: ir.Model, prepared: ir.Model) -> bool:
+    """Whether preparing alone can make a network faster, so that it must be told apart from factoring.
+
+    It can where initialisers were inputs (onnxruntime does not optimise around them) and where nodes
+    went that onnxruntime would have kept. BatchNormalization it folds itself.
+    """
+    if len(original.graph.inputs) != len(prepared.graph.inputs):
+        return True
+    ignored = ("Constant", "BatchNormalization")
+    before, after = (
+        Counter(node.op_type for node in model.graph if node.op_type not in ignored)
+        for model in (original, prepared)
+    )
+    return before != after
+
+
+def infer_shapes(model: ir.Model) -> None:
+    """Infer shapes in place, leaving what the model declares of its inputs and outputs as it is."""
+    interface = [(v, v.shape, v.type) for v in (*model.graph.inputs, *model.graph.outputs)]
+    passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+    for value, shape, kind in interface:
+        value.shape, value.type = shape, kind
+
+
+def _fold(model: ir.Model) -> None:
+    """Apply onnxscript's rules where their assumptions hold, and keep the names of the Conv nodes."""
+    from onnxscript.rewriter import RewritePass
+    from onnxscript.rewriter.rules import common as rules
+
+    chosen = [rules.normalize_pad_format_conv_rule]
+    opset = model.opset_imports.get("", 1)
+    if opset >= 11:  # the rule reads Pad's pads from an input; before opset 11 they were attributes
+        chosen.append(rules.fuse_pad_into_conv_rule)
+    if all(_is_inference(node) for node in model.graph if node.op_type == "BatchNormalization"):
+        chosen += [
+            rules.fuse_batchnorm_into_conv_rule,
+            rules.fuse_batchnorm_into_conv_transpose_rule,
+        ]
+    for node in model.graph:
+        while node.op_type == "Conv" and len(node.inputs) > 2 and node.inputs[-1] is None:
+            node.resize_inputs(len(node.inputs) - 1)  # the rules take any third input for a bias
+    names = {_weight_name(node): node.name for node in _convolutions(model)}
+    before = {id(node) for node in model.graph}
+    ir.passes.Sequential(
+        RewritePass(chosen),
+        passes.RemoveUnusedNodesPass(),
+    )(model)
+    for node in model.graph:
+        node.metadata_props.pop(_RULE_TAG, None)
+        if id(node) not in before and node.op_type in ("Conv", "ConvTranspose"):
+            node.name = names.get(_weight_name(node), node.name)
+
+
+def _is_inference(node: ir.Node) -> bool:
+    """Whether a BatchNormalization computes what the folding rule takes for granted."""
+    return (
+        len([o for o in node.outputs if o.uses() or o.is_graph_output()]) <= 1
+        and not node.attributes.get_int("training_mode", 0)
+        and node.attributes.get_int("spatial", 1) == 1
+    )
+
+
+def _convolutions(model: ir.Model) -> Iterator[ir.Node]:
+    return (node for node in model.graph if node.op_type in ("Conv", "ConvTranspose"))
+
+
+def _weight_name(node: ir.Node) -> str | None:
+    weight = node.inputs[1] if len(node.inputs) > 1 else None
+    return weight.name if weight is not None else None

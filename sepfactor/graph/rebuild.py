@@ -1,0 +1,85 @@
+"""Put factorizations into a graph in place of the Convs they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from sepfactor.factor import Factorization
+from sepfactor.graph.load import quiet
+from sepfactor.graph.lower import lower
+from sepfactor.graph.prepare import infer_shapes
+from sepfactor.graph.survey import Site
+
+
+@dataclass(frozen=True, eq=False)
+class Replacement:
+    """What a site becomes, and what its new nodes say of themselves (``metadata_props``)."""
+
+    site: Site
+    factorization: Factorization
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Rebuilt:
+    """A rewritten model.
+
+    Attributes:
+        model: the graph.
+        site_of: output name of each new node → output name of the site it stands for.
+    """
+
+    model: ir.Model
+    site_of: Mapping[str, str]
+
+
+def rebuild(prepared: ir.Model, replacements: Sequence[Replacement]) -> Rebuilt:
+    """A copy of ``prepared`` with each replacement in place; output values keep their names."""
+    model = prepared.clone()
+    graph = model.graph
+    nodes = {node.outputs[0].name: node for node in graph if node.op_type == "Conv"}
+    taken = set(ir.convenience.create_value_mapping(graph))
+    site_of: dict[str, str] = {}
+    for replacement in replacements:
+        site = replacement.site
+        prefix = _free_prefix(site.name, taken)
+        for made in _replace(graph, nodes[site.output], replacement, prefix):
+            site_of[made] = site.output
+    with quiet():
+        ir.passes.common.RemoveUnusedNodesPass()(model)
+        infer_shapes(model)
+    return Rebuilt(model, site_of)
+
+
+def _free_prefix(name: str, taken: set[str]) -> str:
+    """``name/sep``, with a number behind it if any value in the graph starts like that."""
+    prefix, number = f"{name}/sep", 1
+    while any(value.startswith(prefix + "/") for value in taken):
+        number += 1
+        prefix = f"{name}/sep{number}"
+    taken.add(prefix + "/")
+    return prefix
+
+
+def _replace(graph: ir.Graph, node: ir.Node, replacement: Replacement, prefix: str) -> list[str]:
+    """Put the nodes in; returns the names of the values they write."""
+    old = node.outputs[0]
+    new = ir.val(None)
+    source = node.inputs[0]
+    assert source is not None  # a Conv without an input was never a site
+    lowered = lower(
+        replacement.factorization,
+        source,
+        new,
+        prefix=prefix,
+        dtype=replacement.site.dtype,
+        metadata=replacement.metadata,
+    )
+    for value in lowered.initializers:
+        graph.register_initializer(value)
+    ir.convenience.replace_nodes_and_values(graph, node, [node], lowered.nodes, [old], [new])
+    new.metadata_props.update(old.metadata_props)
+    return [str(made.outputs[0].name) for made in lowered.nodes]

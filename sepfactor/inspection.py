@@ -1,0 +1,109 @@
+"""``inspect``: where the time goes, and how separable each layer is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sepfactor import __version__
+from sepfactor.errors import NothingToReplace
+from sepfactor.factor import Scheme, select_schemes
+from sepfactor.graph.load import ModelSource, load
+from sepfactor.graph.prepare import prepare
+from sepfactor.graph.survey import Site, survey
+from sepfactor.measure.session import Runtime, environment
+from sepfactor.options import make_options
+from sepfactor.plan.candidates import energy_ranks
+from sepfactor.progress import Progress, silent
+from sepfactor.report.model import Inspection, LayerInspection
+from sepfactor.steps.gather import gather
+from sepfactor.steps.observe import Observed, observe
+from sepfactor.steps.report import describe_data
+from sepfactor.steps.times import profile_layers, times_before
+
+ENERGY_SHARES = (0.9, 0.99, 0.999)
+
+
+def inspect(model: ModelSource, *, progress: Progress = silent, **options: Any) -> Inspection:
+    """Every Conv with its cost, its share of the measured time, and the ranks its energy needs.
+
+    Args:
+        model: path, bytes, ModelProto or ir.Model.
+        progress: called as the work goes on.
+        **options: ``scheme``, ``data``, ``input_shape``, ``threads``, ``provider``, ``seed``, …
+
+    Raises:
+        SepfactorError: the model cannot be read or run on the data, or holds no Conv.
+    """
+    asked = make_options(options)
+    runtime = Runtime(asked.threads, asked.provider)
+    loaded = load(model)
+    prepared = prepare(loaded.model)
+    sites = survey(prepared)
+    if not sites:
+        raise NothingToReplace(f"{loaded.name} has no Conv at all.")
+    schemes = select_schemes(asked.scheme)
+    feeds, _ = gather(loaded, asked, runtime)
+    observed = observe(prepared, sites, feeds, runtime, asked.seed, progress)
+    progress("time", 0, 1, "layer by layer")
+    times = profile_layers(loaded.model, feeds[0], runtime)
+    found = times_before(loaded.model, times, [site.output for site in sites])
+    whole = sum(times.operators.values()) or 1.0
+    progress("time", 1, 1, "")
+    layers = []
+    for number, site in enumerate(sites):
+        progress("decompose", number, len(sites), site.name)
+        layers.append(_layer(site, observed.get(site.output), schemes, found.get(site.output), whole))
+    progress("decompose", len(sites), len(sites), "")
+    return Inspection(
+        sepfactor_version=__version__,
+        model=loaded.name,
+        environment=environment(runtime).as_dict(),
+        data=describe_data(feeds, feeds, asked),
+        energy_shares=ENERGY_SHARES,
+        layers=tuple(layers),
+        operators=dict(sorted(times.operators.items(), key=lambda item: -item[1])),
+    )
+
+
+def _layer(
+    site: Site,
+    seen: Observed | None,
+    schemes: Sequence[Scheme],
+    milliseconds: float | None,
+    whole: float,
+) -> LayerInspection:
+    stage = site.stage
+    row: dict[str, Any] = {
+        "name": site.name,
+        "output": site.output,
+        "weight_shape": site.weight_shape,
+        "reason": site.skipped or "",
+        "milliseconds": milliseconds,
+        "share": None if milliseconds is None else milliseconds / whole,
+    }
+    if stage is not None:
+        bias = 0 if site.bias is None else site.bias.size
+        row |= {"group": stage.group, "strides": stage.strides, "parameters": stage.parameters + bias}
+        row |= _ranks(site, schemes)
+    if stage is not None and seen is not None:
+        row |= {"map_size": seen.size, "macs": stage.macs(seen.size)}
+    return LayerInspection.model_validate(row)
+
+
+def _ranks(site: Site, schemes: Sequence[Scheme]) -> Mapping[str, Any]:
+    stage = site.stage
+    assert stage is not None
+    needed, full, refusals = {}, {}, {}
+    for scheme in schemes:
+        refusal = scheme.refuses(stage)
+        if refusal is not None:
+            refusals[scheme.name] = refusal
+            continue
+        decomposition = scheme.decompose(stage)
+        needed[scheme.name] = energy_ranks(decomposition, ENERGY_SHARES)
+        full[scheme.name] = decomposition.full_rank
+    return {"ranks": needed, "full_ranks": full, "refusals": refusals}
+
+
+__all__ = ["ENERGY_SHARES", "inspect"]

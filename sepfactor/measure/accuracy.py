@@ -1,0 +1,208 @@
+"""Two sessions on the same data: how far apart their outputs are, and what that costs in accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sepfactor.errors import DataError, ModelError, OptionError
+from sepfactor.measure.metrics import OutputComparison, OutputMeter, looks_like_class_scores
+from sepfactor.measure.session import Feed, run
+
+if TYPE_CHECKING:
+    from onnxruntime.capi.onnxruntime_inference_collection import InferenceSession
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A candidate's outputs against the reference's.
+
+    Attributes:
+        outputs: one comparison for each output, in the order of the reference.
+        samples: compared.
+        with_labels: samples whose label is known.
+        classifier: the output that was compared with labels, if any.
+    """
+
+    outputs: tuple[OutputComparison, ...]
+    samples: int
+    with_labels: int
+    classifier: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every figure, in strict JSON: infinities and nan are None, see :class:`OutputComparison`."""
+        return {
+            "outputs": [output.as_dict() for output in self.outputs],
+            "samples": self.samples,
+            "with_labels": self.with_labels,
+            "classifier": self.classifier,
+        }
+
+
+def compare_sessions(
+    reference: InferenceSession,
+    candidate: InferenceSession,
+    feeds: Sequence[Feed],
+    labels: Array | None = None,
+    targets: Sequence[Array] | None = None,
+    *,
+    classifier_output: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Accuracy:
+    """Run both on every feed and compare all outputs; one run at a time is held in memory.
+
+    Args:
+        reference: the original model.
+        candidate: one with outputs of the same names.
+        feeds: inputs by name, for each run.
+        labels: ``(samples,)`` or ``(runs, batch)`` class indices, −1 where unknown, in the order of
+            the feeds. They are compared with the first output that looks like class scores, ``(N, C)``.
+        targets: one array a sample, what the output should be, with or without a batch axis of 1.
+            They are compared with the first floating output of that shape.
+        classifier_output: compare the labels with this output instead.
+        progress: called with runs done and runs in all.
+
+    Raises:
+        DataError: there are no feeds, or labels or targets do not fit them or the outputs.
+        ModelError: a run fails, or the candidate lacks an output.
+        OptionError: there is no output ``classifier_output``.
+    """
+    if not len(feeds):
+        raise DataError("There is no data to compare on: give at least one input.")
+    labels = None if labels is None else _class_indices(labels)
+    meters = {name: OutputMeter(name) for name in _shared_outputs(reference, candidate)}
+    roles: _Roles | None = None
+    samples = 0
+    for done, feed in enumerate(feeds, 1):
+        before, after = _outputs(reference, feed), _outputs(candidate, feed)
+        roles = roles or _assign(before, labels, targets, classifier_output)
+        batch = _batch(before[roles.counted])
+        here = slice(samples, samples + batch)
+        for name, meter in meters.items():
+            meter.update(
+                before[name],
+                after[name],
+                labels=_labels(labels, here) if name == roles.scores else None,
+                target=_target(targets, here, before[name]) if name == roles.dense else None,
+            )
+        samples += batch
+        if progress:
+            progress(done, len(feeds))
+    _check_count("labels", labels, samples)
+    _check_count("targets", targets, samples)
+    known = 0 if labels is None else int(np.count_nonzero(labels >= 0))
+    results = tuple(meter.result() for meter in meters.values())
+    return Accuracy(results, samples, known, roles.scores if roles else None)
+
+
+@dataclass(frozen=True)
+class _Roles:
+    """Which output is compared with labels, which with targets, and whose batch axis counts."""
+
+    scores: str | None
+    dense: str | None
+    counted: str
+
+
+def _assign(
+    outputs: Mapping[str, Array],
+    labels: Array | None,
+    targets: Sequence[Array] | None,
+    classifier_output: str | None,
+) -> _Roles:
+    shapes = "; ".join(f"{name} {output.shape}" for name, output in outputs.items())
+    scores, dense = classifier_output, None
+    if scores is not None and scores not in outputs:
+        raise OptionError(f"The model has no output {scores!r}. Its outputs are {shapes}.")
+    if labels is None:
+        scores = None
+    elif scores is None:
+        scores = _first(outputs, looks_like_class_scores)
+        if scores is None:
+            raise DataError(
+                f"No output holds class scores (N, C) to compare with labels; there are {shapes}. "
+                "Leave the labels out."
+            )
+    if targets is not None and len(targets):
+        shape = np.shape(targets[0])
+        dense = _first(outputs, lambda o: _is_float(o) and shape in (o.shape[1:], (1, *o.shape[1:])))
+        if dense is None:
+            raise DataError(
+                f"Targets of shape {shape} fit no floating output; there are {shapes}, the first "
+                "axis the batch. Give one array per sample, in the shape of an output."
+            )
+    return _Roles(scores, dense, scores or dense or next(iter(outputs)))
+
+
+def _first(outputs: Mapping[str, Array], fits: Callable[[Array], bool]) -> str | None:
+    return next((name for name, output in outputs.items() if fits(output)), None)
+
+
+def _is_float(output: Array) -> bool:
+    return output.dtype.kind == "f"
+
+
+def _batch(output: Array) -> int:
+    return output.shape[0] if output.ndim else 1
+
+
+def _class_indices(labels: Array) -> Array:
+    flat = np.asarray(labels).reshape(-1)
+    if flat.dtype.kind not in "iu":
+        raise DataError(f"Labels are {flat.dtype}: give integers, one class index per sample.")
+    return flat.astype(np.int64)
+
+
+def _labels(labels: Array | None, here: slice) -> Array | None:
+    _check_count("labels", labels, here.stop, at_least=True)
+    return None if labels is None else labels[here]
+
+
+def _target(targets: Sequence[Array] | None, here: slice, output: Array) -> Array | None:
+    if targets is None:
+        return None
+    _check_count("targets", targets, here.stop, at_least=True)
+    ours = [np.asarray(target) for target in targets[here]]
+    sample = output.shape[1:]
+    ours = [target.reshape(sample) if target.shape == (1, *sample) else target for target in ours]
+    wrong = next((target.shape for target in ours if target.shape != sample), None)
+    if wrong is not None:
+        raise DataError(
+            f"A target of shape {wrong} does not fit an output sample of shape {sample}. Give one "
+            "array per sample, in the order of the data."
+        )
+    return np.stack(ours).reshape(output.shape)
+
+
+def _check_count(
+    what: str, given: Sequence[Array] | Array | None, samples: int, *, at_least: bool = False
+) -> None:
+    if given is None or len(given) == samples or (at_least and len(given) > samples):
+        return
+    more = "at least " if at_least else ""
+    raise DataError(
+        f"There are {len(given)} {what} for {more}{samples} samples: give one per sample, in the "
+        "order of the data."
+    )
+
+
+def _shared_outputs(reference: InferenceSession, candidate: InferenceSession) -> list[str]:
+    names = [output.name for output in reference.get_outputs()]
+    lacking = set(names) - {output.name for output in candidate.get_outputs()}
+    if lacking:
+        raise ModelError(
+            f"The candidate has no output {', '.join(map(repr, sorted(lacking)))} to compare with "
+            "the reference's. Compare models whose outputs have the same names."
+        )
+    return names
+
+
+def _outputs(session: InferenceSession, feed: Feed) -> dict[str, Array]:
+    names = (output.name for output in session.get_outputs())
+    return dict(zip(names, run(session, feed), strict=True))

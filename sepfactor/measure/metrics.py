@@ -1,0 +1,458 @@
+"""How far a candidate's output is from the reference's, summed up run by run.
+
+For a reference ``a`` and a candidate ``b``, over every element of every run (float64 sums)::
+
+    relative error   ‖a − b‖ / ‖a‖
+    SNR              10 log10( Σ a² / Σ (a − b)² )            dB
+    PSNR             10 log10( peak² / mean (a − b)² )        dB, peak = max a − min a
+    KL               mean over samples of Σ_c p_c (log p_c − log q_c),   p, q = softmax(a), softmax(b)
+                     (or a, b themselves where both are probabilities already)
+
+An element that is finite in the reference and not in the candidate makes the errors infinite and
+is counted. One that is not finite in the reference is left out: nothing can be said of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sepfactor.errors import DataError
+
+Array = NDArray[Any]
+Shape = tuple[int | None, ...]
+
+_SUM_TOLERANCE = 1e-3  # of rows that are probabilities already
+_Z = 1.959963984540054  # of a 95 % interval
+_LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)  # a softmax in float32 underflows to 0
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of samples, between 0 and 1, with its Wilson 95 % interval.
+
+    >>> half = Share(5, 10)
+    >>> f"{half.value:.2f} ({half.low:.2f}–{half.high:.2f})"
+    '0.50 (0.24–0.76)'
+    """
+
+    hits: int
+    total: int
+
+    @property
+    def value(self) -> float:
+        """``hits / total``."""
+        return self.hits / self.total
+
+    @property
+    def low(self) -> float:
+        """Lower end of the interval."""
+        return max(0.0, self._centre - self._half_width)
+
+    @property
+    def high(self) -> float:
+        """Upper end of the interval."""
+        return min(1.0, self._centre + self._half_width)
+
+    @property
+    def _centre(self) -> float:
+        return (self.hits + _Z**2 / 2) / (self.total + _Z**2)
+
+    @property
+    def _half_width(self) -> float:
+        spread = self.hits * (self.total - self.hits) / self.total + _Z**2 / 4
+        return _Z * math.sqrt(spread) / (self.total + _Z**2)
+
+    def as_dict(self) -> dict[str, float]:
+        """Value and interval, ready for JSON."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True)
+class TopK:
+    """How often the label is among the k best classes.
+
+    Attributes:
+        reference: share of the reference.
+        candidate: share of the candidate.
+        lost: samples only the reference gets right.
+        gained: samples only the candidate gets right.
+    """
+
+    reference: Share
+    candidate: Share
+    lost: int
+    gained: int
+
+    @property
+    def drop(self) -> float:
+        """Share lost; negative when the candidate is better."""
+        return (self.lost - self.gained) / self.reference.total
+
+    def as_dict(self) -> dict[str, Any]:
+        """Shares, intervals and the drop, ready for JSON."""
+        shares = {"reference": self.reference.as_dict(), "candidate": self.candidate.as_dict()}
+        return {**shares, "drop": self.drop, "lost": self.lost, "gained": self.gained}
+
+
+@dataclass(frozen=True)
+class TargetComparison:
+    """Both outputs against what they should be, as for super-resolution.
+
+    Attributes:
+        reference_psnr_db: dB, of the mean squared error over all samples.
+        candidate_psnr_db: dB.
+        peak: 1 if the target lies within [0, 1], otherwise its maximum − minimum.
+    """
+
+    reference_psnr_db: float
+    candidate_psnr_db: float
+    peak: float
+
+    @property
+    def drop_db(self) -> float:
+        """PSNR lost, dB; negative when the candidate is closer to the target."""
+        if self.reference_psnr_db == self.candidate_psnr_db:
+            return 0.0
+        return self.reference_psnr_db - self.candidate_psnr_db
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields and the drop."""
+        return {**asdict(self), "drop_db": self.drop_db}
+
+
+@dataclass(frozen=True)
+class OutputComparison:
+    """One output of the candidate against the same output of the reference.
+
+    Attributes:
+        name: of the output.
+        shape: of one sample, the batch axis left out; None for an axis that varied.
+        samples: length of the batch axis, over all runs.
+        relative_error: ``‖a − b‖ / ‖a‖``.
+        snr_db: signal to noise, dB; inf when equal.
+        psnr_db: peak signal to noise, dB; inf when equal.
+        cosine: of the angle between the two, as vectors of everything seen.
+        max_abs: largest ``|a − b|``.
+        nonfinite: elements that are finite in the reference but not in the candidate.
+        mismatched: runs left out because the shapes, or kinds of type, of the two differ.
+        agreement: share of equal top-1 classes (class scores) or of equal elements (integers,
+            booleans, strings); None for other outputs.
+        kl: mean divergence of the candidate's class probabilities from the reference's, nats.
+        top1: accuracy, with labels only.
+        top5: accuracy among the five best, with labels and more than five classes only.
+        target: PSNR against the true output, with targets only.
+    """
+
+    name: str
+    shape: Shape
+    samples: int
+    relative_error: float
+    snr_db: float
+    psnr_db: float
+    cosine: float
+    max_abs: float
+    nonfinite: int
+    mismatched: int
+    agreement: float | None
+    kl: float | None
+    top1: TopK | None
+    top5: TopK | None
+    target: TargetComparison | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every figure, in strict JSON: infinities and nan are None.
+
+        So a ``snr_db`` of None means equal outputs where ``relative_error`` is 0; where that is None
+        too, ``nonfinite`` or ``mismatched`` says why.
+        """
+        plain = {**asdict(self), "shape": list(self.shape)}
+        for name in ("top1", "top5", "target"):
+            part: TopK | TargetComparison | None = getattr(self, name)
+            plain[name] = part and part.as_dict()
+        return {key: _strict(value) for key, value in plain.items()}
+
+
+def _strict(value: Any) -> Any:
+    """The same, with None for the floats JSON does not know."""
+    if isinstance(value, Mapping):
+        return {key: _strict(inner) for key, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def looks_like_class_scores(output: Array) -> bool:
+    """Whether this is ``(N, C)`` or ``(N, C, 1, …)`` of floats, with at least two classes."""
+    scores = output.ndim >= 2 and output.shape[1] >= 2 and set(output.shape[2:]) <= {1}
+    return scores and _is_float(output)
+
+
+@dataclass
+class Noise:
+    """Sums over a signal and its error, fed array by array."""
+
+    count: int = 0
+    signal: float = 0.0
+    other: float = 0.0
+    product: float = 0.0
+    noise: float = 0.0
+    max_abs: float = 0.0
+    low: float = math.inf
+    high: float = -math.inf
+    nonfinite: int = 0
+
+    def update(self, signal: Array, other: Array) -> None:
+        """Add ``signal`` and ``other``, numbers of one shape."""
+        a, b = signal.astype(np.float64).ravel(), other.astype(np.float64).ravel()
+        a_finite, b_finite = np.isfinite(a), np.isfinite(b)
+        both = a_finite & b_finite
+        self.nonfinite += int(np.count_nonzero(a_finite & ~b_finite))
+        if not both.all():
+            a, b = a[both], b[both]
+        if not a.size:
+            return
+        error = a - b
+        self.count += a.size
+        self.signal += float(a @ a)
+        self.other += float(b @ b)
+        self.product += float(a @ b)
+        self.noise += float(error @ error)
+        self.max_abs = max(self.max_abs, float(np.abs(error).max()))
+        self.low, self.high = min(self.low, float(a.min())), max(self.high, float(a.max()))
+
+    @property
+    def relative_error(self) -> float:
+        """``‖a − b‖ / ‖a‖``; nan if nothing was seen."""
+        return math.sqrt(self._quotient(self.noise, self.signal))
+
+    @property
+    def snr_db(self) -> float:
+        """Signal to noise, dB."""
+        return -_decibel(self._quotient(self.noise, self.signal))
+
+    def psnr_db(self, peak: float | None = None) -> float:
+        """Peak signal to noise, dB; the peak is ``max a − min a`` unless it is given."""
+        height = self.high - self.low if peak is None else peak
+        return -_decibel(self._quotient(self.noise, self.count * height**2))
+
+    @property
+    def cosine(self) -> float:
+        """Cosine of the angle between the two; 1 if both are zero, 0 if one is."""
+        if self.nonfinite or not self.count:
+            return math.nan
+        if self.noise == 0.0:
+            return 1.0
+        norms = math.sqrt(self.signal) * math.sqrt(self.other)
+        return min(1.0, max(-1.0, self.product / norms)) if norms else 0.0
+
+    @property
+    def largest(self) -> float:
+        """Largest ``|a − b|``."""
+        return self._or_broken(self.max_abs)
+
+    def _quotient(self, noise: float, signal: float) -> float:
+        if not noise:
+            return self._or_broken(0.0)
+        return self._or_broken(noise / signal if signal else math.inf)
+
+    def _or_broken(self, value: float) -> float:
+        if self.nonfinite:
+            return math.inf
+        return value if self.count else math.nan
+
+
+@dataclass
+class OutputMeter:
+    """Compares one output, fed with a pair of arrays for each run.
+
+    Feeding runs one by one or concatenated gives the same figures, up to rounding.
+    """
+
+    name: str
+    _noise: Noise = field(default_factory=Noise)
+    _shape: Shape | None = None
+    _samples: int = 0
+    _mismatched: int = 0
+    _scores: bool = True
+    _exact: bool = False
+    _equal: int = 0
+    _compared: int = 0
+    _kl: float = 0.0
+    _kl_rows: int = 0
+    _ranks: list[NDArray[np.int64]] = field(default_factory=list)
+    _classes: int = 0
+    _to_reference: Noise = field(default_factory=Noise)
+    _to_candidate: Noise = field(default_factory=Noise)
+
+    def update(
+        self,
+        reference: Array,
+        candidate: Array,
+        *,
+        labels: Array | None = None,
+        target: Array | None = None,
+    ) -> None:
+        """Add one run.
+
+        Args:
+            reference: ``(N, …)``.
+            candidate: of the same shape and kind, or the run is counted as mismatched and left out.
+            labels: ``(N,)`` class indices, for class scores; −1 where unknown.
+            target: what the output should be, of the same shape.
+
+        Raises:
+            DataError: labels or a target do not fit the output.
+        """
+        self._shape = _merged(self._shape, reference.shape[1:])
+        self._samples += reference.shape[0] if reference.ndim else 1
+        if (reference.shape, reference.dtype.kind) != (candidate.shape, candidate.dtype.kind):
+            self._mismatched += 1
+            return
+        self._scores = self._scores and looks_like_class_scores(reference)
+        if reference.dtype.kind in "biuf":
+            self._noise.update(reference, candidate)
+        if looks_like_class_scores(reference):
+            self._update_scores(_rows(reference), _rows(candidate), labels)
+        elif labels is not None:
+            raise DataError(
+                f"Output {self.name!r} of shape {reference.shape} holds no class scores (N, C) to "
+                "compare with labels. Name the output that does, or leave the labels out."
+            )
+        if not _is_float(reference):
+            self._exact = True
+            self._equal += int(np.count_nonzero(reference == candidate))
+            self._compared += reference.size
+        if target is not None:
+            self._update_target(reference, candidate, target)
+
+    def _update_scores(self, reference: Array, candidate: Array, labels: Array | None) -> None:
+        self._equal += int(np.count_nonzero(_top1(reference, -1) == _top1(candidate, -2)))
+        self._compared += len(reference)
+        usable = np.isfinite(reference.max(axis=1)) & np.isfinite(candidate.max(axis=1))
+        self._kl += float(_divergences(reference[usable], candidate[usable]).sum())
+        self._kl_rows += int(np.count_nonzero(usable))
+        if labels is not None:
+            self._update_ranks(reference, candidate, labels)
+
+    def _update_ranks(self, reference: Array, candidate: Array, labels: Array) -> None:
+        rows, self._classes = reference.shape
+        if labels.shape != (rows,) or not ((labels >= -1) & (labels < self._classes)).all():
+            raise DataError(
+                f"Labels {labels.tolist()[:8]} do not fit output {self.name!r} of shape "
+                f"{reference.shape}. Give one class index from 0 to {self._classes - 1} per sample "
+                "(−1 where unknown), or name another output."
+            )
+        known = labels >= 0
+        sides = [_label_ranks(side[known], labels[known]) for side in (reference, candidate)]
+        self._ranks.append(np.stack(sides))
+
+    def _update_target(self, reference: Array, candidate: Array, target: Array) -> None:
+        if target.shape != reference.shape or not np.isfinite(target).all():
+            what = f"shape {target.shape}" if target.shape != reference.shape else "infinities or nan"
+            raise DataError(
+                f"A target of {what} cannot be compared with output {self.name!r} of shape "
+                f"{reference.shape}. Give one array of finite numbers per sample, in that shape."
+            )
+        self._to_reference.update(target, reference)
+        self._to_candidate.update(target, candidate)
+
+    def result(self) -> OutputComparison:
+        """The figures over everything fed so far; nan where nothing could be compared."""
+        noise = self._noise
+        return OutputComparison(
+            name=self.name,
+            shape=self._shape or (),
+            samples=self._samples,
+            relative_error=noise.relative_error,
+            snr_db=noise.snr_db,
+            psnr_db=noise.psnr_db(),
+            cosine=noise.cosine,
+            max_abs=noise.largest,
+            nonfinite=noise.nonfinite,
+            mismatched=self._mismatched,
+            agreement=self._agreement(),
+            kl=self._kl / self._kl_rows if self._scores and self._kl_rows else None,
+            top1=self._top(1),
+            top5=self._top(5),
+            target=self._target(),
+        )
+
+    def _agreement(self) -> float | None:
+        known = (self._scores or self._exact) and self._compared
+        return self._equal / self._compared if known else None
+
+    def _top(self, k: int) -> TopK | None:
+        ranks = np.concatenate(self._ranks, axis=1) if self._ranks else np.empty((2, 0), np.int64)
+        total = ranks.shape[1]
+        if not total or self._classes <= k:
+            return None
+        before, after = ranks < k
+        reference, candidate = (Share(int(np.count_nonzero(s)), total) for s in (before, after))
+        lost, gained = int(np.count_nonzero(before & ~after)), int(np.count_nonzero(after & ~before))
+        return TopK(reference, candidate, lost, gained)
+
+    def _target(self) -> TargetComparison | None:
+        target = self._to_reference
+        if not target.count:
+            return None
+        within_one = target.low >= 0.0 and target.high <= 1.0
+        peak = 1.0 if within_one else target.high - target.low
+        return TargetComparison(target.psnr_db(peak), self._to_candidate.psnr_db(peak), peak)
+
+
+def _divergences(reference: Array, candidate: Array) -> NDArray[np.float64]:
+    """``(N,)`` nats: KL(reference ‖ candidate) of ``(N, C)`` finite scores or probabilities."""
+    are = _are_probabilities(reference) & _are_probabilities(candidate)
+    p, q = _probabilities(reference, are), _probabilities(candidate, are)
+    divergences: NDArray[np.float64] = (p * (np.log(p) - np.log(q))).sum(axis=1)
+    return np.maximum(divergences, 0.0)
+
+
+def _are_probabilities(rows: Array) -> NDArray[np.bool_]:
+    sums = rows.sum(axis=1, dtype=np.float64)
+    found: NDArray[np.bool_] = (rows >= 0).all(axis=1) & (np.abs(sums - 1.0) <= _SUM_TOLERANCE)
+    return found
+
+
+def _probabilities(scores: Array, are: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """``(N, C)`` positive rows that sum to 1; softmax of the rows that ``are`` not probabilities."""
+    wide = scores.astype(np.float64)
+    softmax = np.exp(wide - wide.max(axis=1, keepdims=True))
+    likely = np.maximum(np.where(are[:, None], wide, softmax), _LEAST_PROBABILITY)
+    return np.asarray(likely / likely.sum(axis=1, keepdims=True), np.float64)
+
+
+def _label_ranks(rows: Array, labels: Array) -> NDArray[np.int64]:
+    """``(N,)`` classes that come before the label's; of equal scores the first wins, as in argmax."""
+    own = np.take_along_axis(rows, labels[:, None], axis=1)
+    earlier = np.arange(rows.shape[1]) < labels[:, None]
+    before: NDArray[np.int64] = ((rows > own) | ((rows == own) & earlier)).sum(axis=1)
+    return np.where(np.isnan(rows).any(axis=1), np.int64(rows.shape[1]), before)
+
+
+def _decibel(power: float) -> float:
+    return 10.0 * math.log10(power) if power > 0.0 else power if math.isnan(power) else -math.inf
+
+
+def _top1(rows: Array, unknown: int) -> NDArray[np.int64]:
+    """``(N,)`` index of the best class; ``unknown`` for a row with a nan."""
+    best: NDArray[np.int64] = np.where(np.isnan(rows).any(axis=1), unknown, rows.argmax(axis=1))
+    return best
+
+
+def _rows(scores: Array) -> Array:
+    return scores.reshape(scores.shape[0], scores.shape[1])
+
+
+def _is_float(array: Array) -> bool:
+    return array.dtype.kind == "f"
+
+
+def _merged(known: Shape | None, shape: tuple[int, ...]) -> Shape:
+    if known is None or len(known) != len(shape):
+        return shape
+    return tuple(a if a == b else None for a, b in zip(known, shape, strict=True))

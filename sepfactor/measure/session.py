@@ -1,0 +1,299 @@
+"""Opening and running onnxruntime sessions, and saying what went wrong in one sentence.
+
+onnxruntime is imported inside the functions: it is slow to load, and half of the command line
+does without it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import sys
+import textwrap
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sepfactor.errors import ModelError, OptionError, OutputError
+
+if TYPE_CHECKING:
+    from onnxruntime.capi.onnxruntime_inference_collection import InferenceSession
+
+Level = Literal["all", "basic", "none"]
+Feed = Mapping[str, NDArray[Any]]
+
+_CPU = "CPUExecutionProvider"
+_SILENT = 4  # onnxruntime's severity "fatal": it prints nothing less grave
+_SUFFIX = "ExecutionProvider"
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How models are run.
+
+    Attributes:
+        threads: threads within one operator; 0 leaves the number to onnxruntime.
+        provider: execution provider, short (``cpu``, ``cuda``) or in full (``CPUExecutionProvider``).
+    """
+
+    threads: int = 1
+    provider: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.threads < 0:
+            raise OptionError(
+                f"{self.threads} threads cannot be: give 1 or more, or 0 for onnxruntime's default."
+            )
+
+    def provider_name(self) -> str:
+        """The full name of the provider.
+
+        Raises:
+            OptionError: this onnxruntime has no such provider.
+        """
+        available = _onnxruntime().get_available_providers()
+        wanted = self.provider.lower()
+        for name in available:
+            if wanted in (name.lower(), name.removesuffix(_SUFFIX).lower()):
+                return str(name)
+        raise OptionError(
+            f"This onnxruntime has no execution provider {self.provider!r}. Available are "
+            f"{', '.join(name.removesuffix(_SUFFIX).lower() for name in available)}."
+        )
+
+
+def open_session(
+    model: Path | bytes,
+    runtime: Runtime,
+    *,
+    level: Level = "all",
+    profile_prefix: Path | None = None,
+    optimised_path: Path | None = None,
+) -> InferenceSession:
+    """A silent onnxruntime session.
+
+    With more than one thread, workers stop spinning as soon as a run ends. Otherwise the workers of
+    one session steal the cores of the next one, and interleaved timing measures that.
+
+    Args:
+        model: path, or a serialised ModelProto (whose tensors must all lie within).
+        runtime: threads and provider.
+        level: onnxruntime's graph optimisation.
+        profile_prefix: write a profile, to a file whose name begins so.
+        optimised_path: write the optimised graph there.
+
+    Raises:
+        ModelError: onnxruntime cannot load the model.
+        OptionError: the provider is unknown, or does not start on this machine.
+        OutputError: the folder of a file to write is missing.
+    """
+    provider = runtime.provider_name()
+    options = _session_options(runtime, level, profile_prefix, optimised_path)
+    try:
+        session: InferenceSession = _onnxruntime().InferenceSession(
+            str(model) if isinstance(model, Path) else model,
+            options,
+            providers=list(dict.fromkeys((provider, _CPU))),
+            enable_fallback=False,  # the fallback prints, and times another provider than was asked
+        )
+    except _failures() as error:
+        said = complaint(error)
+        raise ModelError(f"onnxruntime cannot load {_called(model)}: {said} {_how_to_mend(said)}") from error
+    if provider not in session.get_providers():
+        raise OptionError(
+            f"onnxruntime lists the provider {runtime.provider!r} but cannot start it on this machine. "
+            "Install its libraries, or take provider 'cpu'."
+        )
+    return session
+
+
+def run(session: InferenceSession, feed: Feed) -> list[NDArray[Any]]:
+    """Every output of one run, in the order of the graph.
+
+    Raises:
+        ModelError: the feed does not fit, the run fails, or an output is not a tensor.
+    """
+    try:
+        outputs: Any = session.run(None, dict(feed))
+    except _failures() as error:
+        takes = "; ".join(f"{i.name}: {i.type} {_shape(i.shape)}" for i in session.get_inputs())
+        got = "; ".join(f"{k}: {_dtype(v)} {_shape(np.shape(v))}" for k, v in feed.items())
+        raise ModelError(
+            f"onnxruntime cannot run the model: {complaint(error)} "
+            f"It takes {takes or 'nothing'}; it was fed {got or 'nothing'}."
+        ) from error
+    for about, output in zip(session.get_outputs(), outputs, strict=True):
+        if not isinstance(output, np.ndarray):
+            raise ModelError(
+                f"Output {about.name!r} is {about.type}, not a tensor. Remove it from the graph's "
+                "outputs, or put the tensor it is made of in its place."
+            )
+    return list(outputs)
+
+
+def complaint(error: BaseException) -> str:
+    """What onnxruntime said, without codes, source positions and stack traces: one short line."""
+    said = re.split(r"stack ?trace", str(error), maxsplit=1, flags=re.IGNORECASE)[0]
+    said = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ :", "", said)
+    said = re.sub(  # "…/file.cc:12 void ns::function(types) const " or "file.h:12 function "
+        r"\S+\.(?:cc|cpp|cu|cuh|h|hpp):\d+ (?:[\w:~<>*& ]+\([^()]*\)(?: const)? |\w+ )?", "", said
+    )
+    said = re.sub(r"Load model \S.*? failed[.:]\s*", "", said)
+    said = said.split("Please fix either")[0]
+    said = textwrap.shorten(said, 240, placeholder=" …") or type(error).__name__
+    return said if said.endswith((".", "…")) else said + "."
+
+
+_MENDING = (
+    ("external", "Keep the external data files beside the model, under their own names."),
+    ("exist", "Check the path."),
+    ("protobuf", "Is it an ONNX file, and whole? Download or export it again."),
+    ("not a registered", "Its custom operators cannot be run here: export it without them."),
+    ("find an implementation", "Export it with standard operators and float32, or update onnxruntime."),
+    ("opset", "Update onnxruntime, or convert the model with onnx.version_converter."),
+    ("ir version", "Update onnxruntime, or export the model with an older onnx."),
+)
+
+
+def _how_to_mend(said: str) -> str:
+    for word, hint in _MENDING:
+        if word in said.lower():
+            return hint
+    return "onnx.checker.check_model(path, full_check=True) may say more; mend it, or export again."
+
+
+def _session_options(
+    runtime: Runtime, level: Level, profile_prefix: Path | None, optimised_path: Path | None
+) -> Any:
+    onnxruntime = _onnxruntime()
+    levels = onnxruntime.GraphOptimizationLevel
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _SILENT
+    options.graph_optimization_level = {
+        "all": levels.ORT_ENABLE_ALL,
+        "basic": levels.ORT_ENABLE_BASIC,
+        "none": levels.ORT_DISABLE_ALL,
+    }[level]
+    options.intra_op_num_threads = runtime.threads
+    if runtime.threads != 1:
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+    for path in (profile_prefix, optimised_path):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise OutputError(f"The folder {path.parent} of {path.name} is missing: create it.")
+    if profile_prefix is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile_prefix)
+    if optimised_path is not None:
+        options.optimized_model_filepath = str(optimised_path)
+    return options
+
+
+def _onnxruntime() -> Any:
+    """The module, imported late; Any, for it re-exports its names in a way mypy does not follow."""
+    import onnxruntime
+
+    return onnxruntime
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What onnxruntime raises: its own exceptions share no base but Exception."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    own = (getattr(state, name) for name in dir(state))
+    raised = [kind for kind in own if isinstance(kind, type) and issubclass(kind, Exception)]
+    return (*raised, RuntimeError, ValueError, TypeError, OSError)
+
+
+def _called(model: Path | bytes) -> str:
+    return str(model) if isinstance(model, Path) else "the model"
+
+
+def _dtype(value: object) -> str:
+    return str(value.dtype) if isinstance(value, np.ndarray) else type(value).__name__
+
+
+def _shape(shape: object) -> str:
+    axes = shape if isinstance(shape, list | tuple) else ()
+    return "(" + ", ".join("?" if axis is None else str(axis) for axis in axes) + ")"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What figures depend on beside the model; printed with every one of them.
+
+    Attributes:
+        onnxruntime: version.
+        onnx: version.
+        numpy: version.
+        sepfactor: version.
+        processor: name.
+        physical_cores: of the machine; None if it does not say.
+        logical_cores: of the machine.
+        usable_cores: logical cores this process may run on.
+        threads: as asked for; 0 is onnxruntime's default.
+        provider: full name.
+        platform: operating system and machine.
+        python: version.
+    """
+
+    onnxruntime: str
+    onnx: str
+    numpy: str
+    sepfactor: str
+    processor: str
+    physical_cores: int | None
+    logical_cores: int
+    usable_cores: int
+    threads: int
+    provider: str
+    platform: str
+    python: str
+
+    def as_dict(self) -> dict[str, str | int | None]:
+        """The fields, ready for JSON."""
+        return asdict(self)
+
+
+def environment(runtime: Runtime) -> Environment:
+    """This machine and the software on it.
+
+    Raises:
+        OptionError: this onnxruntime has no such provider.
+    """
+    from sepfactor import __version__
+
+    logical = os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    processor, physical = _processor(Path("/proc/cpuinfo"))
+    return Environment(
+        onnxruntime=str(_onnxruntime().__version__),
+        onnx=importlib.metadata.version("onnx"),
+        numpy=np.__version__,
+        sepfactor=__version__,
+        processor=processor,
+        physical_cores=physical,
+        logical_cores=logical,
+        usable_cores=len(affinity(0)) if affinity else logical,
+        threads=runtime.threads,
+        provider=runtime.provider_name(),
+        platform=f"{platform.system()} {platform.machine()}",
+        python=".".join(map(str, sys.version_info[:3])),
+    )
+
+
+def _processor(cpuinfo: Path) -> tuple[str, int | None]:
+    """Name of the processor and number of physical cores, from Linux if it is Linux."""
+    text = cpuinfo.read_text(errors="replace") if cpuinfo.exists() else ""
+    names = re.findall(r"^model name\s*:\s*(.+)$", text, flags=re.MULTILINE)
+    cores = {
+        tuple(re.findall(r"^(?:physical id|core id)\s*:\s*(\d+)$", block, flags=re.MULTILINE))
+        for block in text.split("\n\n")
+    }
+    name = names[0].strip() if names else platform.processor() or platform.machine() or "unknown"
+    return name, len([core for core in cores if len(core) == 2]) or None

@@ -1,0 +1,9 @@
+"""What a network is shown: model inputs from whatever a user names."""
+
+from __future__ import annotations
+
+from sepfactor.observe.feeds import Feed, Feeds, InputSpec
+from sepfactor.observe.images import Preprocessing
+from sepfactor.observe.sources import open_feeds
+
+__all__ = ["Feed", "Feeds", "InputSpec", "Preprocessing", "open_feeds"]

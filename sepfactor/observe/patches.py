@@ -1,0 +1,45 @@
+"""Sample the patches a convolution reads, out of the maps it is given."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sepfactor.factor import Stage
+
+
+def sample_positions(size: tuple[int, ...], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """``(count, axes)`` positions of a map of ``size``: all of them, if it has no more than ``count``."""
+    total = math.prod(size)
+    flat = rng.choice(total, size=count, replace=False) if total >= count else np.arange(total)
+    return np.stack(np.unravel_index(flat, size), axis=1)
+
+
+def gather_patches(
+    x: NDArray[np.floating], stage: Stage, batch: int, positions: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """The patches ``stage`` reads for these output positions.
+
+    Args:
+        x: ``(batch, in_channels, *size)``, the input of the convolution.
+        stage: its kernel shape, strides, pads and dilations.
+        batch: which element of the batch.
+        positions: ``(n, axes)`` output positions.
+
+    Returns:
+        ``(n, in_channels, *kernel_shape)``, zeros where the patch hangs over the border.
+    """
+    image = x[batch]
+    index, inside = [], []
+    for axis, (k, s, (begin, _), d) in enumerate(
+        zip(stage.kernel_shape, stage.strides, stage.pads, stage.dilations, strict=True)
+    ):
+        taps = positions[:, axis, None] * s - begin + np.arange(k) * d  # (n, k)
+        inside.append((taps >= 0) & (taps < image.shape[axis + 1]))
+        index.append(np.clip(taps, 0, image.shape[axis + 1] - 1))
+    rows, columns = index
+    patches = image[:, rows[:, :, None], columns[:, None, :]]  # (c, n, kh, kw)
+    mask = inside[0][:, :, None] & inside[1][:, None, :]
+    return np.ascontiguousarray(np.where(mask, patches, 0).swapaxes(0, 1), dtype=np.float32)

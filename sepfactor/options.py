@@ -1,0 +1,162 @@
+"""What a user can ask for: one definition for keyword arguments, TOML and the command line."""
+
+from __future__ import annotations
+
+import fnmatch
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sepfactor.errors import OptionError
+
+DEFAULT_MAX_ERROR = 0.05
+
+
+def _kebab(name: str) -> str:
+    return name.replace("_", "-")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=_kebab,
+        populate_by_name=True,
+        arbitrary_types_allowed=True,
+    )
+
+
+class LayerOptions(_Frozen):
+    """How candidates of a layer are chosen.
+
+    Attributes:
+        scheme: names or families of schemes; empty for all.
+        rank: use this rank.
+        max_error: else the cheapest candidate whose relative output error stays within this.
+        keep: leave the layer alone.
+    """
+
+    scheme: tuple[str, ...] = ()
+    rank: int | None = Field(default=None, ge=1)
+    max_error: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    keep: bool = False
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> LayerOptions:
+        if self.rank is not None and self.max_error is not None:
+            raise ValueError("rank and max-error exclude each other: give one of the two")
+        return self
+
+
+class Options(LayerOptions):
+    """Everything :func:`sepfactor.compress` can be told. Attribute names are its keyword arguments.
+
+    Attributes:
+        ignore: globs of layers to leave alone, matched against node and output names.
+        layers: glob → :class:`LayerOptions`, for layers to be treated differently.
+        data: inputs to fit and to judge on; see :func:`sepfactor.observe.open_feeds`.
+        eval_data: other inputs to judge on; without it ``data`` serves.
+        labels: true classes of the inputs judged on.
+        input_shape: input name → shape, fixing symbolic dimensions.
+        color, scale, mean, std, layout, resize: how images become inputs.
+        limit: use at most so many samples.
+        threads: of onnxruntime; 0 leaves it to onnxruntime.
+        provider: execution provider, ``cpu`` if not said.
+        seed: of everything random.
+        overwrite: replace an existing output file.
+        bench_seconds: time spent on timing the whole networks; 0 to leave it out.
+    """
+
+    ignore: tuple[str, ...] = ()
+    layers: Mapping[str, LayerOptions] = Field(default_factory=dict)
+    data: Any = None
+    eval_data: Any = None
+    labels: Any = None
+    input_shape: Mapping[str, tuple[int, ...]] = Field(default_factory=dict)
+    color: Literal["auto", "rgb", "bgr", "gray"] = "auto"
+    scale: float = 1 / 255
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    resize: int | None = Field(default=None, ge=1)
+    limit: int | None = Field(default=None, ge=1)
+    threads: int = Field(default=1, ge=0)
+    provider: str = "cpu"
+    seed: int = Field(default=0, ge=0)
+    overwrite: bool = False
+    bench_seconds: float = Field(default=8.0, ge=0, allow_inf_nan=False)
+
+    def for_layer(self, *names: str) -> LayerOptions:
+        """What holds for a layer of these names: the globs in ``layers`` that fit, over the general rule."""
+        if any(self.matches(glob, names) for glob in self.ignore):
+            return LayerOptions(keep=True)
+        chosen = LayerOptions(scheme=self.scheme, rank=self.rank, max_error=self.max_error, keep=self.keep)
+        for glob, own in self.layers.items():
+            if self.matches(glob, names):
+                chosen = _merged(chosen, own)
+        return chosen
+
+    @staticmethod
+    def matches(glob: str, names: Iterable[str]) -> bool:
+        """Whether ``glob`` fits any of ``names``, case and all."""
+        return any(fnmatch.fnmatchcase(name, glob) for name in names)
+
+    def globs(self) -> tuple[str, ...]:
+        """Every pattern that names layers."""
+        return (*self.ignore, *self.layers)
+
+
+def _merged(general: LayerOptions, own: LayerOptions) -> LayerOptions:
+    said = {name: getattr(own, name) for name in own.model_fields_set}
+    if "rank" in said:
+        said.setdefault("max_error", None)
+    if "max_error" in said:
+        said.setdefault("rank", None)
+    return general.model_copy(update=said)
+
+
+def make_options(given: Mapping[str, Any], config: Path | None = None) -> Options:
+    """Options from a TOML file, overridden by what is ``given``.
+
+    Raises:
+        OptionError: a key is unknown or a value does not fit; the message names it.
+    """
+    values: dict[str, Any] = {**_read_toml(config)} if config is not None else {}
+    if given.get("rank") is not None:
+        values.pop("max-error", None)
+    if given.get("max_error") is not None:
+        values.pop("rank", None)
+    values |= {_kebab(name): value for name, value in given.items() if value is not None}
+    try:
+        return Options.model_validate(values)
+    except ValidationError as error:
+        raise OptionError(_explain(error, config)) from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise OptionError(f"There is no config file {path}. Check the path given to --config.") from None
+    except OSError as error:
+        raise OptionError(f"The config file {path} cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise OptionError(f"The config file {path} is not valid TOML: {error}.") from None
+
+
+def _explain(error: ValidationError, config: Path | None) -> str:
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    where = f" (options or {config})" if config is not None else ""
+    if first["type"] == "extra_forbidden":
+        import difflib
+
+        fields = {**Options.model_fields, **LayerOptions.model_fields}
+        near = difflib.get_close_matches(_kebab(key.split(".")[-1]), [_kebab(f) for f in fields], 1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        return f"There is no option {key!r}{where}.{hint}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"Option {key or 'given'}{where}: {message}."

@@ -1,0 +1,273 @@
+"""What a convolution may become: scheme and rank, with cost and error."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sepfactor.factor import (
+    Chain,
+    Decomposition,
+    Factorization,
+    Rank,
+    Scheme,
+    Stage,
+    Statistics,
+    weight_error,
+)
+from sepfactor.factor.stage import Array, Ints
+from sepfactor.layout import BLOCK
+
+_EXACT_ULPS = 8
+"""A weight error of so many units in the last place is rounding: the rewrite is lossless."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One scheme at one rank for one site.
+
+    Attributes:
+        scheme: name of the scheme. form: its chain in a few signs. rank: () where a scheme has none.
+        factorization: what to build.
+        macs: multiply-accumulates on the site's map.
+        weight_error: relative, ``‖W − W'‖ / ‖W‖``.
+        output_error: relative, on the sample of patches.
+        exact: the weight error is rounding.
+    """
+
+    scheme: str
+    form: str
+    rank: Rank
+    factorization: Factorization
+    macs: int
+    weight_error: float
+    output_error: float
+    exact: bool
+
+    @property
+    def label(self) -> str:
+        """Scheme and rank, for people."""
+        return f"{self.scheme} {rank_text(self.rank)}".strip()
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A convolution to find candidates for.
+
+    Attributes:
+        stage: the dense convolution. bias: ``(out,)`` or None. size: its input map.
+        statistics: patches it sees.
+        epsilon: of the dtype its weights are stored in.
+    """
+
+    stage: Stage
+    bias: Array | None
+    size: Ints
+    statistics: Statistics
+    epsilon: float
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the dense layer."""
+        return self.stage.macs(self.size)
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """Candidates of one site, cheapest first, or why there is none."""
+
+    candidates: tuple[Candidate, ...]
+    reason: str = ""
+
+
+def rank_text(rank: Rank) -> str:
+    """``32``, ``16×48`` or nothing."""
+    return "×".join(map(str, rank))
+
+
+def propose(
+    subject: Subject,
+    schemes: Sequence[Scheme],
+    *,
+    rank: int | None,
+    max_error: float | None,
+) -> Proposal:
+    """The best candidate of every scheme that offers one, cheapest first.
+
+    With ``rank``: each scheme at that rank, widths rounded up to the block grid, ordered by output
+    error. With ``max_error``: each scheme at the cheapest rank whose output error stays within it.
+    A candidate must cost fewer multiply-accumulates than the layer; a lossless one always qualifies.
+    """
+    found: list[Candidate] = []
+    closest: Candidate | None = None
+    refusals: list[str] = []
+    for scheme in schemes:
+        if refusal := scheme.refuses(subject.stage):
+            refusals.append(refusal)
+            continue
+        search = _Search(subject, scheme)
+        best, near = search.at_rank(rank) if rank is not None else search.within(max_error or 0.0)
+        if best is not None:
+            found.append(best)
+        if near is not None and (closest is None or near.output_error < closest.output_error):
+            closest = near
+    if found:
+        order = (lambda c: (not c.exact, c.output_error)) if rank is not None else (lambda c: c.macs)
+        return Proposal(tuple(sorted(found, key=order)))
+    return Proposal((), _reason(refusals, schemes, closest, rank, max_error))
+
+
+def _reason(
+    refusals: list[str],
+    schemes: Sequence[Scheme],
+    closest: Candidate | None,
+    rank: int | None,
+    max_error: float | None,
+) -> str:
+    if len(refusals) == len(schemes):
+        return refusals[0] if len(schemes) == 1 else max(set(refusals), key=refusals.count)
+    if rank is not None:
+        return f"no scheme of rank {rank} costs fewer multiplications"
+    if closest is None:
+        return "no scheme costs fewer multiplications at any rank"
+    return (
+        f"nothing cheaper stays within {max_error:.3g} of its output "
+        f"(closest: {closest.label}, off by {closest.output_error:.3g})"
+    )
+
+
+class _Search:
+    """One scheme on one site: the ranks worth looking at, and candidates made of them."""
+
+    def __init__(self, subject: Subject, scheme: Scheme) -> None:
+        self.subject, self.scheme = subject, scheme
+        self.decomposition = scheme.decompose(subject.stage, subject.statistics)
+        self.macs = MacsByRank(self.decomposition, subject.size)
+
+    def candidate(self, rank: Rank) -> Candidate:
+        subject = self.subject
+        factorization = Factorization(self.decomposition.build(rank), subject.bias)
+        error = weight_error(subject.stage, factorization)
+        return Candidate(
+            self.scheme.name,
+            self.scheme.form,
+            rank,
+            factorization,
+            self.macs(rank),
+            error,
+            subject.statistics.output_error(subject.stage, factorization),
+            error <= _EXACT_ULPS * subject.epsilon,
+        )
+
+    def at_rank(self, rank: int) -> tuple[Candidate | None, Candidate | None]:
+        wanted = []
+        for full, is_width in zip(self.decomposition.full_rank, self.decomposition.widths, strict=True):
+            step = _grid_step(self.subject.stage, full) if is_width else 1
+            wanted.append(min(math.ceil(rank / step) * step, full))
+        chosen = tuple(wanted)
+        if (wanted and max(wanted) < rank) or self.macs(chosen) >= self.subject.macs:
+            return None, None
+        return self.candidate(chosen), None
+
+    def within(self, max_error: float) -> tuple[Candidate | None, Candidate | None]:
+        """The cheapest rank within ``max_error``, by bisection along the front, and the most accurate one."""
+        front = self.front()
+        if not front:
+            return None, None
+        most_accurate = self.candidate(front[-1])
+        if not self._good(most_accurate, max_error):
+            return None, most_accurate
+        best, low, high = most_accurate, 0, len(front) - 1
+        while low < high:
+            middle = (low + high) // 2
+            candidate = self.candidate(front[middle])
+            if self._good(candidate, max_error):
+                best, high = candidate, middle
+            else:
+                low = middle + 1
+        return best, best
+
+    @staticmethod
+    def _good(candidate: Candidate, max_error: float) -> bool:
+        return candidate.exact or candidate.output_error <= max_error
+
+    def front(self) -> list[Rank]:
+        """Ranks cheaper than the layer, none of them beaten in both cost and weight error, cheapest first."""
+        cheaper = [
+            r for r in ranks(self.decomposition, self.subject.stage) if self.macs(r) < self.subject.macs
+        ]
+        front: list[Rank] = []
+        least = math.inf
+        for rank in sorted(cheaper, key=lambda r: (self.macs(r), self.decomposition.squared_error[r])):
+            error = float(self.decomposition.squared_error[rank])
+            if error < least:
+                front.append(rank)
+                least = error
+        return front
+
+
+def ranks(decomposition: Decomposition, stage: Stage) -> Iterator[Rank]:
+    """The ranks on the grid: multiples of the block where a width is meant and the layer is that wide."""
+    axes = [
+        range(step := _grid_step(stage, full) if is_width else 1, full + 1, step)
+        for full, is_width in zip(decomposition.full_rank, decomposition.widths, strict=True)
+    ]
+    return itertools.product(*axes)
+
+
+def _grid_step(stage: Stage, full_rank: int) -> int:
+    narrow = min(stage.weight.shape[1], stage.out_channels // stage.group) < BLOCK
+    return 1 if narrow or full_rank < BLOCK else BLOCK
+
+
+class MacsByRank:
+    """Multiply-accumulates of a decomposition at any rank, without building it.
+
+    Every weight of a chain has as many entries as a product of its widths, and each rank is a factor
+    of it at most once: the count is multilinear in the ranks. So the corners of a unit cube, built
+    once, determine it everywhere.
+    """
+
+    def __init__(self, decomposition: Decomposition, size: Ints) -> None:
+        axes = len(decomposition.full_rank)
+        corners: dict[Rank, int] = {}
+        for corner in itertools.product((1, 2), repeat=axes):
+            if all(c <= full for c, full in zip(corner, decomposition.full_rank, strict=True)):
+                corners[corner] = _macs(decomposition.build(corner), size)
+        self._corners = corners
+
+    def __call__(self, rank: Rank) -> int:
+        """The count at ``rank``."""
+        total = 0
+        for corner, value in self._corners.items():
+            weight = 1
+            for at, r in zip(corner, rank, strict=True):
+                weight *= (2 - r) if at == 1 else (r - 1)
+            total += weight * value
+        return total
+
+
+def _macs(chains: Sequence[Chain], size: Ints) -> int:
+    return sum(chain.macs(size) for chain in chains)
+
+
+def energy_ranks(decomposition: Decomposition, shares: Sequence[float]) -> list[Rank]:
+    """For each share the smallest rank that keeps so much of the kernel's energy.
+
+    With two ranks each is the smallest that would do with the other one full, which is what the
+    spectrum of that mode says.
+    """
+    result = []
+    for share in shares:
+        allowed = 1.0 - share
+        wanted = []
+        for axis in range(decomposition.squared_error.ndim):
+            curve: Array = np.moveaxis(decomposition.squared_error, axis, 0)
+            curve = curve.reshape(curve.shape[0], -1)[:, -1]
+            wanted.append(max(1, int(np.argmax(curve <= allowed))))
+        result.append(tuple(wanted))
+    return result

@@ -1,0 +1,1 @@
+"""One model of the report, and its views."""

@@ -1,0 +1,174 @@
+"""The report as data. Everything a view shows is in here; the JSON is this, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+SCHEMA_VERSION = "1.0"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+
+class Layer(_Frozen):
+    """One Conv of the network.
+
+    Attributes:
+        name: of its node. output: of the value it writes.
+        weight_shape: ``(out, in/group, *kernel)``. group, strides: as in the model.
+        map_size: ``(height, width)`` of its input.
+        replaced: whether it was. reason: why it was not, in words.
+        scheme, form, rank: what it became.
+        exact: whether that is lossless but for rounding.
+        macs, parameters: before and after (bias included).
+        milliseconds: in the whole network, before and after, from separate profiled runs.
+        trial_speedup: of the layer alone between blocked neighbours; with its 95 % interval.
+        weight_error: ``‖W − W'‖ / ‖W‖``. output_error: ``‖y − y'‖ / ‖y − mean(y)‖`` on patches.
+    """
+
+    name: str
+    output: str
+    weight_shape: tuple[int, ...]
+    group: int = 1
+    strides: tuple[int, ...] = ()
+    map_size: tuple[int, ...] = ()
+    replaced: bool = False
+    reason: str = ""
+    scheme: str = ""
+    form: str = ""
+    rank: tuple[int, ...] = ()
+    exact: bool = False
+    macs_before: int | None = None
+    macs_after: int | None = None
+    parameters_before: int | None = None
+    parameters_after: int | None = None
+    milliseconds_before: float | None = None
+    milliseconds_after: float | None = None
+    trial_speedup: float | None = None
+    trial_interval: tuple[float, float] | None = None
+    weight_error: float | None = None
+    output_error: float | None = None
+
+
+class Totals(_Frozen):
+    """Sums over all convolutions, and the size of the files."""
+
+    convolutions: int
+    replaced: int
+    macs_before: int
+    macs_after: int
+    parameters_before: int
+    parameters_after: int
+    bytes_before: int
+    bytes_after: int
+
+
+class Speed(_Frozen):
+    """Interleaved timing of whole networks.
+
+    Attributes:
+        runs: name → median, quartiles and number of runs, milliseconds. ``original`` and ``result``;
+            ``prepared``, the original with its graph made plain but nothing factored, where that
+            alone may change the speed.
+        speedup: original over result, with its 95 % interval and verdict.
+        factorisation: prepared over result, likewise, where preparing alone changed the speed.
+    """
+
+    runs: Mapping[str, Mapping[str, float]]
+    speedup: Mapping[str, Any]
+    factorisation: Mapping[str, Any] | None = None
+
+
+class Report(_Frozen):
+    """Everything that was done and measured."""
+
+    schema_version: str = SCHEMA_VERSION
+    sepfactor_version: str
+    model: str
+    output: str | None
+    options: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    data: Mapping[str, Any]
+    layers: tuple[Layer, ...]
+    totals: Totals
+    accuracy: Mapping[str, Any] | None
+    speed: Speed | None
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """Strict JSON; infinite values (the SNR of equal outputs) are null."""
+        return self.model_dump_json(indent=2)
+
+
+class LayerInspection(_Frozen):
+    """One Conv, as ``inspect`` sees it.
+
+    Attributes:
+        share: of the measured time of all operators.
+        ranks: scheme → ranks that keep 90, 99 and 99.9 % of the kernel's energy.
+        full_ranks: scheme → rank at which the scheme is exact.
+        refusals: scheme → why it does not apply.
+    """
+
+    name: str
+    output: str
+    weight_shape: tuple[int, ...]
+    group: int = 1
+    strides: tuple[int, ...] = ()
+    map_size: tuple[int, ...] = ()
+    reason: str = ""
+    macs: int | None = None
+    parameters: int | None = None
+    milliseconds: float | None = None
+    share: float | None = None
+    ranks: Mapping[str, tuple[tuple[int, ...], ...]] = {}
+    full_ranks: Mapping[str, tuple[int, ...]] = {}
+    refusals: Mapping[str, str] = {}
+
+
+class Inspection(_Frozen):
+    """Where the time goes, and how separable each layer is.
+
+    Attributes:
+        operators: operator type → milliseconds of one run, layout changes included.
+    """
+
+    schema_version: str = SCHEMA_VERSION
+    sepfactor_version: str
+    model: str
+    environment: Mapping[str, Any]
+    data: Mapping[str, Any]
+    energy_shares: tuple[float, ...]
+    layers: tuple[LayerInspection, ...]
+    operators: Mapping[str, float]
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """Strict JSON."""
+        return self.model_dump_json(indent=2)
+
+
+class BenchRow(_Frozen):
+    """One model of a benchmark: its timing, and how it compares with the first."""
+
+    model: str
+    timing: Mapping[str, float]
+    speedup: Mapping[str, Any] | None = None
+
+
+class Bench(_Frozen):
+    """Interleaved timing of several models."""
+
+    schema_version: str = SCHEMA_VERSION
+    sepfactor_version: str
+    environment: Mapping[str, Any]
+    data: Mapping[str, Any]
+    rows: tuple[BenchRow, ...]
+
+    def to_json(self) -> str:
+        """Strict JSON."""
+        return self.model_dump_json(indent=2)

@@ -1,0 +1,96 @@
+"""Run the prepared network on data and keep, of every convolution, its map size and a sample of patches."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from sepfactor.factor import Statistics
+from sepfactor.factor.stage import Ints
+from sepfactor.graph.instrument import with_outputs
+from sepfactor.graph.survey import Site
+from sepfactor.measure.session import Runtime, open_session, run
+from sepfactor.observe import Feeds
+from sepfactor.observe.patches import gather_patches, sample_positions
+from sepfactor.progress import Progress
+
+_PATCHES = 1024
+"""Patches kept per site."""
+
+_FEEDS = 16
+"""Runs the patches are drawn from."""
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """What was seen of one site.
+
+    Attributes:
+        batch: of its input. size: of its input map. statistics: the sample of patches.
+    """
+
+    batch: int
+    size: Ints
+    statistics: Statistics | None
+
+
+@dataclass
+class _Sample:
+    batch: int = 1
+    size: Ints = ()
+    patches: list[NDArray[np.float32]] = field(default_factory=list)
+
+
+def observe(
+    model: ir.Model,
+    sites: Sequence[Site],
+    feeds: Feeds,
+    runtime: Runtime,
+    seed: int,
+    progress: Progress,
+) -> dict[str, Observed]:
+    """Map sizes and patches of every top-level site, by the name of its output value.
+
+    Only the maps of one run are in memory at a time.
+    """
+    open_sites = [site for site in sites if site.stage is not None]
+    names = list(dict.fromkeys(site.input for site in open_sites))
+    if not names:
+        return {}
+    session = open_session(with_outputs(model, names), runtime, level="basic")
+    order = [output.name for output in session.get_outputs()]
+    count = min(len(feeds), _FEEDS)
+    samples: dict[str, _Sample] = defaultdict(_Sample)
+    for i in range(count):
+        progress("observe", i, count, "running the network")
+        feed = feeds[i]
+        values = dict(zip(order, run(session, feed), strict=True)) | feed
+        for k, site in enumerate(open_sites):
+            rng = np.random.default_rng((seed, i, k))
+            _take(site, values[site.input], samples[site.output], -(-_PATCHES // count), rng)
+    progress("observe", count, count, "")
+    return {
+        name: Observed(
+            sample.batch,
+            sample.size,
+            Statistics(np.concatenate(sample.patches)) if sample.patches else None,
+        )
+        for name, sample in samples.items()
+    }
+
+
+def _take(site: Site, x: NDArray[np.floating], sample: _Sample, count: int, rng: np.random.Generator) -> None:
+    stage = site.stage
+    assert stage is not None
+    if not sample.size:
+        sample.batch, sample.size = x.shape[0], tuple(x.shape[2:])
+    out_size = stage.output_size(tuple(x.shape[2:]))
+    if x.shape[0] == 0 or min(out_size) < 1:
+        return
+    batch = int(rng.integers(x.shape[0]))
+    sample.patches.append(gather_patches(x, stage, batch, sample_positions(out_size, count, rng)))

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sepfactor.errors import ModelError, OptionError, OutputError, SepfactorError
+from sepfactor.measure import Runtime, environment, open_session, run
+from sepfactor.measure.session import complaint
+from tests.measure.models import TWO_CONVOLUTIONS, model, scaled
+
+RELU = model("y = Relu(x)", "float[N,3] x", "float[N,3] y")
+X = np.array([[-1.0, 0.0, 2.0]], np.float32)
+
+
+def test_importing_measure_leaves_onnxruntime_alone() -> None:
+    code = "import sys, sepfactor.measure as m; sys.exit('onnxruntime' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("threads", [0, 1, 2])
+@pytest.mark.parametrize("level", ["all", "basic", "none"])
+def test_runs_what_it_opened(threads: int, level: str) -> None:
+    session = open_session(RELU, Runtime(threads), level=level)
+    (y,) = run(session, {"x": X})
+    np.testing.assert_array_equal(y, np.maximum(X, 0))
+
+
+def test_a_path_and_bytes_are_the_same(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(RELU)
+    session = open_session(tmp_path / "m.onnx", Runtime())
+    np.testing.assert_array_equal(run(session, {"x": X})[0], np.maximum(X, 0))
+
+
+@pytest.mark.parametrize("name", ["cpu", "CPU", "CPUExecutionProvider"])
+def test_provider_names(name: str) -> None:
+    assert Runtime(provider=name).provider_name() == "CPUExecutionProvider"
+
+
+@pytest.mark.parametrize("name", ["", "abacus", "ExecutionProvider"])
+def test_unknown_provider_lists_the_known(name: str) -> None:
+    with pytest.raises(OptionError, match=r"Available are .*cpu"):
+        open_session(RELU, Runtime(provider=name))
+
+
+def test_negative_threads_are_refused() -> None:
+    with pytest.raises(OptionError, match="-1 threads"):
+        Runtime(-1)
+
+
+def test_optimised_graph_is_written_where_asked(tmp_path: Path) -> None:
+    open_session(TWO_CONVOLUTIONS, Runtime(), optimised_path=tmp_path / "o.onnx")
+    assert (tmp_path / "o.onnx").stat().st_size > 0
+    with pytest.raises(OutputError, match="nowhere"):
+        open_session(RELU, Runtime(), optimised_path=tmp_path / "nowhere" / "o.onnx")
+
+
+def failing(call: Callable[[], object], kind: type[SepfactorError]) -> str:
+    """The message, after checking that a person could read it."""
+    with pytest.raises(kind) as caught:
+        call()
+    message = str(caught.value)
+    assert "\n" not in message
+    for noise in ("ONNXRuntimeError", "Traceback", "onnxruntime::", ".cc:", ".h:"):
+        assert noise not in message
+    assert message.endswith(".")
+    assert len(message) < 500
+    return message
+
+
+@pytest.mark.parametrize(
+    ("bad", "said", "mend"),
+    [
+        (b"junk", "protobuf", "export it again"),
+        (b"", "No graph", "export it again"),
+        (model("y = Relu(x)", "float[N] x", "float[N] y", opset=99), "opset", "version_converter"),
+        (model("y = Relu(q)", "float[N] x", "float[N] y"), "'q'", "check_model"),
+        (model("y = Relu(x)", "bfloat16[N] x", "bfloat16[N] y"), "Relu", "float32"),
+    ],
+)
+def test_a_bad_model_is_told_in_a_sentence(
+    bad: bytes, said: str, mend: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    message = failing(lambda: open_session(bad, Runtime()), ModelError)
+    assert said in message
+    assert mend in message
+    assert capfd.readouterr() == ("", "")  # onnxruntime itself says nothing
+
+
+def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
+    message = failing(lambda: open_session(tmp_path / "no.onnx", Runtime()), ModelError)
+    assert message.count("no.onnx") == 1
+    assert "Check the path" in message
+    (tmp_path / "bad.onnx").write_text("hello")
+    assert "bad.onnx" in failing(lambda: open_session(tmp_path / "bad.onnx", Runtime()), ModelError)
+
+
+@pytest.mark.parametrize(
+    ("feed", "fed"),
+    [
+        ({}, "nothing"),
+        ({"x": X.astype(np.float64)}, r"x: float64 (1, 3)"),
+        ({"x": X[:, :2]}, "x: float32 (1, 2)"),
+        ({"x": X[0]}, "x: float32 (3)"),
+        ({"z": X}, "z: float32 (1, 3)"),
+        ({"x": "text"}, "x: str"),
+    ],
+)
+def test_a_feed_that_does_not_fit_is_told_beside_what_would(
+    feed: dict[str, np.ndarray], fed: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    session = open_session(RELU, Runtime())
+    message = failing(lambda: run(session, feed), ModelError)
+    assert "It takes x: tensor(float) (N, 3)" in message
+    assert f"it was fed {fed}" in message
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_failure_inside_a_run_names_the_node() -> None:
+    session = open_session(model("y = MatMul(a, b)", "float[N,M] a, float[K,L] b", "float[P,Q] y"), Runtime())
+    feed = {"a": np.zeros((1, 3), np.float32), "b": np.zeros((4, 5), np.float32)}
+    assert "MatMul" in failing(lambda: run(session, feed), ModelError)
+
+
+def test_an_output_that_is_no_tensor_is_refused() -> None:
+    split = model("y = SplitToSequence(x)", "float[N,3] x", "seq(float[M,3]) y")
+    assert "'y'" in failing(lambda: run(open_session(split, Runtime()), {"x": X}), ModelError)
+
+
+def test_a_warning_of_onnxruntime_is_not_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    lying = model("y = Relu(x)", "float[N,3] x", "float[N,M] y")
+    wrong = model("y = MatMul(x, x)", "float[2,2] x", "float[5,5] y")
+    run(open_session(lying, Runtime(2)), {"x": X})
+    run(open_session(wrong, Runtime(0)), {"x": np.zeros((2, 2), np.float32)})
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("raw", "short"),
+    [
+        (
+            "[ONNXRuntimeError] : 1 : FAIL : /a/b.cc:12 void o::f(const std::map<int, int>&) const Bad.",
+            "Bad.",
+        ),
+        ("[ONNXRuntimeError] : 1 : FAIL : x.h:59 Compute mismatch\nStacktrace:\n#0 foo", "mismatch."),
+        ("Got: 3 Expected: 16\n Please fix either the inputs/outputs or the model.", "Got: 3 Expected: 16."),
+        ("", "RuntimeError."),
+        ("word " * 100, "word " * 47 + "…"),
+    ],
+)
+def test_complaint_is_short(raw: str, short: str) -> None:
+    assert complaint(RuntimeError(raw)) == short
+
+
+def test_environment_is_complete_and_json() -> None:
+    here = environment(Runtime(2))
+    assert here.threads == 2
+    assert here.provider == "CPUExecutionProvider"
+    assert here.processor
+    assert 1 <= here.usable_cores <= here.logical_cores
+    assert here.physical_cores is None or here.physical_cores <= here.logical_cores
+    plain = json.loads(json.dumps(here.as_dict(), allow_nan=False))
+    assert set(plain) >= {"onnxruntime", "onnx", "numpy", "sepfactor", "platform", "python"}
+    assert all(value is not None for key, value in plain.items() if key != "physical_cores")
+
+
+def test_scaled_model_is_as_the_other_tests_believe() -> None:
+    session = open_session(scaled(2.0), Runtime())
+    x = np.arange(6, dtype=np.float32)[None]
+    image = np.ones((1, 1, 2, 2), np.float32)
+    image2, scores, best = run(session, {"x": x, "image": image})
+    np.testing.assert_array_equal(scores, 2 * x)
+    np.testing.assert_array_equal(image2, 2 * image)
+    assert best.tolist() == [5]
