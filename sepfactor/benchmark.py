@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sepfactor import __version__
-from sepfactor.errors import OptionError
+from sepfactor.errors import ModelError, OptionError
 from sepfactor.graph.load import ModelSource, load
 from sepfactor.measure.session import Runtime, environment, open_session, run
 from sepfactor.measure.timing import interleave, ratio, summarise
@@ -39,7 +39,10 @@ def bench(models: Sequence[ModelSource], *, progress: Progress = silent, **optio
     for number, one in enumerate(loaded):
         progress("warm up", number, len(loaded), one.name)
         session = open_session(one.runnable, runtime)
-        run(session, feed)
+        try:
+            run(session, feed)
+        except ModelError as error:
+            raise type(error)(f"{one.name}: {error}") from error
         calls.append(lambda s=session: s.run(None, feed))
     progress("time", 0, 1, f"{asked.bench_seconds:.0f} s")
     samples = interleave(calls, budget_s=asked.bench_seconds, precision=0.005, seed=asked.seed)

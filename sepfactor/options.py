@@ -6,9 +6,9 @@ import fnmatch
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from sepfactor.errors import OptionError
 
@@ -17,6 +17,15 @@ DEFAULT_MAX_ERROR = 0.05
 
 def _kebab(name: str) -> str:
     return name.replace("_", "-")
+
+
+def _several(value: Any) -> Any:
+    """One name or number, where several may stand, is a list of one."""
+    return (value,) if isinstance(value, str | int | float) else value
+
+
+_Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
+_Numbers = Annotated[tuple[float, ...], BeforeValidator(_several)]
 
 
 class _Frozen(BaseModel):
@@ -39,7 +48,7 @@ class LayerOptions(_Frozen):
         keep: leave the layer alone.
     """
 
-    scheme: tuple[str, ...] = ()
+    scheme: _Names = ()
     rank: int | None = Field(default=None, ge=1)
     max_error: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     keep: bool = False
@@ -60,6 +69,7 @@ class Options(LayerOptions):
         data: inputs to fit and to judge on; see :func:`sepfactor.observe.open_feeds`.
         eval_data: other inputs to judge on; without it ``data`` serves.
         labels: true classes of the inputs judged on.
+        targets: what dense outputs should be, for PSNR against the truth.
         input_shape: input name → shape, fixing symbolic dimensions.
         color, scale, mean, std, layout, resize: how images become inputs.
         limit: use at most so many samples.
@@ -70,16 +80,17 @@ class Options(LayerOptions):
         bench_seconds: time spent on timing the whole networks; 0 to leave it out.
     """
 
-    ignore: tuple[str, ...] = ()
+    ignore: _Names = ()
     layers: Mapping[str, LayerOptions] = Field(default_factory=dict)
     data: Any = None
     eval_data: Any = None
     labels: Any = None
+    targets: Any = None
     input_shape: Mapping[str, tuple[int, ...]] = Field(default_factory=dict)
     color: Literal["auto", "rgb", "bgr", "gray"] = "auto"
     scale: float = 1 / 255
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    mean: _Numbers = ()
+    std: _Numbers = ()
     layout: Literal["nchw", "nhwc"] = "nchw"
     resize: int | None = Field(default=None, ge=1)
     limit: int | None = Field(default=None, ge=1)
@@ -124,7 +135,8 @@ def make_options(given: Mapping[str, Any], config: Path | None = None) -> Option
     Raises:
         OptionError: a key is unknown or a value does not fit; the message names it.
     """
-    values: dict[str, Any] = {**_read_toml(config)} if config is not None else {}
+    read = _read_toml(config) if config is not None else {}
+    values: dict[str, Any] = {_kebab(name): value for name, value in read.items()}
     if given.get("rank") is not None:
         values.pop("max-error", None)
     if given.get("max_error") is not None:
@@ -159,4 +171,4 @@ def _explain(error: ValidationError, config: Path | None) -> str:
         hint = f" Did you mean {near[0]}?" if near else ""
         return f"There is no option {key!r}{where}.{hint}"
     message = first["msg"].removeprefix("Value error, ")
-    return f"Option {key or 'given'}{where}: {message}."
+    return f"Option {key}{where}: {message}." if key else f"Of the options{where}, {message}."

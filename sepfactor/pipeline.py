@@ -13,10 +13,10 @@ from typing import Any
 import onnx_ir as ir
 
 from sepfactor.errors import ModelError, NothingToReplace, OptionError
-from sepfactor.graph.load import Loaded, ModelSource, load
+from sepfactor.graph.load import Loaded, ModelSource, external_files, load
 from sepfactor.graph.prepare import prepare
 from sepfactor.graph.rebuild import rebuild
-from sepfactor.graph.save import check_destination, publish, staged
+from sepfactor.graph.save import are_same, check_destination, publish, staged
 from sepfactor.graph.survey import Site, survey
 from sepfactor.measure.session import Runtime
 from sepfactor.options import Options, make_options
@@ -96,8 +96,10 @@ def compress(
 
 
 def _check_target(target: Path, loaded: Loaded, options: Options) -> None:
-    if loaded.path is not None and target.exists() and target.samefile(loaded.path):
-        raise OptionError(f"{target} is the input itself, which is never touched. Choose another -o.")
+    given = (options.data, options.eval_data, options.labels, options.targets)
+    for source in (loaded.path, *external_files(loaded.model), *given):
+        if isinstance(source, str | os.PathLike) and are_same(target, Path(source)):
+            raise OptionError(f"{target} is an input itself, and those are never touched. Choose another -o.")
     check_destination(target, overwrite=options.overwrite)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
-import sys
+import traceback
 from typing import Any
 
 import click
 
 from sepfactor import __version__
 from sepfactor.errors import SepfactorError
+
+VERBOSE = "sepfactor.verbose"
+"""Where the context, which a command shares with this group, remembers ``-v``."""
 
 _COMMANDS = {
     "compress": "Replace convolutions by factorisations, and measure what that did.",
@@ -39,24 +42,24 @@ class _Lazy(click.Group):
         try:
             return super().invoke(ctx)
         except SepfactorError as error:
-            _fail(str(error), error.exit_code, error)
-        except KeyboardInterrupt:
-            _fail("Interrupted. Nothing was written.", 130, None)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            _fail(ctx, error, str(error), error.exit_code)
+        except KeyboardInterrupt as error:
+            _fail(ctx, error, "Interrupted. No file was left half-written.", 130)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:  # noqa: BLE001 -- the last line of defence: a sentence, not a traceback
+            what = (str(error).strip().splitlines() or ["it does not say why"])[0].rstrip(".")
             _fail(
-                f"sepfactor failed unexpectedly: {type(error).__name__}: {error}. Run it again with -v "
-                "for the traceback, and please report it.",
-                1,
+                ctx,
                 error,
+                f"sepfactor failed unexpectedly: {type(error).__name__}: {what}. Please report it, with the "
+                "traceback that -v shows.",
+                1,
             )
 
 
-def _fail(message: str, code: int, error: BaseException | None) -> None:
-    if error is not None and "-v" in sys.argv:
-        import traceback
-
+def _fail(ctx: click.Context, error: BaseException, message: str, code: int) -> None:
+    if ctx.meta.get(VERBOSE):
         click.echo("".join(traceback.format_exception(error)), err=True)
     click.echo(f"Error: {message}", err=True)
     raise click.exceptions.Exit(code)

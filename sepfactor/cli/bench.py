@@ -27,7 +27,7 @@ from sepfactor.cli.common import (
 def command(
     models: tuple[Path, ...],
     json_to: str | None,
-    verbose: bool,  # noqa: ARG001 -- read where errors are shown
+    overwrite: bool,
     quiet: bool,
     **options: Any,
 ) -> None:
@@ -39,7 +39,7 @@ def command(
     from sepfactor.benchmark import bench
     from sepfactor.report.text import bench_view
 
-    check_json(json_to)
+    check_json(json_to, (*models, options["data"]), overwrite)
     with progress_bar(quiet) as progress:
         result = bench(models, progress=progress, **given(options))
     deliver(bench_view(result), result.to_json(), json_to, quiet)

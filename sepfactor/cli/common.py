@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from rich.console import Console, RenderableType
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
 
+from sepfactor.cli import VERBOSE
 from sepfactor.errors import OptionError, OutputError
 from sepfactor.progress import Progress, silent
+
+if TYPE_CHECKING:  # slow to import, and --help does without
+    from rich.console import Console, RenderableType
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _PLAIN_WIDTH = 160
@@ -34,7 +37,7 @@ class _Shape(click.ParamType[tuple[str, tuple[int, ...]]]):
         except ValueError:
             shape = ()
         if not colon or not shape:
-            self.fail(f"{value!r} is not of the form input:1,3,224,224", param, ctx)
+            self.fail(f"{value!r} is not of the form input:1,3,224,224.", param, ctx)
         return name, shape
 
 
@@ -47,7 +50,11 @@ class _Numbers(click.ParamType[tuple[float, ...]]):
         try:
             return tuple(float(part) for part in str(value).split(","))
         except ValueError:
-            return self.fail(f"{value!r} is not a list of numbers such as 0.485,0.456,0.406", param, ctx)
+            return self.fail(f"{value!r} is not a list of numbers such as 0.485,0.456,0.406.", param, ctx)
+
+
+def _remember_verbose(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: ARG001
+    ctx.meta[VERBOSE] = value
 
 
 _DATA = [
@@ -77,7 +84,16 @@ _RUNTIME = [
 ]
 _OUTPUT = [
     click.option("--json", "json_to", metavar="FILE|-", help="Write the report as JSON; - for stdout."),
-    click.option("-v", "--verbose", is_flag=True, help="Show the traceback of an error."),
+    click.option("--overwrite", is_flag=True, help="Replace existing output files."),
+    click.option(
+        "-v",
+        "--verbose",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_remember_verbose,
+        help="Show the traceback of an error.",
+    ),
     click.option("-q", "--quiet", is_flag=True, help="No progress, no table."),
 ]
 
@@ -105,59 +121,92 @@ def _decorated(function: _F, decorators: Sequence[Callable[[_F], _F]]) -> _F:
 
 def given(values: dict[str, Any]) -> dict[str, Any]:
     """What a user actually said: unset options and empty lists left out, for the API to fill in."""
-    said = {name: value for name, value in values.items() if value not in (None, (), False)}
+    said = {name: v for name, v in values.items() if v is not None and v is not False and v != ()}
     if "input_shape" in said:
         said["input_shape"] = dict(said["input_shape"])
     return said
 
 
-def check_json(json_to: str | None, overwrite: bool = True) -> None:
-    """Fail early where the JSON could not be written."""
+def check_json(json_to: str | None, inputs: Iterable[Path | str | None], overwrite: bool) -> None:
+    """Fail early where the JSON could not be written, or would replace what is read.
+
+    Raises:
+        OptionError: it would replace one of ``inputs``.
+        OutputError: it exists, or cannot be written.
+    """
     if json_to in (None, "-"):
         return
     path = Path(str(json_to))
-    if path.is_dir() or not path.parent.is_dir():
-        raise OutputError(f"{path} cannot be written: name a file in a folder that exists, or -.")
-    if path.exists() and not overwrite:
-        raise OptionError(f"{path} exists already. Choose another file, or pass --overwrite.")
+    try:
+        exists = path.exists()
+        if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+            raise OutputError(f"{path} cannot be written: name a file in a folder that exists, or -.")
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}. Choose another.") from None
+    for file in inputs:
+        if file is not None and (path.absolute() == Path(file).absolute() or _are_same(path, Path(file))):
+            raise OptionError(f"--json names {path}, which is used otherwise. Choose another file.")
+    if exists and not overwrite:
+        raise OutputError(f"{path} exists already. Choose another file, or pass --overwrite.")
+
+
+def _are_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
 
 
 def deliver(table: RenderableType, json_text: str, json_to: str | None, quiet: bool) -> None:
     """Results to stdout; with ``--json -`` nothing but the JSON."""
     if json_to == "-":
-        click.echo(json_text)
+        click.echo(json_text.encode())  # JSON is UTF-8, whatever the terminal is
         return
     if json_to is not None:
-        temporary = Path(json_to + ".sepfactor-tmp")
-        try:
-            temporary.write_text(json_text + "\n", encoding="utf-8")
-            temporary.replace(json_to)
-        except OSError as error:
-            raise OutputError(f"{json_to} cannot be written: {error.strerror}.") from None
+        _write(Path(json_to), json_text + "\n")
     if not quiet:
+        with suppress(AttributeError):  # a terminal without our signs shows question marks
+            sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
         console().print(table)
 
 
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=".sepfactor-tmp", dir=path.parent) as folder:
+            temporary = Path(folder) / "report.json"
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}. Choose another.") from None
+
+
 def console() -> Console:
-    """Stdout: as wide as the terminal, or fixed where there is none. Honours NO_COLOR."""
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PLAIN_WIDTH
-    return Console(width=width, highlight=False, soft_wrap=False)
+    """Stdout: as wide as the terminal, or fixed where there is none. Honours NO_COLOR and COLUMNS."""
+    from rich.console import Console
+
+    return Console(
+        width=shutil.get_terminal_size((_PLAIN_WIDTH, 24)).columns, highlight=False, soft_wrap=False
+    )
 
 
 @contextmanager
 def progress_bar(quiet: bool) -> Iterator[Progress]:
     """A bar on stderr if that is a terminal; silence otherwise."""
-    stderr = Console(stderr=True)
-    if quiet or not stderr.is_terminal:
+    if quiet or not sys.stderr.isatty():
         yield silent
         return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(24),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[detail]}"),
+        TextColumn("{task.fields[detail]}", markup=False),
     )
-    with Bar(*columns, console=stderr, transient=True) as bar:
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         tasks: dict[str, Any] = {}
 
         def report(step: str, done: int, total: int, detail: str) -> None:

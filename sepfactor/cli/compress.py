@@ -38,12 +38,12 @@ from sepfactor.cli.common import (
 @data_options
 @click.option("--eval-data", metavar="X", help="Judge on these inputs instead of --data.")
 @click.option("--labels", metavar="Y", help="True classes of the inputs judged on (.npy, .npz, .csv).")
+@click.option("--targets", metavar="Z", help="What dense outputs should be, for their PSNR (.npy, .npz).")
 @runtime_options
 @click.option(
     "--bench-seconds", type=click.FloatRange(0), help="Time spent timing the networks.  [default: 8]"
 )
 @click.option("--dry-run", is_flag=True, help="Report, but write no model.")
-@click.option("--overwrite", is_flag=True, help="Replace existing output files.")
 @output_options
 def command(
     model: Path,
@@ -51,7 +51,7 @@ def command(
     config: Path | None,
     dry_run: bool,
     json_to: str | None,
-    verbose: bool,  # noqa: ARG001 -- read where errors are shown
+    overwrite: bool,
     quiet: bool,
     **options: Any,
 ) -> None:
@@ -64,11 +64,13 @@ def command(
     from sepfactor.pipeline import compress
     from sepfactor.report.text import report_view
 
-    overwrite = bool(options["overwrite"])
-    check_json(json_to, overwrite)
-    target = None if dry_run else output or model.with_name(f"{model.stem}.sep.onnx")
+    target = None if dry_run else output or model.parent / f"{model.stem}.sep.onnx"
+    read = (model, config, *(options[name] for name in ("data", "eval_data", "labels", "targets")))
+    check_json(json_to, (*read, target), overwrite)
     with progress_bar(quiet) as progress:
-        result = compress(model, target, config=config, progress=progress, **given(options))
+        result = compress(
+            model, target, config=config, overwrite=overwrite or None, progress=progress, **given(options)
+        )
     deliver(report_view(result.report), result.report.to_json(), json_to, quiet)
     if not result.report.totals.replaced:
         click.echo("Nothing was worth replacing, so no model was written.", err=True)

@@ -27,7 +27,7 @@ from sepfactor.cli.common import (
 def command(
     model: Path,
     json_to: str | None,
-    verbose: bool,  # noqa: ARG001 -- read where errors are shown
+    overwrite: bool,
     quiet: bool,
     **options: Any,
 ) -> None:
@@ -39,7 +39,7 @@ def command(
     from sepfactor.inspection import inspect
     from sepfactor.report.text import inspection_view
 
-    check_json(json_to)
+    check_json(json_to, (model, options["data"]), overwrite)
     with progress_bar(quiet) as progress:
         result = inspect(model, progress=progress, **given(options))
     deliver(inspection_view(result), result.to_json(), json_to, quiet)

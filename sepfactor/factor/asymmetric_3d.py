@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sepfactor.factor.moments import Moments
 from sepfactor.factor.scheme import Decomposition, Rank
 from sepfactor.factor.stage import Chain, Stage
-from sepfactor.factor.statistics import Statistics
 from sepfactor.factor.subspace import Tucker
 
 
@@ -36,10 +36,11 @@ class Asymmetric3d:
             return "one channel per group: nothing to factor between channels"
         return None
 
-    def decompose(self, dense: Stage, statistics: Statistics | None = None) -> Decomposition:
+    def decompose(self, dense: Stage, moments: Moments | None = None) -> Decomposition:
         g, outs, ins, kh, kw = dense.grouped().shape
         tensor = np.transpose(dense.grouped(), (0, 2, 3, 4, 1)).reshape(g, ins * kh, kw, outs)
-        tucker = Tucker.of(tensor)
+        metric = () if moments is None else (moments.strips(0), moments.columns())
+        tucker = Tucker.of(tensor, *metric)
 
         def build(rank: Rank) -> tuple[Chain, ...]:
             r, s = rank

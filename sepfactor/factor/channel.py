@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sepfactor.factor.moments import Moments
 from sepfactor.factor.scheme import Decomposition, Rank
 from sepfactor.factor.stage import Chain, Stage
-from sepfactor.factor.statistics import Statistics
 from sepfactor.factor.subspace import LowRank
 
 
@@ -35,13 +35,19 @@ class Channel:
             return "kernel is 1×1: the same as channel-out"
         return None
 
-    def decompose(self, dense: Stage, statistics: Statistics | None = None) -> Decomposition:
+    def decompose(self, dense: Stage, moments: Moments | None = None) -> Decomposition:
         kernel = dense.kernel_shape
         grouped = dense.grouped()
         if self.pointwise_first:
             grouped = np.swapaxes(grouped, 1, 2)
         g, near, far = grouped.shape[:3]
-        low = LowRank.of(grouped.reshape(g, near, -1))
+        matrix = grouped.reshape(g, near, -1)
+        if moments is None:
+            low = LowRank.of(matrix)
+        elif self.pointwise_first:
+            low = LowRank.of(matrix, left=moments.channels())
+        else:
+            low = LowRank.seen_through(matrix, moments.covariance)
 
         def build(rank: Rank) -> tuple[Chain, ...]:
             (r,) = rank

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sepfactor.factor.moments import Moments
 from sepfactor.factor.scheme import Decomposition, Rank
-from sepfactor.factor.stage import Chain, Stage
-from sepfactor.factor.statistics import Statistics
+from sepfactor.factor.stage import Array, Chain, Stage
 from sepfactor.factor.subspace import LowRank
 
 
@@ -37,14 +37,25 @@ class DepthwisePointwise:
             return "one input channel per group: no channels to mix"
         return None
 
-    def decompose(self, dense: Stage, statistics: Statistics | None = None) -> Decomposition:
+    def _metric(self, moments: Moments | None, channels: int) -> tuple[Array | None, Array | None]:
+        """Covariances of taps and of input channels, for each channel the depthwise kernel acts on."""
+        if moments is None:
+            return None, None
+        own = moments.per_channel()  # (g, in, k, k)
+        if self.depthwise_first:
+            return own.reshape(-1, *own.shape[2:]), None
+        repeat = channels // moments.group
+        return np.repeat(own.mean(axis=1), repeat, axis=0), np.repeat(moments.channels(), repeat, axis=0)
+
+    def decompose(self, dense: Stage, moments: Moments | None = None) -> Decomposition:
         kernel = dense.kernel_shape
         g, outs, ins = dense.group, dense.out_channels // dense.group, dense.weight.shape[1]
         slices = dense.grouped().reshape(g, outs, ins, -1)
         # One matrix (taps, channels on the other side) per channel the depthwise kernel acts on.
         order = (0, 2, 3, 1) if self.depthwise_first else (0, 1, 3, 2)
         stack = np.transpose(slices, order)
-        low = LowRank.of(stack.reshape(-1, *stack.shape[2:]))
+        stack = stack.reshape(-1, *stack.shape[2:])
+        low = LowRank.of(stack, *self._metric(moments, len(stack)))
 
         def build(rank: Rank) -> tuple[Chain, ...]:
             (terms,) = rank

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from sepfactor.factor.moments import Moments
 from sepfactor.factor.stage import Array, Chain, Stage
-from sepfactor.factor.statistics import Statistics
 
 Rank = tuple[int, ...]
 
@@ -18,7 +18,7 @@ class Decomposition:
     """All ranks of one scheme on one convolution, from one decomposition.
 
     Attributes:
-        squared_error: share of the kernel's energy left out, indexed by rank (one axis per rank,
+        squared_error: share of the energy left out, of the kernel or in the metric, indexed by rank (one axis per rank,
             from 0 to the full rank; no axis for schemes without a rank).
         build: the chains at a rank.
         widths: per rank, whether it is the width of a feature map in every group (then it belongs
@@ -34,7 +34,7 @@ class Decomposition:
         return tuple(n - 1 for n in self.squared_error.shape)
 
     def error(self, rank: Rank) -> float:
-        """Relative error in weight space, ``‖W − W'‖ / ‖W‖``."""
+        """Relative error, ``‖W − W'‖ / ‖W‖``, in weight space or in the metric decomposed in."""
         return math.sqrt(self.squared_error[rank])
 
 
@@ -52,5 +52,9 @@ class Scheme(Protocol):
     def refuses(self, dense: Stage) -> str | None:
         """Why this convolution cannot take this form, in words; None if it can."""
 
-    def decompose(self, dense: Stage, statistics: Statistics | None = None) -> Decomposition:
-        """Decompose ``dense``; with ``statistics`` in their metric, else in weight space."""
+    def decompose(self, dense: Stage, moments: Moments | None = None) -> Decomposition:
+        """Decompose ``dense``; with ``moments`` in the metric of what it reads, else in weight space.
+
+        With moments the dense weight should be their :meth:`~Moments.target`, so that the factors
+        start from what the convolution should answer on the inputs it will see.
+        """

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sepfactor.factor.moments import Moments
 from sepfactor.factor.scheme import Decomposition, Rank
 from sepfactor.factor.stage import Chain, Stage
-from sepfactor.factor.statistics import Statistics
 from sepfactor.factor.subspace import LowRank
 
 
@@ -32,7 +32,7 @@ class SeparableDepthwise:
             return f"kernel {'×'.join(map(str, dense.kernel_shape))} has only one axis"
         return None
 
-    def decompose(self, dense: Stage, statistics: Statistics | None = None) -> Decomposition:
+    def decompose(self, dense: Stage, moments: Moments | None = None) -> Decomposition:
         low = LowRank.of(dense.weight[:, 0])
 
         def build(rank: Rank) -> tuple[Chain, ...]:

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sepfactor.factor.moments import Moments
 from sepfactor.factor.scheme import Decomposition, Rank
 from sepfactor.factor.stage import Array, Chain, Stage
-from sepfactor.factor.statistics import Statistics
 from sepfactor.factor.subspace import LowRank
 
 
@@ -37,12 +37,13 @@ class Spatial:
             return "depthwise: separable-depthwise does this"
         return None
 
-    def decompose(self, dense: Stage, statistics: Statistics | None = None) -> Decomposition:
+    def decompose(self, dense: Stage, moments: Moments | None = None) -> Decomposition:
         # (g, i, first, o, second)
         second = 1 - self.first
         tensor = np.transpose(dense.grouped(), (0, 2, 3 + self.first, 1, 3 + second))
         g, ins, k1, outs, k2 = tensor.shape
-        low = LowRank.of(tensor.reshape(g, ins * k1, outs * k2))
+        strips = None if moments is None else moments.strips(self.first)
+        low = LowRank.of(tensor.reshape(g, ins * k1, outs * k2), left=strips)
 
         def build(rank: Rank) -> tuple[Chain, ...]:
             (r,) = rank

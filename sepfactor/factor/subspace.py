@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sepfactor.factor.moments import roots
 from sepfactor.factor.stage import Array
 
 
@@ -41,25 +42,53 @@ class LowRank:
         matrix: ``(..., m, n)``.
         basis: singular vectors of the shorter side, strongest first.
         energy: ``(..., min(m, n))`` squared singular values.
+        on_left: whether the basis is that of the left side.
+        unwhiten: what takes the whitened sides back.
     """
 
     matrix: Array
     basis: Array
     energy: Array
+    on_left: bool = True
+    unwhiten: tuple[Array | None, Array | None] = (None, None)
 
     @classmethod
-    def of(cls, matrix: Array) -> LowRank:
+    def of(cls, matrix: Array, left: Array | None = None, right: Array | None = None) -> LowRank:
+        """Best in the Frobenius norm, or in the metric of covariances of the two sides.
+
+        Args:
+            matrix: ``(..., m, n)``.
+            left: covariance ``(..., m, m)`` of what multiplies the matrix from the left.
+            right: covariance ``(..., n, n)`` of what multiplies it from the right.
+        """
+        undo: list[Array | None] = [None, None]
+        if left is not None:
+            root, undo[0] = roots(left)
+            matrix = root @ matrix
+        if right is not None:
+            root, undo[1] = roots(right)
+            matrix = matrix @ root
         wide = matrix.shape[-2] <= matrix.shape[-1]
         basis, energy = leading(matrix if wide else np.swapaxes(matrix, -1, -2))
-        return cls(matrix, basis, energy)
+        return cls(matrix, basis, energy, wide, (undo[0], undo[1]))
+
+    @classmethod
+    def seen_through(cls, matrix: Array, covariance: Array) -> LowRank:
+        """Best for ``matrix @ x`` where ``x`` ``(n,)`` has this covariance; no root of it is needed."""
+        values, vectors = np.linalg.eigh(matrix @ covariance @ np.swapaxes(matrix, -1, -2))
+        return cls(matrix, vectors[..., ::-1], np.maximum(values[..., ::-1], 0.0))
 
     def factors(self, rank: int) -> tuple[Array, Array]:
         """``left (..., m, rank)`` and ``right (..., rank, n)``, balanced."""
         kept = self.basis[..., :rank]
         flipped = np.swapaxes(kept, -1, -2)
-        if self.matrix.shape[-2] <= self.matrix.shape[-1]:
-            return balanced(kept, flipped @ self.matrix)
-        return balanced(self.matrix @ kept, flipped)
+        left, right = (kept, flipped @ self.matrix) if self.on_left else (self.matrix @ kept, flipped)
+        before, after = self.unwhiten
+        if before is not None:
+            left = before @ left
+        if after is not None:
+            right = right @ after
+        return balanced(left, right)
 
     def squared_error(self) -> Array:
         """``error[r]``: share of the energy left out at rank ``r = 0 … min(m, n)``, over the whole stack."""
@@ -76,15 +105,31 @@ class Tucker:
 
     Attributes:
         first: ``(..., a, a)`` basis of the first mode. last: ``(..., b, b)`` basis of the last.
-        core: ``(..., a, c, b)``.
+        core: ``(..., a, c, b)``, in the metric decomposed in.
+        build_core: the same in plain coordinates, where the metric is another.
     """
 
     first: Array
     last: Array
     core: Array
+    build_core: Array | None = None
 
     @classmethod
-    def of(cls, tensor: Array) -> Tucker:
+    def of(cls, tensor: Array, first: Array | None = None, middle: Array | None = None) -> Tucker:
+        """Of ``(..., a, c, b)``, in the metric of covariances of the first two modes if given."""
+        *stack, a, c, b = tensor.shape
+        if first is None or middle is None:
+            return cls._of(tensor)
+        root, undo = roots(first)
+        inner, undo_inner = roots(middle)
+        whitened = (root @ tensor.reshape(*stack, a, c * b)).reshape(tensor.shape)
+        whitened = np.einsum("...acb,...cd->...adb", whitened, inner)
+        found = cls._of(whitened)
+        core = np.einsum("...acb,...cd->...adb", found.core, undo_inner)
+        return replace(found, first=undo @ found.first, build_core=core)
+
+    @classmethod
+    def _of(cls, tensor: Array) -> Tucker:
         *stack, a, c, b = tensor.shape
         first, _ = leading(tensor.reshape(*stack, a, c * b))
         last, _ = leading(np.moveaxis(tensor, -1, -3).reshape(*stack, b, a * c))
@@ -98,7 +143,8 @@ class Tucker:
         The core's scale is shared out to all three by the cube root.
         """
         r1, r2 = rank
-        core = self.core[..., :r1, :, :r2]
+        whole = self.core if self.build_core is None else self.build_core
+        core = whole[..., :r1, :, :r2]
         scale = np.cbrt(np.sqrt(np.mean(core**2, axis=(-1, -2, -3), keepdims=True)))
         scale = np.where(scale > 0, scale, 1.0)
         thin = scale[..., 0]

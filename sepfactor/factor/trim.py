@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sepfactor.factor.moments import Moments
 from sepfactor.factor.scheme import Decomposition, Rank
 from sepfactor.factor.stage import Chain, Stage
-from sepfactor.factor.statistics import Statistics
 
 _NEGLIGIBLE = 1e-14
 """Share of the kernel's energy below which a row of taps is zero but for rounding."""
@@ -30,7 +30,7 @@ class Trim:
             return "no row or column of zeros at the border of the kernel"
         return None
 
-    def decompose(self, dense: Stage, statistics: Statistics | None = None) -> Decomposition:
+    def decompose(self, dense: Stage, moments: Moments | None = None) -> Decomposition:
         margins = _margins(dense)
         window = tuple(slice(b, k - e) for (b, e), k in zip(margins, dense.kernel_shape, strict=True))
         weight = dense.weight[(slice(None), slice(None), *window)]

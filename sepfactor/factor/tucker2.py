@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sepfactor.factor.moments import Moments
 from sepfactor.factor.scheme import Decomposition, Rank
 from sepfactor.factor.stage import Chain, Stage
-from sepfactor.factor.statistics import Statistics
 from sepfactor.factor.subspace import Tucker
 
 
@@ -35,13 +35,14 @@ class Tucker2:
             return "one channel per group: nothing to factor between channels"
         return None
 
-    def decompose(self, dense: Stage, statistics: Statistics | None = None) -> Decomposition:
+    def decompose(self, dense: Stage, moments: Moments | None = None) -> Decomposition:
         kernel = dense.kernel_shape
         grouped = dense.grouped()
         g, outs, ins = grouped.shape[:3]
         taps = math.prod(kernel)
         tensor = np.transpose(grouped.reshape(g, outs, ins, taps), (0, 2, 3, 1))
-        tucker = Tucker.of(tensor)
+        metric = () if moments is None else (moments.channels(), moments.per_channel().mean(axis=1))
+        tucker = Tucker.of(tensor, *metric)
 
         def build(rank: Rank) -> tuple[Chain, ...]:
             r, s = rank

@@ -46,7 +46,9 @@ def with_node_names(model: ir.Model) -> bytes:
 
 
 def serialized(model: ir.Model) -> bytes:
-    """The bytes of a model."""
+    """The bytes of a model, tensors kept in other files included."""
+    if any(isinstance(v.const_value, ir.ExternalTensor) for v in model.graph.initializers.values()):
+        model = ir.external_data.load_to_model(model.clone())
     return bytes(ir.to_proto(model).SerializeToString())
 
 
@@ -81,11 +83,12 @@ def _is_conv(node: ir.Node | None) -> bool:
 
 def _nearest_conv(node: ir.Node | None, claimed: Mapping[str, float]) -> str | None:
     """Walk back from ``node`` to the first Conv no other event has claimed."""
-    front = [node]
+    front, seen = [node], set()
     while front:
         node = front.pop(0)
-        if node is None:
+        if node is None or node in seen:
             continue
+        seen.add(node)
         if _is_conv(node):
             name = node.outputs[0].name
             if name is not None and name not in claimed:

@@ -35,6 +35,7 @@ def prepare(model: ir.Model, *, fold: bool = True) -> ir.Model:
             passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
             passes.RemoveInitializersFromInputsPass(),
         )(prepared)
+        ir.external_data.load_to_model(prepared)  # it is run from memory, and written elsewhere
         infer_shapes(prepared)
         if fold:
             _fold(prepared)
@@ -71,28 +72,37 @@ def _fold(model: ir.Model) -> None:
     from onnxscript.rewriter import RewritePass
     from onnxscript.rewriter.rules import common as rules
 
-    chosen = [rules.normalize_pad_format_conv_rule]
+    pads = [rules.normalize_pad_format_conv_rule]
     opset = model.opset_imports.get("", 1)
     if opset >= 11:  # the rule reads Pad's pads from an input; before opset 11 they were attributes
-        chosen.append(rules.fuse_pad_into_conv_rule)
-    if all(_is_inference(node) for node in model.graph if node.op_type == "BatchNormalization"):
-        chosen += [
-            rules.fuse_batchnorm_into_conv_rule,
-            rules.fuse_batchnorm_into_conv_transpose_rule,
-        ]
-    for node in model.graph:
-        while node.op_type == "Conv" and len(node.inputs) > 2 and node.inputs[-1] is None:
+        pads.append(rules.fuse_pad_into_conv_rule)
+    norms = [rules.fuse_batchnorm_into_conv_rule, rules.fuse_batchnorm_into_conv_transpose_rule]
+    for node in _convolutions(model):
+        while len(node.inputs) > 2 and node.inputs[-1] is None:
             node.resize_inputs(len(node.inputs) - 1)  # the rules take any third input for a bias
+    before = {node: node.name for node in model.graph.all_nodes()}
+    # By the weight: the rule for BatchNormalization takes none that is shared, those for pads keep the name.
     names = {_weight_name(node): node.name for node in _convolutions(model)}
-    before = {id(node) for node in model.graph}
-    ir.passes.Sequential(
-        RewritePass(chosen),
-        passes.RemoveUnusedNodesPass(),
-    )(model)
-    for node in model.graph:
+    # Pads first: while what they replace is still there, its weight counts as shared.
+    for chosen in (pads, norms) if _may_fold_norms(model) else (pads,):
+        ir.passes.Sequential(RewritePass(chosen), passes.RemoveUnusedNodesPass())(model)
+    for node in model.graph.all_nodes():
         node.metadata_props.pop(_RULE_TAG, None)
-        if id(node) not in before and node.op_type in ("Conv", "ConvTranspose"):
+        if node in before:
+            node.name = before[node]
+        elif node.op_type in ("Conv", "ConvTranspose") and node.name not in before.values():
             node.name = names.get(_weight_name(node), node.name)
+
+
+def _may_fold_norms(model: ir.Model) -> bool:
+    """Whether all that the rules for BatchNormalization take for granted holds in this graph."""
+    values = ir.convenience.create_value_mapping(model.graph)
+    new = {f"{_weight_name(node)}_bias" for node in _convolutions(model) if len(node.inputs) < 3}
+    return (
+        new.isdisjoint(values)  # the rule calls a new bias so
+        and not any(value.is_graph_output() for value in model.graph.initializers.values())
+        and all(_is_inference(n) for n in model.graph.all_nodes() if n.op_type == "BatchNormalization")
+    )
 
 
 def _is_inference(node: ir.Node) -> bool:
@@ -101,11 +111,19 @@ def _is_inference(node: ir.Node) -> bool:
         len([o for o in node.outputs if o.uses() or o.is_graph_output()]) <= 1
         and not node.attributes.get_int("training_mode", 0)
         and node.attributes.get_int("spatial", 1) == 1
+        and len(_types(node)) == 1
     )
 
 
+def _types(norm: ir.Node) -> set[ir.DataType]:
+    """The element types a BatchNormalization and what is before it work with."""
+    before = norm.inputs[0].producer() if norm.inputs[0] is not None else None
+    inputs = [*norm.inputs, *(before.inputs[1:] if before is not None else ())]
+    return {value.dtype for value in inputs if value is not None and value.dtype is not None}
+
+
 def _convolutions(model: ir.Model) -> Iterator[ir.Node]:
-    return (node for node in model.graph if node.op_type in ("Conv", "ConvTranspose"))
+    return (node for node in model.graph.all_nodes() if node.op_type in ("Conv", "ConvTranspose"))
 
 
 def _weight_name(node: ir.Node) -> str | None:

@@ -42,6 +42,7 @@ def rebuild(prepared: ir.Model, replacements: Sequence[Replacement]) -> Rebuilt:
     graph = model.graph
     nodes = {node.outputs[0].name: node for node in graph if node.op_type == "Conv"}
     taken = set(ir.convenience.create_value_mapping(graph))
+    taken |= {node.name for node in graph.all_nodes() if node.name}
     site_of: dict[str, str] = {}
     for replacement in replacements:
         site = replacement.site
@@ -55,7 +56,7 @@ def rebuild(prepared: ir.Model, replacements: Sequence[Replacement]) -> Rebuilt:
 
 
 def _free_prefix(name: str, taken: set[str]) -> str:
-    """``name/sep``, with a number behind it if any value in the graph starts like that."""
+    """``name/sep``, with a number behind it if any value or node in the graph is called like that."""
     prefix, number = f"{name}/sep", 1
     while any(value.startswith(prefix + "/") for value in taken):
         number += 1

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
+_LEAST_LABELLED = 50
+_POOR = 0.05
+
 
 @dataclass(frozen=True)
 class Accuracy:
@@ -35,6 +38,20 @@ class Accuracy:
     with_labels: int
     classifier: str | None = None
 
+    @property
+    def baseline_at_chance(self) -> float | None:
+        """Share the reference gets right where that is no better than chance, so that it says nothing.
+
+        That is below 5 % and below 2 / classes, on at least 50 labelled samples; None otherwise.
+        """
+        output = next((o for o in self.outputs if o.name == self.classifier), None)
+        classes = output.shape[0] if output and output.shape else None
+        if output is None or output.top1 is None or classes is None:
+            return None
+        right = output.top1.reference
+        at_chance = right.total >= _LEAST_LABELLED and right.value < min(2 / classes, _POOR)
+        return right.value if at_chance else None
+
     def as_dict(self) -> dict[str, Any]:
         """Every figure, in strict JSON: infinities and nan are None, see :class:`OutputComparison`."""
         return {
@@ -50,7 +67,7 @@ def compare_sessions(
     candidate: InferenceSession,
     feeds: Sequence[Feed],
     labels: Array | None = None,
-    targets: Sequence[Array] | None = None,
+    targets: Sequence[Array] | Array | None = None,
     *,
     classifier_output: str | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -63,8 +80,9 @@ def compare_sessions(
         feeds: inputs by name, for each run.
         labels: ``(samples,)`` or ``(runs, batch)`` class indices, −1 where unknown, in the order of
             the feeds. They are compared with the first output that looks like class scores, ``(N, C)``.
-        targets: one array a sample, what the output should be, with or without a batch axis of 1.
-            They are compared with the first floating output of that shape.
+        targets: what the output should be: one array a sample, with or without a batch axis of 1, or
+            one a run, with the batch axis of the output. They are compared with the first floating
+            output of that shape.
         classifier_output: compare the labels with this output instead.
         progress: called with runs done and runs in all.
 
@@ -78,10 +96,13 @@ def compare_sessions(
     labels = None if labels is None else _class_indices(labels)
     meters = {name: OutputMeter(name) for name in _shared_outputs(reference, candidate)}
     roles: _Roles | None = None
+    truth = targets
     samples = 0
     for done, feed in enumerate(feeds, 1):
         before, after = _outputs(reference, feed), _outputs(candidate, feed)
-        roles = roles or _assign(before, labels, targets, classifier_output)
+        if roles is None:
+            roles = _assign(before, labels, targets, classifier_output)
+            truth = _per_sample(targets, before[roles.dense].ndim) if roles.dense else targets
         batch = _batch(before[roles.counted])
         here = slice(samples, samples + batch)
         for name, meter in meters.items():
@@ -89,13 +110,13 @@ def compare_sessions(
                 before[name],
                 after[name],
                 labels=_labels(labels, here) if name == roles.scores else None,
-                target=_target(targets, here, before[name]) if name == roles.dense else None,
+                target=_target(truth, here, before[name]) if name == roles.dense else None,
             )
         samples += batch
         if progress:
             progress(done, len(feeds))
     _check_count("labels", labels, samples)
-    _check_count("targets", targets, samples)
+    _check_count("targets", truth, samples)
     known = 0 if labels is None else int(np.count_nonzero(labels >= 0))
     results = tuple(meter.result() for meter in meters.values())
     return Accuracy(results, samples, known, roles.scores if roles else None)
@@ -113,7 +134,7 @@ class _Roles:
 def _assign(
     outputs: Mapping[str, Array],
     labels: Array | None,
-    targets: Sequence[Array] | None,
+    targets: Sequence[Array] | Array | None,
     classifier_output: str | None,
 ) -> _Roles:
     shapes = "; ".join(f"{name} {output.shape}" for name, output in outputs.items())
@@ -131,11 +152,11 @@ def _assign(
             )
     if targets is not None and len(targets):
         shape = np.shape(targets[0])
-        dense = _first(outputs, lambda o: _is_float(o) and shape in (o.shape[1:], (1, *o.shape[1:])))
+        dense = _first(outputs, lambda o: _is_float(o) and _is_of(shape, o.shape))
         if dense is None:
             raise DataError(
                 f"Targets of shape {shape} fit no floating output; there are {shapes}, the first "
-                "axis the batch. Give one array per sample, in the shape of an output."
+                "axis the batch. Give one array per sample, in the shape of an output, or none."
             )
     return _Roles(scores, dense, scores or dense or next(iter(outputs)))
 
@@ -146,6 +167,25 @@ def _first(outputs: Mapping[str, Array], fits: Callable[[Array], bool]) -> str |
 
 def _is_float(output: Array) -> bool:
     return output.dtype.kind == "f"
+
+
+def _is_of(target: tuple[int, ...], output: tuple[int, ...]) -> bool:
+    """Whether a target is one sample of the output, with a batch axis of 1 or none, or all of a run."""
+    sample = output[1:]
+    return target in (sample, (1, *sample), output)
+
+
+def _per_sample(targets: Sequence[Array] | Array | None, rank: int) -> Sequence[Array] | None:
+    """Views of the targets, one per sample, whether they came by sample or by run.
+
+    Args:
+        targets: as given.
+        rank: of the output, with the batch axis.
+    """
+    if targets is None:
+        return None
+    arrays = map(np.asarray, targets)
+    return [sample for a in arrays for sample in (a if a.ndim == rank > 0 else (a,))]
 
 
 def _batch(output: Array) -> int:
@@ -164,13 +204,12 @@ def _labels(labels: Array | None, here: slice) -> Array | None:
     return None if labels is None else labels[here]
 
 
-def _target(targets: Sequence[Array] | None, here: slice, output: Array) -> Array | None:
+def _target(targets: Sequence[Array] | Array | None, here: slice, output: Array) -> Array | None:
     if targets is None:
         return None
     _check_count("targets", targets, here.stop, at_least=True)
     ours = [np.asarray(target) for target in targets[here]]
     sample = output.shape[1:]
-    ours = [target.reshape(sample) if target.shape == (1, *sample) else target for target in ours]
     wrong = next((target.shape for target in ours if target.shape != sample), None)
     if wrong is not None:
         raise DataError(

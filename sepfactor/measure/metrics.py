@@ -7,6 +7,7 @@ For a reference ``a`` and a candidate ``b``, over every element of every run (fl
     PSNR             10 log10( peak² / mean (a − b)² )        dB, peak = max a − min a
     KL               mean over samples of Σ_c p_c (log p_c − log q_c),   p, q = softmax(a), softmax(b)
                      (or a, b themselves where both are probabilities already)
+    against targets  mean over samples of 10 log10( peak² / mean (target − output)² ),  dB
 
 An element that is finite in the reference and not in the candidate makes the errors infinite and
 is counted. One that is not finite in the reference is left out: nothing can be said of it.
@@ -23,107 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sepfactor.errors import DataError
+from sepfactor.measure.shares import Share, TargetComparison, TargetMeter, TopK
 
 Array = NDArray[Any]
 Shape = tuple[int | None, ...]
 
 _SUM_TOLERANCE = 1e-3  # of rows that are probabilities already
-_Z = 1.959963984540054  # of a 95 % interval
 _LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)  # a softmax in float32 underflows to 0
-
-
-@dataclass(frozen=True)
-class Share:
-    """A share of samples, between 0 and 1, with its Wilson 95 % interval.
-
-    >>> half = Share(5, 10)
-    >>> f"{half.value:.2f} ({half.low:.2f}–{half.high:.2f})"
-    '0.50 (0.24–0.76)'
-    """
-
-    hits: int
-    total: int
-
-    @property
-    def value(self) -> float:
-        """``hits / total``."""
-        return self.hits / self.total
-
-    @property
-    def low(self) -> float:
-        """Lower end of the interval."""
-        return max(0.0, self._centre - self._half_width)
-
-    @property
-    def high(self) -> float:
-        """Upper end of the interval."""
-        return min(1.0, self._centre + self._half_width)
-
-    @property
-    def _centre(self) -> float:
-        return (self.hits + _Z**2 / 2) / (self.total + _Z**2)
-
-    @property
-    def _half_width(self) -> float:
-        spread = self.hits * (self.total - self.hits) / self.total + _Z**2 / 4
-        return _Z * math.sqrt(spread) / (self.total + _Z**2)
-
-    def as_dict(self) -> dict[str, float]:
-        """Value and interval, ready for JSON."""
-        return {"value": self.value, "low": self.low, "high": self.high}
-
-
-@dataclass(frozen=True)
-class TopK:
-    """How often the label is among the k best classes.
-
-    Attributes:
-        reference: share of the reference.
-        candidate: share of the candidate.
-        lost: samples only the reference gets right.
-        gained: samples only the candidate gets right.
-    """
-
-    reference: Share
-    candidate: Share
-    lost: int
-    gained: int
-
-    @property
-    def drop(self) -> float:
-        """Share lost; negative when the candidate is better."""
-        return (self.lost - self.gained) / self.reference.total
-
-    def as_dict(self) -> dict[str, Any]:
-        """Shares, intervals and the drop, ready for JSON."""
-        shares = {"reference": self.reference.as_dict(), "candidate": self.candidate.as_dict()}
-        return {**shares, "drop": self.drop, "lost": self.lost, "gained": self.gained}
-
-
-@dataclass(frozen=True)
-class TargetComparison:
-    """Both outputs against what they should be, as for super-resolution.
-
-    Attributes:
-        reference_psnr_db: dB, of the mean squared error over all samples.
-        candidate_psnr_db: dB.
-        peak: 1 if the target lies within [0, 1], otherwise its maximum − minimum.
-    """
-
-    reference_psnr_db: float
-    candidate_psnr_db: float
-    peak: float
-
-    @property
-    def drop_db(self) -> float:
-        """PSNR lost, dB; negative when the candidate is closer to the target."""
-        if self.reference_psnr_db == self.candidate_psnr_db:
-            return 0.0
-        return self.reference_psnr_db - self.candidate_psnr_db
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields and the drop."""
-        return {**asdict(self), "drop_db": self.drop_db}
 
 
 @dataclass(frozen=True)
@@ -234,10 +141,10 @@ class Noise:
         """Signal to noise, dB."""
         return -_decibel(self._quotient(self.noise, self.signal))
 
-    def psnr_db(self, peak: float | None = None) -> float:
-        """Peak signal to noise, dB; the peak is ``max a − min a`` unless it is given."""
-        height = self.high - self.low if peak is None else peak
-        return -_decibel(self._quotient(self.noise, self.count * height**2))
+    @property
+    def psnr_db(self) -> float:
+        """Peak signal to noise, dB; the peak is ``max a − min a``."""
+        return -_decibel(self._quotient(self.noise, self.count * (self.high - self.low) ** 2))
 
     @property
     def cosine(self) -> float:
@@ -285,8 +192,7 @@ class OutputMeter:
     _kl_rows: int = 0
     _ranks: list[NDArray[np.int64]] = field(default_factory=list)
     _classes: int = 0
-    _to_reference: Noise = field(default_factory=Noise)
-    _to_candidate: Noise = field(default_factory=Noise)
+    _targets: TargetMeter = field(default_factory=TargetMeter)
 
     def update(
         self,
@@ -357,8 +263,7 @@ class OutputMeter:
                 f"A target of {what} cannot be compared with output {self.name!r} of shape "
                 f"{reference.shape}. Give one array of finite numbers per sample, in that shape."
             )
-        self._to_reference.update(target, reference)
-        self._to_candidate.update(target, candidate)
+        self._targets.update(target, reference, candidate)
 
     def result(self) -> OutputComparison:
         """The figures over everything fed so far; nan where nothing could be compared."""
@@ -369,7 +274,7 @@ class OutputMeter:
             samples=self._samples,
             relative_error=noise.relative_error,
             snr_db=noise.snr_db,
-            psnr_db=noise.psnr_db(),
+            psnr_db=noise.psnr_db,
             cosine=noise.cosine,
             max_abs=noise.largest,
             nonfinite=noise.nonfinite,
@@ -378,7 +283,7 @@ class OutputMeter:
             kl=self._kl / self._kl_rows if self._scores and self._kl_rows else None,
             top1=self._top(1),
             top5=self._top(5),
-            target=self._target(),
+            target=self._targets.result(),
         )
 
     def _agreement(self) -> float | None:
@@ -394,14 +299,6 @@ class OutputMeter:
         reference, candidate = (Share(int(np.count_nonzero(s)), total) for s in (before, after))
         lost, gained = int(np.count_nonzero(before & ~after)), int(np.count_nonzero(after & ~before))
         return TopK(reference, candidate, lost, gained)
-
-    def _target(self) -> TargetComparison | None:
-        target = self._to_reference
-        if not target.count:
-            return None
-        within_one = target.low >= 0.0 and target.high <= 1.0
-        peak = 1.0 if within_one else target.high - target.low
-        return TargetComparison(target.psnr_db(peak), self._to_candidate.psnr_db(peak), peak)
 
 
 def _divergences(reference: Array, candidate: Array) -> NDArray[np.float64]:

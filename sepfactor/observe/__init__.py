@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from sepfactor.observe.feeds import Feed, Feeds, InputSpec
+from sepfactor.observe.feeds import Feed, Feeds
 from sepfactor.observe.images import Preprocessing
+from sepfactor.observe.inputs import InputSpec
 from sepfactor.observe.sources import open_feeds
 
 __all__ = ["Feed", "Feeds", "InputSpec", "Preprocessing", "open_feeds"]

@@ -1,4 +1,4 @@
-"""What a model is fed: its inputs, the runs made for them, and the check that the two fit.
+"""What a model is fed: runs, each made when it is asked for.
 
 A *feed* is one run of the model, ``{input name: array}``. A *row* is one sample along the leading
 axis; a model with a fixed batch of 8 takes eight rows a run. Sources (files, images, callables,
@@ -7,86 +7,28 @@ synthetic pictures) say how to make run ``i``, and :class:`Feeds` is the sequenc
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from sepfactor.errors import DataError, ModelError, OptionError
+from sepfactor.errors import DataError, OptionError
 
 if TYPE_CHECKING:
     from sepfactor.observe.images import Preprocessing
 
 Feed = dict[str, np.ndarray]
-Shape = tuple[int | str | None, ...]
 Indices = NDArray[np.int64]
-
-_DTYPES: dict[str, type[np.generic]] = {
-    "float": np.float32, "double": np.float64, "float16": np.float16, "bool": np.bool_,
-    "int8": np.int8, "int16": np.int16, "int32": np.int32, "int64": np.int64,
-    "uint8": np.uint8, "uint16": np.uint16, "uint32": np.uint32, "uint64": np.uint64,
-}  # fmt: skip
-
-NOT_INPUTS = ("labels", "target")
-"""Arrays that may lie beside the inputs, and are never taken for one by guess."""
-
-_CASTABLE = {"b": "b", "i": "biu", "u": "biu", "f": "biuf"}
-"""Kind of an input → kinds of data it may be made from (integers only where they fit)."""
-
-
-class Argument(Protocol):
-    """The part of onnxruntime's ``NodeArg`` that is read."""
-
-    name: str
-    type: str
-    shape: Sequence[Any]
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """One input of a model.
-
-    Attributes:
-        name: as in the graph.
-        dtype: of the elements.
-        shape: a number, a symbolic name or ``None`` per axis; ``None`` where even the rank is open.
-    """
-
-    name: str
-    dtype: np.dtype[Any]
-    shape: Shape | None
-
-    @classmethod
-    def of(cls, argument: Argument) -> InputSpec:
-        """From onnxruntime's ``NodeArg``, whose empty shape may mean a scalar or an unknown rank.
-
-        Raises:
-            ModelError: the input is not a tensor of numbers.
-        """
-        element = argument.type.removeprefix("tensor(").removesuffix(")")
-        if element not in _DTYPES or not argument.type.startswith("tensor("):
-            raise ModelError(
-                f"The input {argument.name!r} is a {argument.type}, and only tensors of numbers "
-                "can be fed: make it a constant, or cut the model behind it."
-            )
-        shape = tuple(None if isinstance(d, int) and d < 1 else d for d in argument.shape)
-        return cls(argument.name, np.dtype(_DTYPES[element]), shape or None)
-
-    @property
-    def batch(self) -> int:
-        """Rows a run takes: the leading dimension where it is fixed, else 1."""
-        return self.shape[0] if self.shape and isinstance(self.shape[0], int) else 1
-
-    def __str__(self) -> str:
-        return f"{self.name!r} ({self.dtype} {shape_text(self.shape)})"
+Target = Callable[[int], np.ndarray]
+"""Number of a run → what its outputs should be."""
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Where runs come from, before labels and limits are applied.
+    """Where runs come from, before labels, targets and limits are applied.
 
     Attributes:
         make: number of a run → its feed, the same each time.
@@ -95,6 +37,7 @@ class Source:
         origin: what the user would call it, for descriptions and messages.
         probe: a check of one run, done for all of them at the start; ``None`` if none is needed.
         labels: ``(samples, ...)`` that came with the data.
+        target: what came with the data for dense outputs, of one run.
         names: relative path of each sample, for images.
         partial: whether an iterator was left before its end.
     """
@@ -105,6 +48,7 @@ class Source:
     origin: str
     probe: Callable[[int], object] | None = None
     labels: np.ndarray | None = None
+    target: Target | None = None
     names: tuple[str, ...] = ()
     preprocessing: Preprocessing | None = None
     synthetic: bool = False
@@ -115,20 +59,51 @@ class Feeds(Sequence[Feed]):
     """Runs of a model, each made when asked for and identical each time.
 
     Attributes:
-        labels: int64 ``(runs, ...)``, or ``(runs, batch, ...)`` where a run takes several samples.
         preprocessing: as applied, with ``auto`` resolved; ``None`` where no image was involved.
         synthetic: whether the inputs are made up, so that no accuracy can be claimed from them.
     """
 
     def __init__(
-        self, source: Source, labels: np.ndarray | None = None, chosen: Indices | None = None
+        self,
+        source: Source,
+        labels: np.ndarray | None = None,
+        target: Target | None = None,
+        chosen: Indices | None = None,
     ) -> None:
         self._source = source
         self._chosen = np.arange(len(source.rows)) if chosen is None else chosen
         self._all_labels = labels
-        self.labels = None if labels is None else labels[self._chosen]
+        self._target = target
         self.preprocessing = source.preprocessing
         self.synthetic = source.synthetic
+
+    @cached_property
+    def labels(self) -> np.ndarray | None:
+        """int64 ``(runs, ...)``, or ``(runs, batch, ...)`` where a run takes several samples."""
+        return None if self._all_labels is None else self._all_labels[self._chosen]
+
+    @cached_property
+    def targets(self) -> np.ndarray | list[np.ndarray] | None:
+        """What dense outputs should be: floats ``(runs, ...)`` or ``(runs, batch, ...)``, as labels are.
+
+        A list of arrays, one per run, where their shapes differ. Read when first asked for.
+        """
+        if self._target is None:
+            return None
+        runs = self._chosen.tolist()
+        made = {run: self._floats(run) for run in sorted(runs)}  # files are read in their order
+        targets = [made[run] for run in runs]
+        return np.stack(targets) if len({target.shape for target in targets}) == 1 else targets
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether there are :attr:`targets`; reads none."""
+        return self._target is not None
+
+    def _floats(self, run: int) -> np.ndarray:
+        assert self._target is not None
+        target = self._target(run)
+        return target.astype(np.result_type(target.dtype, np.float32))
 
     @property
     def description(self) -> str:
@@ -163,7 +138,7 @@ class Feeds(Sequence[Feed]):
     def take(self, indices: Iterable[int]) -> Feeds:
         """The runs at these positions, in this order."""
         picked = np.fromiter(indices, np.int64)
-        return Feeds(self._source, self._all_labels, self._chosen[picked])
+        return Feeds(self._source, self._all_labels, self._target, self._chosen[picked])
 
     def split(self, share: float = 0.25, seed: int = 0) -> tuple[Feeds, Feeds]:
         """``(fit, held_out)``: disjoint, complete, shuffled by ``seed``.
@@ -180,217 +155,13 @@ class Feeds(Sequence[Feed]):
         """Check every run as far as is cheap.
 
         Raises:
-            DataError: a run cannot be made or does not fit the model.
+            DataError: a run cannot be made or does not fit the model, or a target is not finite.
         """
-        if (probe := self._source.probe) is not None:
-            for number in self._chosen:
-                probe(int(number))
-
-
-def resolve(inputs: Sequence[InputSpec], shapes: Mapping[str, tuple[int, ...]]) -> tuple[InputSpec, ...]:
-    """Inputs with the shapes a user fixed; a symbol fixed for one input holds for the others.
-
-    Raises:
-        OptionError: a shape names no input, or contradicts the model.
-    """
-    by_name = {spec.name: spec for spec in inputs}
-    found: dict[str, set[int]] = {}
-    for name, shape in shapes.items():
-        if name not in by_name:
-            raise OptionError(f"--input-shape names {name!r}, but the inputs are {listing(by_name)}.")
-        declared = by_name[name].shape
-        if not _agrees(shape, declared) or any(size < 1 for size in shape):
-            raise OptionError(
-                f"--input-shape gives {name!r} the shape {shape_text(shape)}, but the model "
-                f"declares {shape_text(declared)}: keep its rank and its fixed dimensions."
-            )
-        for symbol, size in zip(declared or (), shape, strict=False):
-            if isinstance(symbol, str):
-                found.setdefault(symbol, set()).add(size)
-    sizes = {symbol: min(values) for symbol, values in found.items() if len(values) == 1}
-    return tuple(_fixed(spec, shapes, sizes) for spec in inputs)
-
-
-def _fixed(spec: InputSpec, shapes: Mapping[str, tuple[int, ...]], sizes: Mapping[str, int]) -> InputSpec:
-    if spec.name in shapes:
-        return replace(spec, shape=tuple(shapes[spec.name]))
-    if spec.shape is None:
-        return spec
-    return replace(spec, shape=tuple(sizes.get(d, d) if isinstance(d, str) else d for d in spec.shape))
-
-
-def columns(names: Iterable[str], specs: Sequence[InputSpec], where: str) -> dict[str, str]:
-    """Input name → name of the array for it; a lone array serves a lone input whatever its name.
-
-    Raises:
-        DataError: an input has no array.
-    """
-    present = list(names)
-    others = [name for name in present if name not in NOT_INPUTS]
-    if len(specs) == len(others) == 1 and specs[0].name not in present:
-        return {specs[0].name: others[0]}
-    missing = [spec.name for spec in specs if spec.name not in present]
-    if missing:
-        raise DataError(
-            f"{where}: there is no array for the input {listing(missing)}; it holds "
-            f"{listing(present)} and the model needs {listing(s.name for s in specs)}: name the "
-            "arrays after the inputs."
-        )
-    return {spec.name: spec.name for spec in specs}
-
-
-def conform(value: ArrayLike, spec: InputSpec, where: str) -> np.ndarray:
-    """A contiguous copy of ``value`` in the type of the input.
-
-    Raises:
-        DataError: shape, type or values do not fit.
-    """
-    array = as_array(value, f"{where}: array {spec.name!r}")
-    check_header(array.shape, array.dtype, spec, where)
-    if not array.size:
-        raise DataError(f"{where}: array {spec.name!r} is empty, of shape {array.shape}: leave it out.")
-    with np.errstate(over="ignore"):
-        cast = array.astype(spec.dtype, order="C")
-    if spec.dtype.kind == "f":
-        _check_finite(array, cast, spec, where)
-    elif spec.dtype.kind in "iu" and array.size:
-        low, high, info = int(array.min()), int(array.max()), np.iinfo(spec.dtype)
-        if low < info.min or high > info.max:
-            raise DataError(
-                f"{where}: array {spec.name!r} holds numbers from {low} to {high}, which do not "
-                f"fit the input's type {spec.dtype}: bring them into {info.min}..{info.max}."
-            )
-    return cast
-
-
-def to_array(value: ArrayLike, what: str) -> np.ndarray:
-    """``value`` as an array of any type.
-
-    Raises:
-        DataError: it is ragged, or not on the CPU.
-    """
-    try:
-        return np.asarray(value)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise DataError(f"{what} cannot become one array ({error}): make it rectangular.") from None
-
-
-def as_array(value: ArrayLike, what: str) -> np.ndarray:
-    """``value`` as an array of numbers; raises DataError where :func:`to_array` does, and for objects."""
-    array = to_array(value, what)
-    check_numbers(array.dtype, what)
-    return array
-
-
-def joined(
-    parts: Sequence[np.ndarray], join: Callable[[Sequence[np.ndarray]], np.ndarray], where: str
-) -> np.ndarray:
-    """Labels put together by ``join``.
-
-    Raises:
-        DataError: their shapes differ.
-    """
-    try:
-        return join(parts)
-    except ValueError as error:
-        raise DataError(f"{where}: labels differ in shape ({error}): make them alike.") from None
-
-
-def check_numbers(dtype: np.dtype[Any], what: str) -> None:
-    """Raise DataError unless the type is one of numbers."""
-    if dtype.kind not in "biuf":
-        raise DataError(
-            f"{what} is of type {dtype}, and only arrays of real numbers are read (never pickled "
-            "objects): save it as float32 or as whole numbers."
-        )
-
-
-def align_labels(values: np.ndarray, source: Source, where: str) -> np.ndarray:
-    """Labels ``(samples, ...)`` or ``(runs, ...)`` → int64, one entry per run.
-
-    Raises:
-        DataError: they are not whole numbers, or not as many as there are samples.
-    """
-    whole = values.astype(np.int64) if values.dtype.kind in "biu" else np.rint(values)
-    if not np.array_equal(whole, values) or not np.isfinite(whole).all():
-        raise DataError(
-            f"{where}: labels must be whole numbers, but these are {values.dtype} with fractions "
-            "or NaN: give class numbers (an array of another name than 'labels' is ignored)."
-        )
-    if whole.shape[1:] == (1,):
-        whole = whole[:, 0]
-    runs, batch = source.rows.shape
-    count = len(whole) if whole.ndim else 0
-    labels = whole.astype(np.int64)
-    if count == source.samples or (source.partial and count > source.samples):
-        return labels[source.rows[:, 0] if batch == 1 else source.rows]
-    if count == runs or (source.partial and count > runs):
-        return labels[:runs]
-    raise DataError(
-        f"{where}: there are {count} labels, but {source.origin} has {source.samples} samples: "
-        "give one label per sample, in the order of the samples."
-    )
-
-
-def check_header(
-    shape: tuple[int, ...], dtype: np.dtype[Any], spec: InputSpec, where: str, name: str = ""
-) -> None:
-    """Raise DataError unless an array of this shape and type can be fed to the input."""
-    what = f"{where}: array {(name or spec.name)!r}"
-    check_numbers(dtype, what)
-    if not _agrees(shape, spec.shape):
-        raise DataError(
-            f"{what} has the shape {shape_text(shape)}, but the input {spec.name!r} needs "
-            f"{shape_text(spec.shape)}: {_mended(shape, spec.shape)}."
-        )
-    if dtype.kind not in _CASTABLE[spec.dtype.kind]:
-        raise DataError(
-            f"{what} is {dtype}, but the input {spec.name!r} needs {spec.dtype}, which it cannot "
-            f"become without loss: convert it with array.astype({str(spec.dtype)!r}) if that is meant."
-        )
-
-
-def _mended(shape: tuple[int, ...], declared: Shape | None) -> str:
-    """How an array of the wrong shape might be put right."""
-    for order in ((0, 3, 1, 2), (0, 2, 3, 1)):
-        if len(shape) == 4 and _agrees([shape[axis] for axis in order], declared):
-            return f"change its layout with array.transpose{order}"
-    if declared and len(shape) == len(declared) - 1:
-        return "add the axis it lacks, for samples (array[None]) or for channels (array[:, None])"
-    return "give arrays of that shape"
-
-
-def _check_finite(array: np.ndarray, cast: np.ndarray, spec: InputSpec, where: str) -> None:
-    wrong = ~np.isfinite(cast)
-    if not wrong.any():
-        return
-    first = tuple(int(axis[0]) for axis in np.nonzero(wrong))
-    if np.isfinite(array[first]):
-        what, mend = f"too large for {spec.dtype}", "scale the array down"
-    else:
-        what, mend = "NaN or infinite", "clean the array or leave the sample out"
-    raise DataError(
-        f"{where}: array {spec.name!r} holds {np.count_nonzero(wrong)} values that are {what}, the "
-        f"first at {first}: {mend}."
-    )
-
-
-def _agrees(shape: Sequence[int], declared: Shape | None) -> bool:
-    return declared is None or (
-        len(shape) == len(declared)
-        and all(not isinstance(d, int) or s == d for s, d in zip(shape, declared, strict=True))
-    )
-
-
-def shape_text(shape: Iterable[int | str | None] | None) -> str:
-    """``(batch, 3, ?, ?)``, or ``of any shape``."""
-    if shape is None:
-        return "of any shape"
-    return f"({', '.join('?' if d is None else str(d) for d in shape)})"
-
-
-def listing(names: Iterable[str]) -> str:
-    """``'a', 'b'``, shortened where there are many."""
-    ordered = list(Counter(names))
-    shown = ", ".join(map(repr, ordered[:8]))
-    return shown + f" and {len(ordered) - 8} more" if len(ordered) > 8 else shown or "none"
+        for run in self._chosen.tolist():
+            if self._source.probe is not None:
+                self._source.probe(run)
+            if self._target is not None and not np.isfinite(self._target(run)).all():
+                raise DataError(
+                    f"{self._source.origin}, run {run}: the target holds NaN or infinite values: "
+                    "clean it, or leave the sample out."
+                )

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from sepfactor.errors import DataError, OptionError
-from sepfactor.observe.feeds import Feed, InputSpec, Source, conform, listing, shape_text
+from sepfactor.observe.feeds import Feed, Source
+from sepfactor.observe.inputs import InputSpec, conform, listing, shape_text
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -24,8 +24,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from sepfactor.errors import DataError
-from sepfactor.observe.feeds import Feed, InputSpec, Source, conform
+from sepfactor.observe.feeds import Feed, Source
 from sepfactor.observe.images import Preprocessing
+from sepfactor.observe.inputs import InputSpec, conform
 
 Floats = NDArray[np.float32]
 

@@ -100,7 +100,8 @@ def propose(
 
     With ``rank``: each scheme at that rank, widths rounded up to the block grid, ordered by output
     error. With ``max_error``: each scheme at the cheapest rank whose output error stays within it.
-    A candidate must cost fewer multiply-accumulates than the layer; a lossless one always qualifies.
+    A candidate must cost fewer multiply-accumulates than the layer. Lossless ones always qualify,
+    and come first: errors multiply on their way through a network, so none is taken on needlessly.
     """
     found: list[Candidate] = []
     closest: Candidate | None = None
@@ -116,8 +117,9 @@ def propose(
         if near is not None and (closest is None or near.output_error < closest.output_error):
             closest = near
     if found:
-        order = (lambda c: (not c.exact, c.output_error)) if rank is not None else (lambda c: c.macs)
-        return Proposal(tuple(sorted(found, key=order)))
+        return Proposal(
+            tuple(sorted(found, key=lambda c: (not c.exact, c.macs if rank is None else c.output_error)))
+        )
     return Proposal((), _reason(refusals, schemes, closest, rank, max_error))
 
 
@@ -129,7 +131,7 @@ def _reason(
     max_error: float | None,
 ) -> str:
     if len(refusals) == len(schemes):
-        return refusals[0] if len(schemes) == 1 else max(set(refusals), key=refusals.count)
+        return refusals[0] if len(schemes) == 1 else max(refusals, key=refusals.count)
     if rank is not None:
         return f"no scheme of rank {rank} costs fewer multiplications"
     if closest is None:
@@ -145,7 +147,7 @@ class _Search:
 
     def __init__(self, subject: Subject, scheme: Scheme) -> None:
         self.subject, self.scheme = subject, scheme
-        self.decomposition = scheme.decompose(subject.stage, subject.statistics)
+        self.decomposition = scheme.decompose(subject.stage)
         self.macs = MacsByRank(self.decomposition, subject.size)
 
     def candidate(self, rank: Rank) -> Candidate:
@@ -174,18 +176,22 @@ class _Search:
         return self.candidate(chosen), None
 
     def within(self, max_error: float) -> tuple[Candidate | None, Candidate | None]:
-        """The cheapest rank within ``max_error``, by bisection along the front, and the most accurate one."""
+        """The cheapest lossless rank, else the cheapest within ``max_error``; and the most accurate one.
+
+        Found by bisection along the front, on which errors fall as costs rise.
+        """
         front = self.front()
         if not front:
             return None, None
         most_accurate = self.candidate(front[-1])
-        if not self._good(most_accurate, max_error):
+        allowed = 0.0 if most_accurate.exact else max_error
+        if not self._good(most_accurate, allowed):
             return None, most_accurate
         best, low, high = most_accurate, 0, len(front) - 1
         while low < high:
             middle = (low + high) // 2
             candidate = self.candidate(front[middle])
-            if self._good(candidate, max_error):
+            if self._good(candidate, allowed):
                 best, high = candidate, middle
             else:
                 low = middle + 1

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from sepfactor.report.model import Bench, Inspection, Layer, Report, Speed
+from sepfactor.report.grid import Column, Grid
+from sepfactor.report.model import Bench, Inspection, Layer, LayerInspection, Report, Speed
 
 
 def report_view(report: Report) -> RenderableType:
@@ -28,102 +27,136 @@ def report_view(report: Report) -> RenderableType:
 
 def inspection_view(inspection: Inspection) -> RenderableType:
     """A row per Conv, then where the rest of the time goes."""
+    layers = inspection.layers
     shares = " / ".join(f"{100 * share:g}" for share in inspection.energy_shares)
-    table = _table(
-        "Layer", "Kernel", "Map", ">MACs", ">Params", ">ms", ">Share", f"Rank for {shares} % of the energy"
+    name, kernel, size = _places("Layer", layers)
+    table = Grid(
+        [
+            name,
+            kernel,
+            size,
+            Column("MACs", [count(layer.macs) for layer in layers], drop=3, right=True),
+            Column("Params", [count(layer.parameters) for layer in layers], drop=5, right=True),
+            Column("ms", [milliseconds(layer.milliseconds) for layer in layers], drop=1, right=True),
+            Column("Share", [_share(layer.share) for layer in layers], right=True),
+            Column(
+                f"Rank for {shares} % of the energy",
+                [
+                    _ranks(layer.ranks, layer.full_ranks) or layer.reason or _commonest(layer.refusals)
+                    for layer in layers
+                ],
+                wraps=44,
+            ),
+        ]
     )
-    for layer in inspection.layers:
-        table.add_row(
-            _name(layer.name),
-            _kernel(layer.weight_shape, layer.group, layer.strides),
-            _by(layer.map_size),
-            count(layer.macs),
-            count(layer.parameters),
-            milliseconds(layer.milliseconds),
-            "–" if layer.share is None else f"{100 * layer.share:.1f} %",
-            _ranks(layer.ranks, layer.full_ranks) or escape(layer.reason or _first(layer.refusals)),
-        )
-    whole = sum(inspection.operators.values())
+    whole = sum(inspection.operators.values()) or 1.0
     rest = ", ".join(f"{op} {100 * ms / whole:.0f} %" for op, ms in list(inspection.operators.items())[:8])
     return Group(
         table,
+        "",
         *_notes(inspection.notes),
-        Text(f"Time by operator: {rest}; {whole:.2f} ms in all, profiled."),
-        Text(f"Data: {inspection.data['description']}."),
-        Text(measured_with(inspection.environment)),
+        _facts(
+            ("Time", f"{rest}; {whole:.2f} ms in all, profiled"),
+            ("Data", inspection.data["description"]),
+            ("Measured", measured_with(inspection.environment)),
+        ),
     )
 
 
 def bench_view(bench: Bench) -> RenderableType:
     """A row per model, compared with the first."""
-    table = _table("Model", ">Median ms", ">Quartiles", ">Runs", "Against the first")
-    for row in bench.rows:
-        timing = row.timing
-        table.add_row(
-            escape(row.model),
-            f"{timing['median_ms']:.3f}",
-            f"{timing['low_ms']:.3f}–{timing['high_ms']:.3f}",
-            f"{timing['rounds']:.0f}",
-            "baseline" if row.speedup is None else str(row.speedup["verdict"]),
-        )
-    return Group(table, Text(f"Data: {bench.data['description']}."), Text(measured_with(bench.environment)))
-
-
-def _replaced(layers: Sequence[Layer]) -> Table:
-    table = _table(
-        "Replaced", "Kernel", "Map", "By", ">MACs", ">Params", ">ms", ">Alone", ">Weights off", ">Output off"
+    rows = bench.rows
+    timings = [row.timing for row in rows]
+    quartiles = [f"{t['low_ms']:.3f}–{t['high_ms']:.3f}" for t in timings]
+    verdicts = ["baseline" if row.speedup is None else str(row.speedup["verdict"]) for row in rows]
+    table = Grid(
+        [
+            Column("Model", [row.model for row in rows]),
+            Column("Median ms", [f"{t['median_ms']:.3f}" for t in timings], right=True),
+            Column("Quartiles", quartiles, drop=1, right=True),
+            Column("Runs", [f"{t['rounds']:.0f}" for t in timings], drop=2, right=True),
+            Column("Against the first", verdicts, wraps=24),
+        ]
     )
-    for layer in layers:
-        table.add_row(
-            *_place(layer),
-            f"{layer.scheme} {_by(layer.rank)}".strip(),
-            _change(layer.macs_before, layer.macs_after, count),
-            _change(layer.parameters_before, layer.parameters_after, count),
-            _change(layer.milliseconds_before, layer.milliseconds_after, milliseconds),
-            "–" if layer.trial_speedup is None else f"{layer.trial_speedup:.2f}×",
-            error(layer.weight_error, layer.exact),
-            error(layer.output_error, layer.exact),
-        )
-    return table
+    return Group(
+        table,
+        "",
+        _facts(("Data", bench.data["description"]), ("Measured", measured_with(bench.environment))),
+    )
 
 
-def _kept(layers: Sequence[Layer]) -> Table:
-    table = _table("Kept", "Kernel", "Map", ">MACs", ">Params", ">ms", "Why")
-    for layer in layers:
-        table.add_row(
-            *_place(layer),
-            count(layer.macs_before),
-            count(layer.parameters_before),
-            milliseconds(layer.milliseconds_before),
-            escape(layer.reason),
-        )
-    return table
+def _replaced(layers: Sequence[Layer]) -> Grid:
+    def change(header: str, field: str, text: Callable[[Any], str], drop: int, fewer: bool = True) -> Column:
+        pairs = [(getattr(la, f"{field}_before"), getattr(la, f"{field}_after")) for la in layers]
+        factors = [_fewer(before, after) for before, after in pairs]
+        short = Column(f"Fewer\n{header}", factors, drop, right=True) if fewer else None
+        return Column(header, [_change(*pair, text) for pair in pairs], drop, right=True, short=short)
+
+    weights = [error(layer.weight_error, layer.exact) for layer in layers]
+    outputs = [error(layer.output_error, layer.exact) for layer in layers]
+    alone = ["–" if layer.trial_speedup is None else f"{layer.trial_speedup:.2f}×" for layer in layers]
+    return Grid(
+        [
+            *_places("Replaced", layers),
+            Column("By", [f"{layer.scheme} {_by(layer.rank)}".strip() for layer in layers]),
+            change("MACs", "macs", count, 3),
+            change("Params", "parameters", count, 6),
+            change("ms", "milliseconds", milliseconds, 0, fewer=False),
+            Column("Alone", alone, drop=1, right=True),
+            Column("Weights\noff", weights, drop=4, right=True),
+            Column("Output\noff", outputs, right=True),
+        ]
+    )
 
 
-def _place(layer: Layer) -> tuple[str, str, str]:
-    return _name(layer.name), _kernel(layer.weight_shape, layer.group, layer.strides), _by(layer.map_size)
+def _kept(layers: Sequence[Layer]) -> Grid:
+    return Grid(
+        [
+            *_places("Kept", layers),
+            Column("MACs", [count(layer.macs_before) for layer in layers], drop=3, right=True),
+            Column("Params", [count(layer.parameters_before) for layer in layers], drop=6, right=True),
+            Column("ms", [milliseconds(layer.milliseconds_before) for layer in layers], right=True),
+            Column("Why", [layer.reason for layer in layers], wraps=32),
+        ]
+    )
+
+
+def _places(
+    header: str, layers: Sequence[Layer] | Sequence[LayerInspection]
+) -> tuple[Column, Column, Column]:
+    return (
+        Column(header, [layer.name for layer in layers]),
+        Column(
+            "Kernel", [_kernel(layer.weight_shape, layer.group, layer.strides) for layer in layers], drop=2
+        ),
+        Column("Map", [_by(layer.map_size) for layer in layers], drop=5),
+    )
 
 
 def _summary(report: Report) -> RenderableType:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="bold", no_wrap=True)
-    grid.add_column(overflow="fold")
     sums = report.totals
-    grid.add_row("Model", f"{report.model} → {report.output or 'not written'}")
-    grid.add_row("Replaced", f"{sums.replaced} of {sums.convolutions} convolutions")
-    grid.add_row("MACs", _saved(sums.macs_before, sums.macs_after))
-    grid.add_row("Parameters", _saved(sums.parameters_before, sums.parameters_after) + " in convolutions")
-    grid.add_row("File", f"{_bytes(sums.bytes_before)} → {_bytes(sums.bytes_after)}")
+    facts: list[tuple[str, str | Text]] = [
+        ("Model", f"{report.model} → {report.output or 'not written'}"),
+        ("Replaced", f"{sums.replaced} of {sums.convolutions} convolutions"),
+        ("MACs", _saved(sums.macs_before, sums.macs_after)),
+        ("Parameters", _saved(sums.parameters_before, sums.parameters_after) + " in convolutions"),
+        ("File", f"{_bytes(sums.bytes_before)} → {_bytes(sums.bytes_after)}"),
+    ]
     if report.accuracy is not None:
-        for output in report.accuracy["outputs"]:
-            grid.add_row(escape(f"Output {output['name']}"), output_line(output))
-        grid.add_row("Judged on", f"{report.data['judged_on']}")
+        facts += [(f"Output {o['name']}", output_line(o)) for o in report.accuracy["outputs"]]
+        facts.append(("Judged on", str(report.data["judged_on"])))
     if report.speed is not None:
-        grid.add_row(
-            "Speed", Text(_speed(report.speed), style="bold green" if _faster(report.speed) else "bold")
-        )
-        grid.add_row("", _runs(report.speed))
-    grid.add_row("Measured", measured_with(report.environment))
+        style = "bold green" if _faster(report.speed) else "bold"
+        facts += [("Speed", Text(_speed(report.speed), style=style)), ("", _runs(report.speed))]
+    return _facts(*facts, ("Measured", measured_with(report.environment)))
+
+
+def _facts(*facts: tuple[str, str | Text]) -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="bold", max_width=24, overflow="fold")
+    grid.add_column(overflow="fold")
+    for name, fact in facts:
+        grid.add_row(Text(name), Text(fact) if isinstance(fact, str) else fact)
     return grid
 
 
@@ -189,27 +222,6 @@ def _notes(notes: Sequence[str]) -> list[Text]:
     return [Text(f"! {note}", style="bold yellow") for note in notes]
 
 
-def _table(*headers: str) -> Table:
-    """A table; ``>`` in front of a header aligns its column to the right."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
-    for number, header in enumerate(headers):
-        is_last = number == len(headers) - 1
-        table.add_column(
-            header.removeprefix(">"),
-            justify="right" if header.startswith(">") else "left",
-            no_wrap=not is_last,
-            overflow="fold" if is_last else "ellipsis",
-            ratio=None,
-            max_width=34 if number == 0 else None,
-        )
-    return table
-
-
-def _name(name: str) -> str:
-    """The end of a long name says more than its start."""
-    return escape(name if len(name) <= 32 else "…" + name[-31:])
-
-
 def _kernel(shape: Sequence[int], group: int, strides: Sequence[int]) -> str:
     if not shape:
         return "?"
@@ -232,12 +244,21 @@ def _ranks(ranks: Mapping[str, Sequence[Sequence[int]]], full: Mapping[str, Sequ
     return "\n".join(parts)
 
 
-def _first(reasons: Mapping[str, str]) -> str:
-    return next(iter(reasons.values()), "")
+def _commonest(reasons: Mapping[str, str]) -> str:
+    said = list(reasons.values())
+    return max(said, key=said.count, default="")
 
 
 def _by(numbers: Sequence[int]) -> str:
     return "×".join(map(str, numbers))
+
+
+def _share(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def _fewer(before: int | None, after: int | None) -> str:
+    return f"{before / after:.3g}×" if before and after else "–"
 
 
 def _change(before: Any, after: Any, text: Any) -> str:
@@ -256,12 +277,9 @@ def count(number: float | None) -> str:
     if number is None:
         return "–"
     for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= factor:
-            return (
-                f"{number / factor:.3g} {unit}"
-                if number < 999.5 * factor
-                else f"{number / factor:.0f} {unit}"
-            )
+        if number >= 0.9995 * factor:  # what three digits round up to the next unit
+            digits = ".3g" if number < 999.5 * factor else ".0f"
+            return f"{number / factor:{digits}} {unit}"
     return f"{number:.0f}"
 
 

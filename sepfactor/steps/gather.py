@@ -28,8 +28,9 @@ def gather(loaded: Loaded, options: Options, runtime: Runtime) -> tuple[Feeds, F
         "limit": options.limit,
         "seed": options.seed,
     }
+    truth: dict[str, Any] = {"labels": options.labels, "targets": options.targets}
     if options.eval_data is None:
-        feeds = open_feeds(options.data, inputs, labels=options.labels, **common)
+        feeds = open_feeds(options.data, inputs, **truth, **common)
         return feeds, feeds
     feeds = open_feeds(options.data, inputs, **common)
-    return feeds, open_feeds(options.eval_data, inputs, labels=options.labels, **common)
+    return feeds, open_feeds(options.eval_data, inputs, **truth, **common)

@@ -87,6 +87,7 @@ def describe_data(feeds: Feeds, judged_on: Feeds, options: Options) -> dict[str,
         "synthetic": judged_on.synthetic,
         "samples": len(judged_on),
         "labels": judged_on.labels is not None,
+        "targets": judged_on.has_targets,
         "seed": options.seed,
         "preprocessing": None if preprocessing is None else preprocessing.as_dict(),
     }
@@ -95,7 +96,7 @@ def describe_data(feeds: Feeds, judged_on: Feeds, options: Options) -> dict[str,
 def describe_options(options: Options) -> dict[str, Any]:
     """The effective options, as JSON can hold them; data given as objects become their description."""
     values = options.model_dump(by_alias=True)
-    for name in ("data", "eval-data", "labels"):
+    for name in ("data", "eval-data", "labels", "targets"):
         value = values[name]
         if value is not None and not isinstance(value, str):
             values[name] = str(value) if hasattr(value, "__fspath__") else type(value).__name__

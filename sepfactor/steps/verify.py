@@ -15,7 +15,7 @@ from sepfactor.graph.instrument import serialized
 from sepfactor.graph.load import Loaded, first_line
 from sepfactor.graph.prepare import may_change_speed
 from sepfactor.graph.rebuild import Rebuilt
-from sepfactor.measure.accuracy import compare_sessions
+from sepfactor.measure.accuracy import Accuracy, compare_sessions
 from sepfactor.measure.session import Runtime, environment, open_session
 from sepfactor.observe import Feeds
 from sepfactor.options import Options
@@ -69,6 +69,7 @@ def verify(trial: Trial, options: Options, runtime: Runtime, progress: Progress)
             open_session(trial.written, runtime),
             trial.judged_on,
             labels=trial.judged_on.labels,
+            targets=trial.judged_on.targets,
             progress=lambda done, total: progress("compare", done, total, "both networks"),
         )
     progress("time", 0, 2, "layer by layer")
@@ -93,7 +94,7 @@ def verify(trial: Trial, options: Options, runtime: Runtime, progress: Progress)
         totals=totals(layers, _size(original), _size(trial.written)),
         accuracy=None if accuracy is None else accuracy.as_dict(),
         speed=speed,
-        notes=_notes(trial, options),
+        notes=_notes(trial, options, accuracy),
     )
 
 
@@ -128,12 +129,17 @@ def _contestants(trial: Trial) -> dict[str, Path | bytes]:
     return models
 
 
-def _notes(trial: Trial, options: Options) -> tuple[str, ...]:
+def _notes(trial: Trial, options: Options, accuracy: Accuracy | None) -> tuple[str, ...]:
     notes = []
     if trial.judged_on.synthetic:
         notes.append(
             "SYNTHETIC IMAGES were used, since no --data was given: the errors below say how far the two "
             "networks differ on made-up pictures. No accuracy is claimed."
+        )
+    if accuracy is not None and (right := accuracy.baseline_at_chance) is not None:
+        notes.append(
+            f"The original itself gets only {100 * right:.1f} % right: preprocessing or labels do not "
+            "fit the network."
         )
     names = [name for d in trial.decisions for name in (d.site.name, d.site.output)]
     idle = [glob for glob in options.globs() if not options.matches(glob, names)]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 
 settings.register_profile("quick", max_examples=25, deadline=None, derandomize=True, database=None)
-settings.register_profile("explore", max_examples=2000, deadline=None)
+settings.register_profile("explore", max_examples=300, deadline=None)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from sepfactor.factor import SCHEMES, Rank, Scheme, Stage
-from tests.strategies import stages
+from tests.strategies import normal, stages
 
 _KINDS: dict[str, st.SearchStrategy[Stage]] = {
     "trim": st.builds(
@@ -28,6 +28,15 @@ def with_zero_border(stage: Stage) -> Stage:
     weight[:, :, 0] = 0
     weight[..., -1] = 0
     return replace(stage, weight=weight)
+
+
+def untied(stage: Stage, seed: int) -> Stage:
+    """``stage`` with weights in general position, zeros kept.
+
+    Equal singular values leave the basis open, and with it the error of a Tucker truncation that
+    cuts between them.
+    """
+    return replace(stage, weight=stage.weight * normal(seed, *stage.weight.shape))
 
 
 def taken_by(scheme: Scheme) -> st.SearchStrategy[Stage]:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sepfactor.factor import SCHEMES, Factorization, Scheme, Stage, weight_error
-from tests.factor.kinds import taken_by
-from tests.strategies import GROUPINGS, normal, stages, unpadded
+from tests.factor.kinds import taken_by, untied
+from tests.strategies import GROUPINGS, normal, seeds, stages, unpadded
 
 every_scheme = pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)
 
@@ -62,7 +62,7 @@ def test_constant_kernels_are_of_rank_one(scheme: Scheme, data: st.DataObject) -
 @pytest.mark.parametrize("scale", [1e-12, 1e12])
 @given(st.data())
 def test_tiny_and_huge_kernels_factor_like_others(scheme: Scheme, scale: float, data: st.DataObject) -> None:
-    stage = data.draw(taken_by(scheme))
+    stage = untied(data.draw(taken_by(scheme)), data.draw(seeds))
     scaled = stage.along(scale * stage.weight, stage.axes)
     assert scheme.refuses(scaled) is None
     _check(scheme, scaled)

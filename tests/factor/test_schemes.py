@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from sepfactor.factor import SCHEMES, Factorization, Rank, Scheme, Stage, weight_error
 from tests.factor import naive
-from tests.factor.kinds import by_name, ranks, taken_by
-from tests.strategies import inputs, same, seeds, stages
+from tests.factor.kinds import by_name, ranks, taken_by, untied
+from tests.strategies import inputs, normal, same, seeds, stages, unpadded
 
 every_scheme = pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)
 
@@ -88,7 +88,7 @@ def test_promised_error_is_the_measured_one(scheme: Scheme, data: st.DataObject)
 @every_scheme
 @given(st.data())
 def test_refusing_and_errors_do_not_depend_on_the_scale(scheme: Scheme, data: st.DataObject) -> None:
-    stage = data.draw(taken_by(scheme))
+    stage = untied(data.draw(taken_by(scheme)), data.draw(seeds))
     scaled = stage.along(stage.weight * 3e5, stage.axes)
     assert scheme.refuses(scaled) is None
     np.testing.assert_allclose(
@@ -126,7 +126,7 @@ def test_schemes_that_treat_the_kernel_axes_alike_do_not_see_a_transpose(
     name: str, data: st.DataObject
 ) -> None:
     scheme = by_name(name)
-    stage = data.draw(taken_by(scheme))
+    stage = untied(data.draw(taken_by(scheme)), data.draw(seeds))
     swapped = _transposed(stage)
     assert scheme.refuses(swapped) is None
     np.testing.assert_allclose(
@@ -266,3 +266,36 @@ def test_strides_of_the_first_stage_make_the_later_ones_cheaper(seed: int) -> No
     assert chain.macs((20, 20)) == 3 * 4 * 400 + 8 * 3 * 9 * 100
     (chain,) = by_name("channel-out").decompose(strided).build((3,))
     assert chain.macs((20, 20)) == 3 * 4 * 9 * 100 + 8 * 3 * 100
+
+
+SHAPES = {  # (weight, group)
+    "dense": ((6, 4, 3, 3), 1),
+    "one channel": ((1, 1, 3, 3), 1),
+    "pointwise": ((6, 4, 1, 1), 1),
+    "row": ((6, 4, 1, 3), 1),
+    "grouped": ((6, 4, 3, 3), 2),
+    "depthwise": ((6, 1, 3, 3), 6),
+    "depthwise row": ((6, 1, 1, 3), 6),
+    "multiplier": ((12, 1, 3, 3), 6),
+}
+SPATIAL = ("spatial-vertical", "spatial-horizontal")
+MIXING = ("depthwise-pointwise", "pointwise-depthwise", "channel-out", "channel-in", "tucker2")
+
+
+@pytest.mark.parametrize(
+    ("shape", "takers"),
+    [
+        ("dense", {*SPATIAL, *MIXING, "asymmetric-3d"}),
+        ("grouped", {*SPATIAL, *MIXING, "asymmetric-3d"}),
+        ("one channel", {*SPATIAL}),
+        ("multiplier", {*SPATIAL}),
+        ("row", {*MIXING}),
+        ("pointwise", {"channel-out"}),
+        ("depthwise", {"separable-depthwise"}),
+        ("depthwise row", set()),
+    ],
+)
+def test_a_scheme_takes_what_it_can_gain_on_and_no_other(shape: str, takers: set[str]) -> None:
+    weight, group = SHAPES[shape]
+    stage = unpadded(normal(0, *weight), group)
+    assert {scheme.name for scheme in SCHEMES if scheme.refuses(stage) is None} == takers

@@ -58,7 +58,7 @@ def test_trimming_changes_nothing_but_the_kernel(data: st.DataObject) -> None:
         stage.dilations,
         stage.group,
     )
-    assert TRIM.refuses(trimmed) is None or TRIM.refuses(trimmed)
+    assert TRIM.refuses(trimmed) is not None  # once is enough
     x = data.draw(inputs(stage))
     np.testing.assert_allclose(
         naive.convolve(trimmed, x), naive.convolve(stage, x), atol=1e-12 * np.abs(x).sum()

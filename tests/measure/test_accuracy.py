@@ -101,6 +101,40 @@ def test_targets(leading: tuple[int, ...]) -> None:
     assert found.with_labels == 0
 
 
+@pytest.mark.parametrize("as_list", [False, True])
+def test_targets_run_by_run(as_list: bool) -> None:
+    data = feeds(3, 3)
+    truth = np.stack([feed["image"] for feed in data])
+    by_run = compared(0.9, 0.8, data, targets=list(truth) if as_list else truth)
+    assert by_run == compared(0.9, 0.8, data, targets=truth.reshape(6, 1, 4, 4))
+    assert by_run.outputs[0].target.drop_db == pytest.approx(20 * np.log10(2), rel=1e-4)
+    with pytest.raises(DataError, match="3 targets for at least 6 samples"):
+        compared(1.0, 1.0, data, targets=truth[:1])
+
+
+@pytest.mark.parametrize(
+    ("samples", "right", "flagged"),
+    [(60, 0, True), (60, 2, True), (60, 3, False), (40, 0, False), (60, 60, False)],
+)
+def test_a_baseline_at_chance(samples: int, right: int, flagged: bool) -> None:
+    data = feeds(samples)
+    labels = (best(data) + 1) % 6
+    labels[:right] = best(data)[:right]
+    found = compared(1.0, 1.0, data, labels).baseline_at_chance
+    assert found == (right / samples if flagged else None)
+
+
+def test_chance_falls_with_the_number_of_classes() -> None:
+    session = open_session(model("y = Identity(x)", "float[N,500] x", "float[N,500] y"), RUNTIME)
+    scores = np.random.default_rng(0).random((1000, 500)).astype(np.float32)
+    labels = (scores.argmax(axis=1) + 1) % 500
+    for right, flagged in ((3, True), (4, False), (30, False)):
+        labels[:right] = scores[:right].argmax(axis=1)
+        found = compare_sessions(session, session, [{"x": scores}], labels).baseline_at_chance
+        assert (found is not None) is flagged
+    assert compare_sessions(session, session, [{"x": scores}]).baseline_at_chance is None
+
+
 def test_targets_of_several_sizes() -> None:
     data = feeds(1, size=4) + feeds(1, size=6)
     found = compared(1.0, 1.0, data, targets=[feed["image"] for feed in data])

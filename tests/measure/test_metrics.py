@@ -250,6 +250,24 @@ def test_perfect_outputs_drop_nothing() -> None:
     assert compare(target, target, target=target).target.drop_db == 0.0
 
 
+def test_psnr_against_targets_is_the_mean_over_samples() -> None:
+    target = np.random.default_rng(0).random((3, 1, 4, 4))
+    off = np.array([0.01, 0.1, 0.2]).reshape(3, 1, 1, 1)
+    found = compare(target + off, target + 2 * off, target=target).target
+    assert found.reference_psnr_db == pytest.approx(float(np.mean(-20 * np.log10(off))), rel=1e-5)
+    assert found.drop_db == pytest.approx(20 * math.log10(2), rel=1e-4)
+
+
+def test_targets_met_exactly_or_not_at_all() -> None:
+    target = np.random.default_rng(0).random((2, 1, 4, 4))
+    half = target + np.array([0.0, 0.1]).reshape(2, 1, 1, 1)
+    found = compare(half, target + np.array([0.0, 0.2]).reshape(2, 1, 1, 1), target=target).target
+    assert found.drop_db == pytest.approx(10 * math.log10(2), rel=1e-4)  # of one sample in two
+    assert compare(target, half, target=target).target.reference_psnr_db == math.inf
+    broken = np.where(target > 0.5, np.nan, target)
+    assert compare(target, broken, target=target).target.candidate_psnr_db == -math.inf
+
+
 @pytest.mark.parametrize("target", [np.ones((1, 3, 2)), np.full((1, 2, 2), np.nan)])
 def test_targets_that_do_not_fit(target: Array) -> None:
     with pytest.raises(DataError, match="target"):

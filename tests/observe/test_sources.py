@@ -23,7 +23,7 @@ def values(feeds) -> np.ndarray:
 
 def test_npz(tmp_path):
     path = tmp_path / "some.npz"
-    np.savez_compressed(path, x=ROWS, y=np.arange(6), labels=np.arange(6)[:, None], target=["t"])
+    np.savez_compressed(path, x=ROWS, y=np.arange(6), labels=np.arange(6)[:, None], names=["t"])
     feeds = open_feeds(path, [X, Y])
     assert feeds.description == f"{path}: 6 samples"
     assert not feeds.synthetic

@@ -1,0 +1,203 @@
+"""Second moments of what a convolution reads and what it should answer: all that least squares needs.
+
+For patches ``x`` (``D`` entries per group) and targets ``y``, centred::
+
+    C = Cov(x)   (D, D)        B = Cov(y, x)   (O, D)        power = Σ_o Var(y_o)
+    E‖y − ȳ − F (x − x̄)‖² = power − 2 ⟨F, B⟩ + ⟨F C, F⟩        best bias: b = ȳ − F x̄
+
+So any kernel ``F`` is judged, and any factor of it fitted, without going back to the data.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+from sepfactor.factor.stage import Array
+
+_SINGLE_FROM = 800
+"""From so many entries per patch on, products are formed in float32 (and summed in float64)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Moments of one convolution, per group.
+
+    Attributes:
+        kernel_shape: ``(in/group, *kernel)``: how the ``D`` entries of a patch are laid out.
+        covariance: ``(group, D, D)``.
+        cross: ``(group, out/group, D)``.
+        power: total variance of the targets.
+        x_mean: ``(group, D)``. y_mean: ``(out,)``.
+        count: patches seen.
+    """
+
+    kernel_shape: tuple[int, ...]
+    covariance: Array
+    cross: Array
+    power: float
+    x_mean: Array
+    y_mean: Array
+    count: int
+
+    @property
+    def group(self) -> int:
+        return int(self.covariance.shape[0])
+
+    def split(self, weight: Array) -> Array:
+        """A kernel ``(out, in/group, *kernel)`` as ``(group, out/group, D)``."""
+        return weight.reshape(self.group, -1, self.covariance.shape[-1])
+
+    def error(self, weight: Array, bias: Array | None = None) -> float:
+        """Relative output error: root of the mean square missed over the variance of the targets.
+
+        Without a bias, with the best one.
+        """
+        missed = max(self.loss(weight), 0.0)
+        if bias is not None:
+            missed += float(np.sum((self.bias(weight) - bias) ** 2))
+        return math.sqrt(missed / self.power) if self.power > 0 else 0.0
+
+    def loss(self, weight: Array) -> float:
+        """``E‖y − ȳ − F (x − x̄)‖²``."""
+        f = self.split(weight)
+        return self.power + float(np.sum(f * (f @ self.covariance - 2.0 * self.cross)))
+
+    def bias(self, weight: Array) -> Array:
+        """``ȳ − F x̄``, ``(out,)``: with it the mean of the answer is exact."""
+        answered = np.einsum("god,gd->go", self.split(weight), self.x_mean).reshape(-1)
+        return self.y_mean - answered
+
+    def ridged(self, anchor: Array, share: float) -> Moments:
+        """The same with ``share`` of the mean variance of ``x`` added as a pull towards ``anchor``.
+
+        Least squares on these moments is ridge regression towards the kernel ``anchor``.
+        """
+        d = self.covariance.shape[-1]
+        pull = share * np.trace(self.covariance, axis1=1, axis2=2)[:, None, None] / d
+        f = self.split(anchor)
+        return replace(
+            self,
+            covariance=self.covariance + pull * np.eye(d),
+            cross=self.cross + pull * f,
+            power=self.power + float(np.sum(pull * f * f)),
+        )
+
+    def target(self) -> Array:
+        """``(out, in/group, *kernel)``: the least-squares map from ``x`` to ``y``."""
+        solved = [solve(c, b.T).T for c, b in zip(self.covariance, self.cross, strict=True)]
+        return np.concatenate(solved).reshape(-1, *self.kernel_shape)
+
+    def taps(self) -> Array:
+        """The covariance as ``(group, in, kh, kw, in, kh, kw)``."""
+        return self.covariance.reshape(self.group, *self.kernel_shape, *self.kernel_shape)
+
+    def channels(self) -> Array:
+        """``(group, in, in)``: covariance between channels at one tap, averaged over taps."""
+        found: Array = np.einsum("gipqjpq->gij", self.taps()) / math.prod(self.kernel_shape[1:])
+        return found
+
+    def strips(self, axis: int) -> Array:
+        """``(group, in·k, in·k)``: covariance of patches one tap wide along the other axis."""
+        _, kh, kw = self.kernel_shape
+        subscripts = "gipqjrq->gipjr" if axis == 0 else "gipqjpr->giqjr"
+        kept, summed = (kh, kw) if axis == 0 else (kw, kh)
+        strips: Array = np.einsum(subscripts, self.taps()) / summed
+        size = self.kernel_shape[0] * kept
+        return strips.reshape(self.group, size, size)
+
+    def columns(self) -> Array:
+        """``(group, kw, kw)``: covariance along the last axis, averaged over channels and the other axis."""
+        return np.asarray(np.einsum("gipqipr->gqr", self.taps()))
+
+    def per_channel(self) -> Array:
+        """``(group, in, kh·kw, kh·kw)``: covariance between the taps of each channel."""
+        own: Array = np.einsum("gipqirs->gipqrs", self.taps())
+        k = math.prod(self.kernel_shape[1:])
+        return own.reshape(self.group, -1, k, k)
+
+
+class MomentSums:
+    """Adds up moments, batch by batch."""
+
+    def __init__(self, kernel_shape: tuple[int, ...], group: int, outs: int) -> None:
+        d = math.prod(kernel_shape)
+        self._kernel_shape, self._group, self._outs = kernel_shape, group, outs
+        self._dtype = np.float32 if d >= _SINGLE_FROM else np.float64
+        self._xx = np.zeros((group, d, d))
+        self._yx = np.zeros((group, outs // group, d))
+        self._x, self._y = np.zeros((group, d)), np.zeros(outs)
+        self._yy, self._count = 0.0, 0
+        self._origin: tuple[Array, Array] | None = None
+
+    def add(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
+        """Add patches ``(n, in, *kernel)`` and their targets ``(n, out)``."""
+        n = len(x)
+        rows = x.reshape(n, self._group, -1).transpose(1, 0, 2).astype(self._dtype)
+        answers = y.reshape(n, self._group, -1).transpose(1, 0, 2).astype(self._dtype)
+        if self._origin is None:  # sums around some mean keep their digits
+            self._origin = (rows.mean(axis=1, dtype=np.float64), answers.mean(axis=1, dtype=np.float64))
+        rows = rows - self._origin[0][:, None].astype(self._dtype)
+        answers = answers - self._origin[1][:, None].astype(self._dtype)
+        flipped = np.swapaxes(rows, 1, 2)
+        self._xx += flipped @ rows
+        self._yx += np.swapaxes(answers, 1, 2) @ rows
+        self._x += rows.sum(axis=1, dtype=np.float64)
+        self._y += answers.sum(axis=1, dtype=np.float64).reshape(-1)
+        self._yy += float(np.sum(answers.astype(np.float64) ** 2))
+        self._count += n
+
+    def moments(self) -> Moments:
+        """What has been added up, centred."""
+        n = max(self._count, 1)
+        x, y = self._x / n, self._y / n
+        ys = y.reshape(self._group, -1)
+        xx = self._xx / n - x[:, :, None] * x[:, None, :]
+        yx = self._yx / n - ys[:, :, None] * x[:, None, :]
+        origin = self._origin or (np.zeros_like(x), np.zeros_like(ys))
+        return Moments(
+            self._kernel_shape,
+            xx,
+            yx,
+            max(self._yy / n - float(np.sum(y * y)), 0.0),
+            x + origin[0],
+            y + origin[1].reshape(-1),
+            self._count,
+        )
+
+
+def solve(matrix: Array, right: Array) -> Array:
+    """``matrix⁻¹ right`` of a symmetric non-negative matrix; what rounding leaves singular is damped."""
+    damping = 0.0
+    scale = float(np.trace(matrix)) / len(matrix)
+    if scale <= 0:
+        return np.zeros_like(right)
+    for power in (None, -12, -10, -8, -6, -4):
+        damping = 0.0 if power is None else scale * 10.0**power
+        try:
+            factor = scipy.linalg.cho_factor(matrix + damping * np.eye(len(matrix)), check_finite=False)
+        except np.linalg.LinAlgError:
+            continue
+        found: Array = scipy.linalg.cho_solve(factor, right, check_finite=False)
+        if np.isfinite(found).all():
+            return found
+    return np.zeros_like(right)
+
+
+def roots(covariance: Array, floor: float = 1e-6) -> tuple[Array, Array]:
+    """Symmetric square root of each ``(..., n, n)`` covariance and its inverse.
+
+    Variances below ``floor`` of the mean one are lifted to it: directions never seen carry no
+    weight, but must not be blown up on the way back.
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    mean = np.maximum(values.mean(axis=-1, keepdims=True), 0.0)
+    lifted = np.where(mean > 0, np.maximum(values, floor * mean), 1.0)
+    flipped = np.swapaxes(vectors, -1, -2)
+    root = (vectors * np.sqrt(lifted)[..., None, :]) @ flipped
+    inverse = (vectors / np.sqrt(lifted)[..., None, :]) @ flipped
+    return root, inverse

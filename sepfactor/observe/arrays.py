@@ -1,0 +1,240 @@
+"""Arrays in files and in memory: samples along the leading axis, cut into runs.
+
+Files are read by header first, and their contents when a run is made. Nothing pickled is ever loaded.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from sepfactor.errors import DataError
+from sepfactor.observe.feeds import Feed, Source
+from sepfactor.observe.inputs import (
+    LABELS,
+    TARGETS,
+    InputSpec,
+    as_array,
+    check_header,
+    check_numbers,
+    columns,
+    conform,
+)
+
+Header = tuple[tuple[int, ...], np.dtype[Any]]
+
+KINDS = "a .npz or .npy file, a folder of them or of images, or file.py:function"
+
+_READ_ERRORS = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Named arrays whose leading axes run over the same samples.
+
+    Attributes:
+        where: the file, for messages.
+        headers: shape and type of each array.
+        load: name → the array itself.
+    """
+
+    where: str
+    headers: Mapping[str, Header]
+    load: Callable[[str], np.ndarray]
+
+    def runs(self, specs: Sequence[InputSpec], names: Mapping[str, str]) -> int:
+        """How many runs the arrays are good for, after checking that they fit."""
+        counts: dict[str, int] = {}
+        for spec in specs:
+            name = names[spec.name]
+            shape, dtype = self.headers[name]
+            rows = None if spec.shape is None else ("samples", *spec.shape[1:])
+            check_header(shape, dtype, replace(spec, shape=rows), self.where, name)
+            counts[name] = (shape[0] if shape else 0) // spec.batch
+        if len(set(counts.values())) > 1:
+            lengths = ", ".join(f"{name!r} {count}" for name, count in counts.items())
+            raise DataError(
+                f"{self.where}: the arrays differ in length (runs they make: {lengths}): give each "
+                "input as many samples."
+            )
+        runs = min(counts.values())
+        if not runs:
+            first = names[specs[0].name]
+            raise DataError(
+                f"{self.where}: the array {first!r} holds {self.samples(first)} samples, too few "
+                f"for one run of {specs[0].batch}: add samples."
+            )
+        return runs
+
+    def samples(self, name: str) -> int:
+        """Length of an array."""
+        shape = self.headers[name][0]
+        return shape[0] if shape else 0
+
+
+def open_tables(tables: Sequence[Table], specs: Sequence[InputSpec], origin: str) -> Source:
+    """Runs of one table after the other; a table's rows that fill no run are left out."""
+    names = [columns(table.headers, specs, table.where) for table in tables]
+    runs = [table.runs(specs, n) for table, n in zip(tables, names, strict=True)]
+    lengths = [table.samples(n[specs[0].name]) for table, n in zip(tables, names, strict=True)]
+    labels, targets = (
+        _beside(tables, [n for n in known if n not in {s.name for s in specs}], lengths)
+        for known in (LABELS, TARGETS)
+    )
+    for table, name in zip(tables, targets, strict=False):
+        check_target(*table.headers[name], f"{table.where}: array {name!r}")
+    ends = list(itertools.accumulate(runs))
+    batch = specs[0].batch
+    starts = itertools.accumulate(lengths, initial=0)
+    rows = [s + np.arange(r * batch) for s, r in zip(starts, runs, strict=False)]
+    # The last few arrays are kept: splits visit a folder in any order.
+    load = lru_cache(maxsize=16)(lambda number, name: tables[number].load(name))
+
+    def place(run: int) -> tuple[int, int]:
+        number = bisect.bisect_right(ends, run)
+        return number, run - (ends[number] - runs[number])
+
+    def make(run: int) -> Feed:
+        number, local = place(run)
+        where = f"{tables[number].where}, run {local}"
+        return {
+            s.name: conform(_rows(load(number, names[number][s.name]), local, s), s, where) for s in specs
+        }
+
+    def target(run: int) -> np.ndarray:
+        number, local = place(run)
+        array = load(number, targets[number])
+        return np.asarray(array[local] if batch == 1 else array[local * batch : (local + 1) * batch])
+
+    return Source(
+        make,
+        np.concatenate(rows).reshape(-1, batch),
+        sum(lengths),
+        origin,
+        probe=make,
+        labels=_labels(tables, labels) if labels else None,
+        target=target if targets else None,
+    )
+
+
+def _rows(array: np.ndarray, run: int, spec: InputSpec) -> np.ndarray:
+    if spec.shape == ():
+        return np.asarray(array[run])
+    return array[run * spec.batch : (run + 1) * spec.batch]
+
+
+def _beside(tables: Sequence[Table], known: Sequence[str], lengths: Sequence[int]) -> list[str]:
+    """For each table, which of the ``known`` arrays it holds; empty if none of them holds any."""
+    found = [next((name for name in known if name in table.headers), "") for table in tables]
+    if not any(found):
+        return []
+    for table, name, length in zip(tables, found, lengths, strict=True):
+        if not name:
+            other = next(number for number, held in enumerate(found) if held)
+            raise DataError(
+                f"{table.where}: there is no array {found[other]!r}, though {tables[other].where} has "
+                f"one: add it, or give all {known[-1]} apart."
+            )
+        shape = table.headers[name][0]
+        if shape[:1] != (length,):
+            raise DataError(
+                f"{table.where}: array {name!r} has the shape {shape}, but there are {length} samples: "
+                f"give {known[-1]} for each sample."
+            )
+    return found
+
+
+def _labels(tables: Sequence[Table], names: Sequence[str]) -> np.ndarray:
+    labels = [
+        as_array(table.load(name), f"{table.where}: array {name!r}")
+        for table, name in zip(tables, names, strict=True)
+    ]
+    return joined(labels, np.concatenate, tables[0].where)
+
+
+def joined(
+    parts: Sequence[np.ndarray], join: Callable[[Sequence[np.ndarray]], np.ndarray], where: str
+) -> np.ndarray:
+    """Labels put together by ``join``.
+
+    Raises:
+        DataError: their shapes differ.
+    """
+    try:
+        return join(parts)
+    except ValueError as error:
+        raise DataError(f"{where}: labels differ in shape ({error}): make them alike.") from None
+
+
+def check_target(shape: tuple[int, ...], dtype: np.dtype[Any], what: str) -> None:
+    """Raise DataError for what cannot be targets of a dense output: no numbers, or class numbers."""
+    check_numbers(dtype, what)
+    if dtype.kind in "iub" and (len(shape) < 2 or shape[1:] == (1,)):
+        raise DataError(
+            f"{what} holds one whole number per sample, as true classes are: call them labels. "
+            "Targets are what dense outputs should be."
+        )
+
+
+def read_table(path: Path, kinds: str = KINDS) -> Table:
+    """The arrays of a ``.npz`` or ``.npy`` file, of which only the headers are read at once.
+
+    Raises:
+        DataError: the file is of another type (``kinds`` says what to give) or cannot be read.
+    """
+    where, suffix = str(path), path.suffix.lower()
+    if suffix not in (".npz", ".npy"):
+        raise DataError(f"{where}: files of type {suffix or 'unknown'} cannot be read: give {kinds}.")
+    try:
+        if suffix == ".npz":
+            headers = _npz_headers(path)
+        else:
+            with path.open("rb") as stream:
+                headers = {path.stem: _header(stream)}
+    except _READ_ERRORS as error:
+        raise _unreadable(where, error) from error
+    return Table(where, headers, lambda name: _load(path, name))
+
+
+def _npz_headers(path: Path) -> dict[str, Header]:
+    with zipfile.ZipFile(path) as archive:
+        members = [name for name in archive.namelist() if name.endswith(".npy")]
+        headers = {}
+        for member in members:
+            with archive.open(member) as stream:
+                headers[member.removesuffix(".npy")] = _header(stream)
+        return headers
+
+
+def _header(stream: IO[bytes]) -> Header:
+    if np.lib.format.read_magic(stream) == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    else:
+        shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
+    return shape, dtype
+
+
+def _load(path: Path, name: str) -> np.ndarray:
+    try:
+        if path.suffix.lower() == ".npy":
+            return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        with np.load(path, allow_pickle=False) as archive:
+            return np.asarray(archive[name])
+    except _READ_ERRORS as error:
+        raise _unreadable(str(path), error) from error
+
+
+def _unreadable(where: str, error: Exception) -> DataError:
+    return DataError(
+        f"{where}: the file cannot be read ({error}): write it again with numpy.save or numpy.savez, "
+        "without pickled objects."
+    )

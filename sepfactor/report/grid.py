@@ -1,0 +1,104 @@
+"""A table that leaves columns out where the terminal is narrow, rather than breaking words in two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+_GAP = 2
+_NAME_WIDTHS = 18, 40
+_NAME_AT_WORST = 8
+"""A longer first column loses its beginning: the end of a layer's name says more."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column, top to bottom.
+
+    Attributes:
+        header: may have two lines.
+        cells: one per row; lines are kept.
+        drop: which go first where room is short, the highest before the others; 0 stays.
+        right: aligned to the right.
+        wraps: to so many characters if need be, between words; 0 never. At most one column does.
+        short: a narrower column to take the place of this one before it is left out.
+    """
+
+    header: str
+    cells: Sequence[str]
+    drop: int = 0
+    right: bool = False
+    wraps: int = 0
+    short: Column | None = None
+
+    @property
+    def width(self) -> int:
+        """That of its longest line."""
+        return max(cell_len(line) for text in (self.header, *self.cells) for line in text.split("\n"))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Columns side by side; the first holds names, whose beginnings may be cut."""
+
+    columns: Sequence[Column]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The table at the width there is, and a line that says what was left out of it."""
+        columns, left_out = self.fitting(options.max_width)
+        widths = _widths(columns, options.max_width)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+        for column, width in zip(columns, widths, strict=True):
+            table.add_column(column.header, justify="right" if column.right else "left", width=width)
+        names, *rest = columns
+        for name, *cells in zip(names.cells, *(column.cells for column in rest), strict=True):
+            table.add_row(Text(_end(name, widths[0])), *map(Text, cells))
+        yield table
+        if left_out:
+            yield Text(f"No room here for: {', '.join(left_out)} (--json has all of it).", style="dim")
+
+    def fitting(self, width: int) -> tuple[list[Column], list[str]]:
+        """The columns there is room for, and the headers of the others."""
+        kept = dict(enumerate(self.columns))
+        while _least([*kept.values()]) > width:
+            at = max(kept, key=lambda i: kept[i].drop)
+            if not kept[at].drop:
+                break
+            short = kept.pop(at).short
+            if short is not None:
+                kept[at] = short
+        left_out = [c.header.replace("\n", " ") for i, c in enumerate(self.columns) if i not in kept]
+        return [kept[i] for i in sorted(kept)], left_out
+
+
+def _least(columns: Sequence[Column]) -> int:
+    name, *rest = columns
+    fixed = sum(min(column.width, column.wraps or column.width) for column in rest)
+    return min(name.width, _NAME_WIDTHS[0]) + fixed + _GAP * len(rest)
+
+
+def _widths(columns: Sequence[Column], room: int) -> list[int]:
+    """Names get what they need, and the column that wraps what is left."""
+    name, *rest = columns
+    spare = room - _least(columns)
+    least = max(min(name.width, _NAME_WIDTHS[0]) + min(spare, 0), _NAME_AT_WORST)
+    spare = max(spare, 0)
+    first = min(name.width, _NAME_WIDTHS[1], least + spare)
+    spare -= first - least
+    widths = [first]
+    for column in rest:
+        narrow = min(column.width, column.wraps or column.width)
+        widths.append(min(column.width, narrow + spare) if column.wraps else column.width)
+    return widths
+
+
+def _end(name: str, width: int) -> str:
+    while cell_len(name) > width:
+        name = "…" + name[2:]
+    return name

@@ -1,0 +1,115 @@
+"""The command line as a process of its own: what is imported, what a pipe gets."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from sepfactor import __version__
+from sepfactor.cli import main
+
+SLOW = {"google.protobuf", "numpy", "onnx", "onnx_ir", "onnxruntime", "pydantic", "rich", "scipy", "sympy"}
+COMMANDS = ("compress", "inspect", "bench")
+
+
+def run(root: Path, *arguments: str, env: Mapping[str, str] = {}) -> subprocess.CompletedProcess[bytes]:
+    clean = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "NO_COLOR", "FORCE_COLOR")}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        check=False,
+        env={**clean, "PYTHONPATH": str(root), **env},
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), *((c, "--help") for c in COMMANDS)])
+def test_help_imports_nothing_slow(arguments: tuple[str, ...], root: Path) -> None:
+    script = (
+        "import json, sys\n"
+        "from sepfactor.cli import main\n"
+        f"try: main({list(arguments)!r}, prog_name='sepfactor')\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "print(json.dumps(sorted(sys.modules)), file=sys.stderr)\n"
+    )
+    done = run(root, "-c", script)
+    assert done.returncode == 0, done.stderr
+    loaded = set(json.loads(done.stderr.splitlines()[-1]))
+    assert loaded.isdisjoint(SLOW), loaded & SLOW
+
+
+def test_help_names_every_command() -> None:
+    shown = CliRunner().invoke(main, ["--help"])
+    assert shown.exit_code == 0
+    assert all(f"\n  {command} " in shown.stdout for command in COMMANDS)
+    for command in COMMANDS:
+        shown = CliRunner().invoke(main, [command, "-h"])
+        assert shown.exit_code == 0
+        assert shown.stdout.startswith(f"Usage: main {command}")
+
+
+def test_as_a_module(root: Path) -> None:
+    done = run(root, "-m", "sepfactor", "--version")
+    assert done.stdout.decode().split() == ["sepfactor,", "version", __version__]
+
+
+def test_the_whole_way_in_a_process(root: Path, tmp_path: Path) -> None:
+    """No colour and no progress in pipes, exit code 0, and nothing from onnxruntime in between."""
+    out = tmp_path / "out.onnx"
+    model = root / "models" / "fixed_filters.onnx"
+    done = run(
+        root,
+        *("-m", "sepfactor", "compress", str(model), "-o", str(out), "--limit", "1"),
+        *("--bench-seconds", "0", "--ignore", "normalise.*", "--ignore", "scale_space.*"),
+        env={"COLUMNS": "80", "PYTHONIOENCODING": "ascii", "PYTHONWARNINGS": "error"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert out.is_file()
+    assert done.stderr == b""
+    assert b"\x1b" not in done.stdout
+    assert b"smooth.blur9" in done.stdout
+
+
+def test_an_error_in_a_process(root: Path) -> None:
+    done = run(root, "-m", "sepfactor", "inspect", "nowhere.onnx")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr == b"Error: There is no file nowhere.onnx. Check the path of the model.\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_in_a_process(root: Path, tmp_path: Path) -> None:
+    feeds = tmp_path / "feeds.py"
+    feeds.write_text(
+        "import os, signal, time\ndef feeds():\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(60)\n"
+    )
+    model, out = root / "models" / "fixed_filters.onnx", tmp_path / "out.onnx"
+    done = run(root, "-m", "sepfactor", "compress", str(model), "-o", str(out), "--data", f"{feeds}:feeds")
+    assert (done.returncode, done.stdout) == (130, b"")
+    assert done.stderr == b"Error: Interrupted. No file was left half-written.\n"
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["feeds.py"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes")
+def test_a_reader_that_goes_away(root: Path) -> None:
+    """As in ``sepfactor inspect … | head -1``: no traceback, whatever the exit code."""
+    model = root / "models" / "fixed_filters.onnx"
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as stdout:
+        done = subprocess.run(
+            [sys.executable, "-m", "sepfactor", "inspect", str(model), "--limit", "1", "--json", "-"],
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(root)},
+            timeout=60,
+        )
+    assert b"Traceback" not in done.stderr
+    assert b"unexpectedly" not in done.stderr

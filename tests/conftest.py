@@ -1,0 +1,35 @@
+"""What all tests share. Those marked ``shared`` are skipped where there is no such folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before numpy is imported: where cores are busy, BLAS threads waiting for each other take most of the time.
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if (SHARED / "models").is_dir():
+        return
+    for item in items:
+        if item.get_closest_marker("shared"):
+            item.add_marker(pytest.mark.skip(reason=f"there is no {SHARED}"))
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """Larger networks and images, for tests marked ``shared``."""
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT

@@ -1,0 +1,55 @@
+"""Networks of others, from ``../shared``: each ends in a valid model, or with a reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import pytest
+from click.testing import CliRunner
+
+from sepfactor.cli import main
+from tests.conftest import SHARED
+
+MODELS = sorted((SHARED / "models").glob("*.onnx")) or [SHARED / "models" / "none.onnx"]
+NEEDS = {"audio_silero_mini_16k": ("--input-shape", "input:1,16000")}
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("model", MODELS, ids=lambda path: path.stem)
+def test_compress(model: Path, tmp_path: Path) -> None:
+    before = model.read_bytes()
+    out = tmp_path / "out.onnx"
+    done = CliRunner().invoke(
+        main,
+        [
+            *("compress", str(model), "-o", str(out), "--limit", "2", "--bench-seconds", "0.05"),
+            *NEEDS.get(model.stem, ()),
+        ],
+    )
+    assert done.exit_code in (0, 4), done.output
+    assert "Traceback" not in done.output
+    assert "unexpectedly" not in done.stderr
+    assert model.read_bytes() == before
+    assert out.exists() == (done.exit_code == 0)
+    if done.exit_code == 0:
+        _check(model, out)
+
+
+def _check(model: Path, out: Path) -> None:
+    """As valid as the original was, and of the same interface."""
+    try:
+        onnx.checker.check_model(str(model), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError):
+        pass
+    else:
+        onnx.checker.check_model(str(out), full_check=True)
+    before, after = (
+        onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]) for path in (model, out)
+    )
+    for one, other in (
+        (before.get_inputs(), after.get_inputs()),
+        (before.get_outputs(), after.get_outputs()),
+    ):
+        assert [(v.name, v.type, v.shape) for v in one] == [(v.name, v.type, v.shape) for v in other]

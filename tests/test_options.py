@@ -1,0 +1,167 @@
+"""One definition of options, for keyword arguments, TOML and the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from sepfactor.cli.bench import command as bench
+from sepfactor.cli.compress import command as compress
+from sepfactor.cli.inspect import command as inspect
+from sepfactor.errors import OptionError
+from sepfactor.options import LayerOptions, Options, make_options
+
+NOT_OPTIONS = {"model", "models", "output", "config", "dry_run", "json_to", "verbose", "quiet"}
+"""What only the command line knows: where things come from and go to."""
+
+EXAMPLES: dict[str, Any] = {
+    "scheme": ["spatial", "tucker2"],
+    "rank": 3,
+    "max_error": 0.25,
+    "keep": True,
+    "ignore": ["a*", "b"],
+    "layers": {"c.*": {"rank": 2}},
+    "data": "x.npz",
+    "eval_data": "y.npz",
+    "labels": "z.npy",
+    "targets": "t.npy",
+    "input_shape": {"x": [1, 2]},
+    "color": "bgr",
+    "scale": 1.0,
+    "mean": [0.5],
+    "std": [0.1, 0.2, 0.3],
+    "layout": "nhwc",
+    "resize": 8,
+    "limit": 9,
+    "threads": 2,
+    "provider": "cuda",
+    "seed": 4,
+    "overwrite": True,
+    "bench_seconds": 0.5,
+}
+
+
+def toml(value: Any) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case dict():
+            return "{" + ", ".join(f'"{k}" = {toml(v)}' for k, v in value.items()) + "}"
+        case list():
+            return "[" + ", ".join(map(toml, value)) + "]"
+        case _:
+            return repr(value)
+
+
+@pytest.mark.parametrize("command", [compress, inspect, bench])
+def test_every_flag_is_an_option(command: Any) -> None:
+    flags = {parameter.name for parameter in command.params} - NOT_OPTIONS
+    assert flags <= set(Options.model_fields)
+
+
+def test_every_option_is_a_flag() -> None:
+    flags = {parameter.name for parameter in compress.params}
+    assert set(Options.model_fields) - flags == {"keep", "layers"}  # of tables in a TOML file
+
+
+def test_flags_are_called_like_their_options() -> None:
+    for parameter in compress.params:
+        if parameter.name in Options.model_fields:
+            assert f"--{parameter.name.replace('_', '-')}" in parameter.opts
+
+
+def test_there_is_an_example_of_each() -> None:
+    assert set(EXAMPLES) == set(Options.model_fields)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_toml_says_the_same_as_a_keyword(name: str, tmp_path: Path) -> None:
+    by_keyword = make_options({name: EXAMPLES[name]})
+    assert by_keyword != Options()
+    for spelling in {name, name.replace("_", "-")}:
+        file = tmp_path / "c.toml"
+        file.write_text(f"{spelling} = {toml(EXAMPLES[name])}")
+        assert make_options({}, file) == by_keyword
+
+
+def test_what_is_not_said_is_left_to_the_defaults() -> None:
+    assert make_options({"rank": None, "data": None}) == Options()
+
+
+def test_keywords_override_toml(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    for spelling in ("max-error", "max_error"):
+        file.write_text(f"{spelling} = 0.5\nseed = 3\n")
+        assert make_options({"max_error": 0.0}, file).max_error == 0.0
+        taken = make_options({"rank": 7, "seed": 0}, file)
+        assert (taken.rank, taken.max_error, taken.seed) == (7, None, 0)
+    file.write_text("rank = 5")
+    taken = make_options({"max_error": 0.1}, file)
+    assert (taken.rank, taken.max_error) == (None, 0.1)
+
+
+def test_one_may_stand_for_a_list_of_one() -> None:
+    said = make_options({"scheme": "spatial", "ignore": "a.*", "mean": 0.5, "std": 1})
+    assert (said.scheme, said.ignore, said.mean, said.std) == (("spatial",), ("a.*",), (0.5,), (1.0,))
+
+
+def test_options_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        Options().rank = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"ranks": 3}, "no option 'ranks'.*Did you mean rank"),
+        ({"xyzzy": 3}, "no option 'xyzzy'.$"),
+        ({"rank": 0}, "rank"),
+        ({"rank": 1, "max_error": 0.1}, "rank and max-error exclude each other"),
+        ({"max_error": float("nan")}, "max-error.*finite"),
+        ({"bench_seconds": -1}, "bench-seconds"),
+        ({"layers": {"a": {"rnak": 1}}}, "layers.a.rnak.*Did you mean rank"),
+    ],
+)
+def test_errors_name_the_option(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(OptionError, match=words):
+        make_options(given)
+
+
+class TestLayers:
+    """General rule first, then each table whose glob fits, in the order of the file."""
+
+    def test_a_table_overrides_what_it_says_and_nothing_else(self) -> None:
+        options = make_options(
+            {"scheme": ["spatial"], "max_error": 0.1, "layers": {"a*": {"max-error": 0.5}}}
+        )
+        assert options.for_layer("abc") == LayerOptions(scheme=("spatial",), max_error=0.5)
+        assert options.for_layer("xyz") == LayerOptions(scheme=("spatial",), max_error=0.1)
+
+    def test_rank_and_max_error_displace_each_other(self) -> None:
+        options = make_options({"rank": 4, "layers": {"a": {"max-error": 0.5}}})
+        assert (options.for_layer("a").rank, options.for_layer("a").max_error) == (None, 0.5)
+        options = make_options({"max_error": 0.5, "layers": {"a": {"rank": 4}}})
+        assert (options.for_layer("a").rank, options.for_layer("a").max_error) == (4, None)
+
+    def test_the_last_table_wins(self) -> None:
+        options = make_options({"layers": {"a*": {"rank": 1, "scheme": ["tucker2"]}, "*b": {"rank": 2}}})
+        assert options.for_layer("ab") == LayerOptions(scheme=("tucker2",), rank=2)
+
+    def test_keep_may_be_taken_back(self) -> None:
+        options = make_options({"keep": True, "layers": {"a": {"keep": False}}})
+        assert options.for_layer("b").keep
+        assert not options.for_layer("a").keep
+
+    def test_ignore_beats_every_table(self) -> None:
+        options = make_options({"ignore": ["a"], "layers": {"a": {"rank": 2}}})
+        assert options.for_layer("a").keep
+
+    def test_either_name_of_a_layer_fits(self) -> None:
+        options = make_options({"layers": {"value_7": {"rank": 2}}})
+        assert options.for_layer("conv1", "value_7").rank == 2
+
+    def test_globs_mind_case(self) -> None:
+        assert not make_options({"ignore": ["Conv*"]}).for_layer("conv_1").keep
