@@ -30,11 +30,11 @@ def bench(models: Sequence[ModelSource], *, progress: Progress = silent, **optio
     """
     if not models:
         raise OptionError("There is no model to time. Name one or more.")
-    asked = make_options(options)
+    asked = make_options({**options, "refit": False})
     runtime = Runtime(asked.threads, asked.provider)
     loaded = [load(model) for model in models]
-    feeds, _ = gather(loaded[0], asked, runtime)
-    feed = feeds[0]
+    data = gather(loaded[0], asked, runtime)
+    feed = data.judged_on[0]
     calls = []
     for number, one in enumerate(loaded):
         progress("warm up", number, len(loaded), one.name)
@@ -58,6 +58,6 @@ def bench(models: Sequence[ModelSource], *, progress: Progress = silent, **optio
     return Bench(
         sepfactor_version=__version__,
         environment=environment(runtime).as_dict(),
-        data=describe_data(feeds, feeds, asked),
+        data=describe_data(data, asked),
         rows=tuple(rows),
     )

@@ -35,7 +35,7 @@ def inspect(model: ModelSource, *, progress: Progress = silent, **options: Any) 
     Raises:
         SepfactorError: the model cannot be read or run on the data, or holds no Conv.
     """
-    asked = make_options(options)
+    asked = make_options({**options, "refit": False})
     runtime = Runtime(asked.threads, asked.provider)
     loaded = load(model)
     prepared = prepare(loaded.model)
@@ -43,7 +43,8 @@ def inspect(model: ModelSource, *, progress: Progress = silent, **options: Any) 
     if not sites:
         raise NothingToReplace(f"{loaded.name} has no Conv at all.")
     schemes = select_schemes(asked.scheme)
-    feeds, _ = gather(loaded, asked, runtime)
+    data = gather(loaded, asked, runtime)
+    feeds = data.judged_on
     observed = observe(prepared, sites, feeds, runtime, asked.seed, progress)
     progress("time", 0, 1, "layer by layer")
     times = profile_layers(loaded.model, feeds[0], runtime)
@@ -59,7 +60,7 @@ def inspect(model: ModelSource, *, progress: Progress = silent, **options: Any) 
         sepfactor_version=__version__,
         model=loaded.name,
         environment=environment(runtime).as_dict(),
-        data=describe_data(feeds, feeds, asked),
+        data=describe_data(data, asked),
         energy_shares=ENERGY_SHARES,
         layers=tuple(layers),
         operators=dict(sorted(times.operators.items(), key=lambda item: -item[1])),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -38,6 +39,19 @@ class _Frozen(BaseModel):
     )
 
 
+def _bytes(value: Any) -> Any:
+    """``2GB`` as a number."""
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"\s*([0-9.]+)\s*([kMG]?)i?B?\s*", value, re.IGNORECASE)
+    if found is None:
+        raise ValueError(f"{value!r} is not an amount of memory such as 2GB or 500MB")
+    return int(float(found[1]) * {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}[found[2].lower()])
+
+
+_Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1)]
+
+
 class LayerOptions(_Frozen):
     """How candidates of a layer are chosen.
 
@@ -67,7 +81,10 @@ class Options(LayerOptions):
         ignore: globs of layers to leave alone, matched against node and output names.
         layers: glob → :class:`LayerOptions`, for layers to be treated differently.
         data: inputs to fit and to judge on; see :func:`sepfactor.observe.open_feeds`.
-        eval_data: other inputs to judge on; without it ``data`` serves.
+        eval_data: other inputs to judge on; without it the held-out part of ``data`` serves.
+        held_out: share of ``data`` never used for fitting.
+        refit: fit the factors to the activations; without it they are those of the bare weights.
+        memory: bytes the activations of the calibration images may take; ``2GB``, ``500MB``.
         labels: true classes of the inputs judged on.
         targets: what dense outputs should be, for PSNR against the truth.
         input_shape: input name → shape, fixing symbolic dimensions.
@@ -84,6 +101,9 @@ class Options(LayerOptions):
     layers: Mapping[str, LayerOptions] = Field(default_factory=dict)
     data: Any = None
     eval_data: Any = None
+    held_out: float = Field(default=0.25, gt=0, lt=1)
+    refit: bool = True
+    memory: _Bytes = 2 * 10**9
     labels: Any = None
     targets: Any = None
     input_shape: Mapping[str, tuple[int, ...]] = Field(default_factory=dict)

@@ -24,6 +24,7 @@ from sepfactor.progress import Progress, silent
 from sepfactor.report.model import Report
 from sepfactor.steps.choose import decide, replacements
 from sepfactor.steps.gather import gather
+from sepfactor.steps.method import choose_method, fit_all
 from sepfactor.steps.observe import observe
 from sepfactor.steps.verify import Trial, verify
 
@@ -80,14 +81,16 @@ def compress(
     prepared = prepare(loaded.model)
     sites = survey(prepared)
     _check_sites(sites, asked, loaded.name)
-    feeds, judged_on = gather(loaded, asked, runtime)
-    observed = observe(prepared, sites, feeds, runtime, asked.seed, progress)
-    decisions = decide(sites, observed, asked, runtime, progress)
-    rebuilt = rebuild(prepared, replacements(decisions))
+    data = gather(loaded, asked, runtime)
+    method = choose_method(loaded, data, asked)
+    observed = observe(prepared, sites, data.fit, runtime, asked.seed, progress)
+    decisions = decide(sites, observed, asked, runtime, progress, method.pull)
+    fitted, fitted_on = fit_all(prepared, decisions, data, method, asked, runtime, progress)
+    rebuilt = rebuild(prepared, replacements(decisions, fitted))
     with ExitStack() as stack:
         place = target or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model.onnx"
         written = stack.enter_context(staged(rebuilt.model, place))
-        trial = Trial(loaded, prepared, rebuilt, written, decisions, feeds, judged_on)
+        trial = Trial(loaded, prepared, rebuilt, written, decisions, fitted, data, fitted_on)
         report = verify(trial, asked, runtime, progress)
         if target is None or not trial.is_changed:
             return Result(report, rebuilt.model, None)

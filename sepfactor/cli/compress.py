@@ -36,6 +36,14 @@ from sepfactor.cli.common import (
     help="Options as TOML, with [layers.GLOB] tables.",
 )
 @data_options
+@click.option(
+    "--held-out",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="Share of --data never fitted to, and judged on.  [default: 0.25]",
+)
+@click.option("--no-refit", is_flag=True, help="Factor the bare weights: no fitting to the activations.")
+@click.option("--memory", metavar="SIZE", help="For activations of calibration images.  [default: 2GB]")
 @click.option("--eval-data", metavar="X", help="Judge on these inputs instead of --data.")
 @click.option("--labels", metavar="Y", help="True classes of the inputs judged on (.npy, .npz, .csv).")
 @click.option("--targets", metavar="Z", help="What dense outputs should be, for their PSNR (.npy, .npz).")
@@ -52,6 +60,7 @@ def command(
     dry_run: bool,
     json_to: str | None,
     overwrite: bool,
+    no_refit: bool,
     quiet: bool,
     **options: Any,
 ) -> None:
@@ -67,10 +76,11 @@ def command(
     target = None if dry_run else output or model.parent / f"{model.stem}.sep.onnx"
     read = (model, config, *(options[name] for name in ("data", "eval_data", "labels", "targets")))
     check_json(json_to, (*read, target), overwrite)
+    said = (
+        given(options) | ({"overwrite": True} if overwrite else {}) | ({"refit": False} if no_refit else {})
+    )
     with progress_bar(quiet) as progress:
-        result = compress(
-            model, target, config=config, overwrite=overwrite or None, progress=progress, **given(options)
-        )
+        result = compress(model, target, config=config, progress=progress, **said)
     deliver(report_view(result.report), result.report.to_json(), json_to, quiet)
     if not result.report.totals.replaced:
         click.echo("Nothing was worth replacing, so no model was written.", err=True)

@@ -23,6 +23,10 @@ _SINGLE_FROM = 800
 """From so many entries per patch on, products are formed in float32 (and summed in float64)."""
 
 
+_BATCH = 4096
+"""Patches collected before they are multiplied: few large products are faster than many small ones."""
+
+
 @dataclass(frozen=True, eq=False)
 class Moments:
     """Moments of one convolution, per group.
@@ -46,6 +50,7 @@ class Moments:
 
     @property
     def group(self) -> int:
+        """Number of groups."""
         return int(self.covariance.shape[0])
 
     def split(self, weight: Array) -> Array:
@@ -69,7 +74,7 @@ class Moments:
 
     def bias(self, weight: Array) -> Array:
         """``ȳ − F x̄``, ``(out,)``: with it the mean of the answer is exact."""
-        answered = np.einsum("god,gd->go", self.split(weight), self.x_mean).reshape(-1)
+        answered: Array = np.einsum("god,gd->go", self.split(weight), self.x_mean).reshape(-1)
         return self.y_mean - answered
 
     def ridged(self, anchor: Array, share: float) -> Moments:
@@ -122,9 +127,15 @@ class Moments:
 
 
 class MomentSums:
-    """Adds up moments, batch by batch."""
+    """Adds up moments, batch by batch.
 
-    def __init__(self, kernel_shape: tuple[int, ...], group: int, outs: int) -> None:
+    Args:
+        patch_shape: ``(in, *kernel)``, all groups together.
+        group: number of groups. outs: output channels.
+    """
+
+    def __init__(self, patch_shape: tuple[int, ...], group: int, outs: int) -> None:
+        kernel_shape = (patch_shape[0] // group, *patch_shape[1:])
         d = math.prod(kernel_shape)
         self._kernel_shape, self._group, self._outs = kernel_shape, group, outs
         self._dtype = np.float32 if d >= _SINGLE_FROM else np.float64
@@ -132,10 +143,20 @@ class MomentSums:
         self._yx = np.zeros((group, outs // group, d))
         self._x, self._y = np.zeros((group, d)), np.zeros(outs)
         self._yy, self._count = 0.0, 0
+        self._waiting: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
         self._origin: tuple[Array, Array] | None = None
 
     def add(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
         """Add patches ``(n, in, *kernel)`` and their targets ``(n, out)``."""
+        self._waiting.append((x, y))
+        if sum(len(rows) for rows, _ in self._waiting) >= _BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        x, y = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
+        self._waiting = []
         n = len(x)
         rows = x.reshape(n, self._group, -1).transpose(1, 0, 2).astype(self._dtype)
         answers = y.reshape(n, self._group, -1).transpose(1, 0, 2).astype(self._dtype)
@@ -153,6 +174,7 @@ class MomentSums:
 
     def moments(self) -> Moments:
         """What has been added up, centred."""
+        self._flush()
         n = max(self._count, 1)
         x, y = self._x / n, self._y / n
         ys = y.reshape(self._group, -1)

@@ -18,8 +18,8 @@ class Decomposition:
     """All ranks of one scheme on one convolution, from one decomposition.
 
     Attributes:
-        squared_error: share of the energy left out, of the kernel or in the metric, indexed by rank (one axis per rank,
-            from 0 to the full rank; no axis for schemes without a rank).
+        squared_error: share of the energy left out, of the kernel or in the metric, indexed by rank
+            (one axis per rank, from 0 to the full rank; no axis for schemes without a rank).
         build: the chains at a rank.
         widths: per rank, whether it is the width of a feature map in every group (then it belongs
             on onnxruntime's block grid), or a number of parallel terms.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sepfactor.factor.moments import Moments, MomentSums
 from sepfactor.factor.stage import Array, Factorization, Stage
 
 _CONSTANT = 1e-5
@@ -32,19 +33,45 @@ class Statistics:
         flat: NDArray[np.float32] = answers.transpose(1, 0, 2).reshape(samples, -1)
         return flat
 
-    def output_error(self, dense: Stage, replacement: Factorization) -> float:
+    def output_error(self, dense: Stage, replacement: Factorization, bias: Array | None = None) -> float:
         """Relative output error ``‖y − y'‖ / ‖y − mean(y)‖`` over the sample (root of the share of variance).
 
         The mean is left out of the reference so that an offset, which the bias can carry, does not
         make a layer look better than it is. A constant output counts by its own norm.
+
+        Args:
+            dense: the convolution that is replaced.
+            replacement: with its own bias.
+            bias: of ``dense``, ``(out,)``.
         """
         difference = kernel_difference(dense, replacement)
         wrong = self.outputs(difference.weight, difference.group)
+        none = np.zeros(dense.out_channels)
+        offset = (none if bias is None else bias) - (none if replacement.bias is None else replacement.bias)
+        wrong = wrong + offset.astype(np.float32)
         right = self.outputs(dense.weight, dense.group)
-        spread, norm = (float(np.linalg.norm(y)) for y in (right - right.mean(axis=0), right))
-        if spread <= _CONSTANT * norm:
-            spread = norm or 1.0
-        return float(np.linalg.norm(wrong)) / spread
+        size = float(np.linalg.norm(right))
+        spread = float(np.linalg.norm(right - right.mean(axis=0)))
+        return float(np.linalg.norm(wrong)) / ((spread if spread > _CONSTANT * size else size) or 1.0)
+
+    def parts(self, share: float = 0.25) -> tuple[Statistics, Statistics]:
+        """The first rows, to fit on, and the last ``share`` of them, to judge on.
+
+        Rows come image by image, so that the two see different images (but for one on the border).
+        """
+        cut = len(self.patches) - round(share * len(self.patches))
+        if cut in (0, len(self.patches)):
+            return self, self
+        return Statistics(self.patches[:cut]), Statistics(self.patches[cut:])
+
+    def moments(self, dense: Stage, bias: Array | None = None) -> Moments:
+        """Moments of these patches and of what ``dense`` answers to them."""
+        sums = MomentSums(self.patches.shape[1:], dense.group, dense.out_channels)
+        answers = self.outputs(dense.weight, dense.group)
+        if bias is not None:
+            answers = answers + bias.astype(np.float32)
+        sums.add(self.patches, answers)
+        return sums.moments()
 
 
 def kernel_difference(dense: Stage, replacement: Factorization) -> Stage:

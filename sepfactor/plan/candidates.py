@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from sepfactor.factor import (
     Statistics,
     weight_error,
 )
+from sepfactor.factor.moments import Moments
+from sepfactor.factor.refit import refit
 from sepfactor.factor.stage import Array, Ints
 from sepfactor.layout import BLOCK
 
@@ -62,6 +65,7 @@ class Subject:
         stage: the dense convolution. bias: ``(out,)`` or None. size: its input map.
         statistics: patches it sees.
         epsilon: of the dtype its weights are stored in.
+        pull: ridge towards the weights for fitting to the patches; None to factor the bare weights.
     """
 
     stage: Stage
@@ -69,6 +73,19 @@ class Subject:
     size: Ints
     statistics: Statistics
     epsilon: float
+    pull: float | None = None
+
+    @cached_property
+    def parts(self) -> tuple[Statistics, Statistics]:
+        """Patches to fit on, and patches to judge on: all of them where nothing is fitted."""
+        return (self.statistics, self.statistics) if self.pull is None else self.statistics.parts()
+
+    @cached_property
+    def moments(self) -> Moments | None:
+        """What to fit to."""
+        if self.pull is None:
+            return None
+        return self.parts[0].moments(self.stage, self.bias).ridged(self.stage.weight, self.pull)
 
     @property
     def macs(self) -> int:
@@ -149,10 +166,24 @@ class _Search:
         self.subject, self.scheme = subject, scheme
         self.decomposition = scheme.decompose(subject.stage)
         self.macs = MacsByRank(self.decomposition, subject.size)
+        self.lossless = self._lossless()
+        if subject.moments is not None and self.lossless is None:
+            self.decomposition = scheme.decompose(subject.stage, subject.moments)
 
-    def candidate(self, rank: Rank) -> Candidate:
+    def _lossless(self) -> Candidate | None:
+        """The cheapest rank at which the bare weights lose nothing, if it is cheaper than the layer."""
+        tolerance = (_EXACT_ULPS * self.subject.epsilon) ** 2
+        for rank in self.front():
+            if self.decomposition.squared_error[rank] <= tolerance:
+                found = self.candidate(rank, fitted=False)
+                return found if found.exact else None
+        return None
+
+    def candidate(self, rank: Rank, fitted: bool = True) -> Candidate:
         subject = self.subject
         factorization = Factorization(self.decomposition.build(rank), subject.bias)
+        if fitted and subject.moments is not None:
+            factorization = refit(subject.stage, factorization, subject.moments, sweeps=0)
         error = weight_error(subject.stage, factorization)
         return Candidate(
             self.scheme.name,
@@ -161,7 +192,7 @@ class _Search:
             factorization,
             self.macs(rank),
             error,
-            subject.statistics.output_error(subject.stage, factorization),
+            subject.parts[1].output_error(subject.stage, factorization, subject.bias),
             error <= _EXACT_ULPS * subject.epsilon,
         )
 
@@ -171,6 +202,8 @@ class _Search:
             step = _grid_step(self.subject.stage, full) if is_width else 1
             wanted.append(min(math.ceil(rank / step) * step, full))
         chosen = tuple(wanted)
+        if self.lossless is not None and all(r <= c for r, c in zip(self.lossless.rank, chosen, strict=True)):
+            return self.lossless, None
         if (wanted and max(wanted) < rank) or self.macs(chosen) >= self.subject.macs:
             return None, None
         return self.candidate(chosen), None
@@ -180,26 +213,23 @@ class _Search:
 
         Found by bisection along the front, on which errors fall as costs rise.
         """
+        if self.lossless is not None:
+            return self.lossless, None
         front = self.front()
         if not front:
             return None, None
         most_accurate = self.candidate(front[-1])
-        allowed = 0.0 if most_accurate.exact else max_error
-        if not self._good(most_accurate, allowed):
+        if most_accurate.output_error > max_error:
             return None, most_accurate
         best, low, high = most_accurate, 0, len(front) - 1
         while low < high:
             middle = (low + high) // 2
             candidate = self.candidate(front[middle])
-            if self._good(candidate, allowed):
+            if candidate.output_error <= max_error:
                 best, high = candidate, middle
             else:
                 low = middle + 1
         return best, best
-
-    @staticmethod
-    def _good(candidate: Candidate, max_error: float) -> bool:
-        return candidate.exact or candidate.output_error <= max_error
 
     def front(self) -> list[Rank]:
         """Ranks cheaper than the layer, none of them beaten in both cost and weight error, cheapest first."""

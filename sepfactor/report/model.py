@@ -27,7 +27,14 @@ class Layer(_Frozen):
         macs, parameters: before and after (bias included).
         milliseconds: in the whole network, before and after, from separate profiled runs.
         trial_speedup: of the layer alone between blocked neighbours; with its 95 % interval.
-        weight_error: ``‖W − W'‖ / ‖W‖``. output_error: ``‖y − y'‖ / ‖y − mean(y)‖`` on patches.
+        weight_error: ``‖W − W'‖ / ‖W‖``.
+        output_error: ``‖y − y'‖ / ‖y − mean(y)‖`` of the layer alone, on patches of the original network.
+        unfitted_error, fitted_error: the same on held-out data in the network compressed so far, errors
+            of earlier layers included: with the factors of the bare weights (their bias corrected), and
+            as fitted.
+        pull: ridge towards the original weights that the held-out data chose; None if they preferred the
+            unfitted factors.
+        corrected: the layer stays dense, with weights that make up for errors before it.
     """
 
     name: str
@@ -52,6 +59,10 @@ class Layer(_Frozen):
     trial_interval: tuple[float, float] | None = None
     weight_error: float | None = None
     output_error: float | None = None
+    unfitted_error: float | None = None
+    fitted_error: float | None = None
+    pull: float | None = None
+    corrected: bool = False
 
 
 class Totals(_Frozen):

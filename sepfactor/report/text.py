@@ -105,8 +105,21 @@ def _replaced(layers: Sequence[Layer]) -> Grid:
             Column("Alone", alone, drop=1, right=True),
             Column("Weights\noff", weights, drop=4, right=True),
             Column("Output\noff", outputs, right=True),
+            *_fits(layers),
         ]
     )
+
+
+def _fits(layers: Sequence[Layer]) -> list[Column]:
+    """What errors have come to at each layer, if anything was fitted."""
+    if all(layer.fitted_error is None for layer in layers):
+        return []
+    unfitted = [error(layer.unfitted_error, False) for layer in layers]
+    fitted = [error(layer.fitted_error, False) for layer in layers]
+    return [
+        Column("In place\nunfitted", unfitted, drop=4, right=True),
+        Column("In place\nfitted", fitted, drop=2, right=True),
+    ]
 
 
 def _kept(layers: Sequence[Layer]) -> Grid:
@@ -116,9 +129,16 @@ def _kept(layers: Sequence[Layer]) -> Grid:
             Column("MACs", [count(layer.macs_before) for layer in layers], drop=3, right=True),
             Column("Params", [count(layer.parameters_before) for layer in layers], drop=6, right=True),
             Column("ms", [milliseconds(layer.milliseconds_before) for layer in layers], right=True),
-            Column("Why", [layer.reason for layer in layers], wraps=32),
+            Column("Why", [_why(layer) for layer in layers], wraps=32),
         ]
     )
+
+
+def _why(layer: Layer) -> str:
+    if not layer.corrected:
+        return layer.reason
+    fit = f"{percent(layer.unfitted_error)} → {percent(layer.fitted_error)}"
+    return f"{layer.reason}; weights corrected, off in place by {fit}"
 
 
 def _places(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from sepfactor.graph.load import Loaded
@@ -10,8 +11,30 @@ from sepfactor.observe import Feeds, InputSpec, Preprocessing, open_feeds
 from sepfactor.options import Options
 
 
-def gather(loaded: Loaded, options: Options, runtime: Runtime) -> tuple[Feeds, Feeds]:
-    """The feeds to look at, and those to judge on (the same, unless others were given).
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Inputs by what they are used for.
+
+    Attributes:
+        fit: for statistics and fitting.
+        held_out: for judging fits; never in ``fit``, but empty where there is a single sample.
+        judged_on: for the figures of the report.
+    """
+
+    fit: Feeds
+    held_out: Feeds
+    judged_on: Feeds
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether fits rest on made-up images."""
+        return self.fit.synthetic
+
+
+def gather(loaded: Loaded, options: Options, runtime: Runtime) -> Data:
+    """Open the data and set a part aside.
+
+    Synthetic images are not split: nothing is claimed from them.
 
     Raises:
         ModelError: onnxruntime cannot load the model.
@@ -29,8 +52,12 @@ def gather(loaded: Loaded, options: Options, runtime: Runtime) -> tuple[Feeds, F
         "seed": options.seed,
     }
     truth: dict[str, Any] = {"labels": options.labels, "targets": options.targets}
-    if options.eval_data is None:
-        feeds = open_feeds(options.data, inputs, **truth, **common)
-        return feeds, feeds
-    feeds = open_feeds(options.data, inputs, **common)
-    return feeds, open_feeds(options.eval_data, inputs, **truth, **common)
+    own = truth if options.eval_data is None else {}
+    feeds = open_feeds(options.data, inputs, **own, **common)
+    fit, held_out = feeds.split(options.held_out, options.seed)
+    if not options.refit or feeds.synthetic:
+        fit = feeds  # nothing is fitted, or nothing can be claimed: all of it may serve for both
+    if options.eval_data is not None:
+        return Data(fit, held_out, open_feeds(options.eval_data, inputs, **truth, **common))
+    whole = fit is feeds or not len(held_out)
+    return Data(fit, held_out, feeds if whole else held_out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,10 +20,13 @@ from sepfactor.observe import Feeds
 from sepfactor.observe.patches import gather_patches, sample_positions
 from sepfactor.progress import Progress
 
-_PATCHES = 1024
-"""Patches kept per site."""
+_PATCHES = 4096
+"""Patches kept per site, at most."""
 
-_FEEDS = 16
+_ENTRIES = 1.5e7
+"""Numbers kept per site, at most: wide layers keep fewer patches."""
+
+_FEEDS = 32
 """Runs the patches are drawn from."""
 
 
@@ -72,7 +76,8 @@ def observe(
         values = dict(zip(order, run(session, feed), strict=True)) | feed
         for k, site in enumerate(open_sites):
             rng = np.random.default_rng((seed, i, k))
-            _take(site, values[site.input], samples[site.output], -(-_PATCHES // count), rng)
+            wanted = -(-min(_PATCHES, int(_ENTRIES // _entries(site))) // count)
+            _take(site, values[site.input], samples[site.output], wanted, rng)
     progress("observe", count, count, "")
     return {
         name: Observed(
@@ -82,6 +87,11 @@ def observe(
         )
         for name, sample in samples.items()
     }
+
+
+def _entries(site: Site) -> int:
+    assert site.stage is not None
+    return site.stage.in_channels * math.prod(site.stage.kernel_shape)
 
 
 def _take(site: Site, x: NDArray[np.floating], sample: _Sample, count: int, rng: np.random.Generator) -> None:

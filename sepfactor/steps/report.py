@@ -5,21 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sepfactor.factor import Factorization
-from sepfactor.observe import Feeds
+from sepfactor.factor import Factorization, weight_error
 from sepfactor.options import Options
 from sepfactor.report.model import Layer, Totals
 from sepfactor.steps.choose import Decision
+from sepfactor.steps.fit import Fitted
+from sepfactor.steps.gather import Data
 
 
 def layer_rows(
-    decisions: Sequence[Decision], before: Mapping[str, float], after: Mapping[str, float]
+    decisions: Sequence[Decision],
+    fitted: Mapping[str, Fitted],
+    before: Mapping[str, float],
+    after: Mapping[str, float],
 ) -> tuple[Layer, ...]:
-    """A row per Conv; times by the output name of the site."""
-    return tuple(_row(decision, before, after) for decision in decisions)
+    """A row per Conv; fits and times by the output name of the site."""
+    return tuple(_row(decision, fitted.get(decision.site.output), before, after) for decision in decisions)
 
 
-def _row(decision: Decision, before: Mapping[str, float], after: Mapping[str, float]) -> Layer:
+def _row(
+    decision: Decision, fit: Fitted | None, before: Mapping[str, float], after: Mapping[str, float]
+) -> Layer:
     site, choice, seen = decision.site, decision.choice, decision.observed
     stage = site.stage
     row: dict[str, Any] = {
@@ -43,6 +49,15 @@ def _row(decision: Decision, before: Mapping[str, float], after: Mapping[str, fl
         row["trial_interval"] = (choice.trial.low, choice.trial.high)
     if choice.candidate is not None:
         row |= _replacement(choice.candidate)
+    if fit is not None and stage is not None:
+        row |= {
+            "corrected": choice.candidate is None,
+            "pull": fit.pull,
+            "unfitted_error": fit.before,
+            "fitted_error": fit.after,
+            "parameters_after": fit.factorization.parameters,
+            "weight_error": weight_error(stage, fit.factorization),
+        }
     return Layer.model_validate(row)
 
 
@@ -78,11 +93,13 @@ def totals(layers: Sequence[Layer], bytes_before: int, bytes_after: int) -> Tota
     )
 
 
-def describe_data(feeds: Feeds, judged_on: Feeds, options: Options) -> dict[str, Any]:
+def describe_data(data: Data, options: Options, fitted_on: int = 0) -> dict[str, Any]:
     """What the network was run on, for the report."""
+    feeds, judged_on = data.fit, data.judged_on
     preprocessing = feeds.preprocessing
     return {
         "description": feeds.description,
+        "fitted_on": fitted_on,
         "judged_on": judged_on.description,
         "synthetic": judged_on.synthetic,
         "samples": len(judged_on),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +17,12 @@ from sepfactor.graph.prepare import may_change_speed
 from sepfactor.graph.rebuild import Rebuilt
 from sepfactor.measure.accuracy import Accuracy, compare_sessions
 from sepfactor.measure.session import Runtime, environment, open_session
-from sepfactor.observe import Feeds
 from sepfactor.options import Options
 from sepfactor.progress import Progress
 from sepfactor.report.model import Report
 from sepfactor.steps.choose import Decision
+from sepfactor.steps.fit import Fitted
+from sepfactor.steps.gather import Data
 from sepfactor.steps.report import describe_data, describe_options, layer_rows, totals
 from sepfactor.steps.times import profile_layers, time_networks, times_after, times_before
 
@@ -33,8 +34,8 @@ class Trial:
     Attributes:
         loaded: the original. prepared: the same made plain. rebuilt: the same factored.
         written: the file that holds ``rebuilt``.
-        decisions: one per Conv.
-        feeds: what was looked at. judged_on: what to judge on.
+        decisions: one per Conv. fitted: the fits, by output name of the site.
+        data: what was fitted to and what to judge on. fitted_on: samples used for fitting.
     """
 
     loaded: Loaded
@@ -42,8 +43,9 @@ class Trial:
     rebuilt: Rebuilt
     written: Path
     decisions: Sequence[Decision]
-    feeds: Feeds
-    judged_on: Feeds
+    fitted: Mapping[str, Fitted]
+    data: Data
+    fitted_on: int
 
     @property
     def is_changed(self) -> bool:
@@ -59,7 +61,7 @@ def verify(trial: Trial, options: Options, runtime: Runtime, progress: Progress)
     Raises:
         ModelError: the result is not valid ONNX, or cannot be run.
     """
-    original, feed = trial.loaded.runnable, trial.judged_on[0]
+    original, feed = trial.loaded.runnable, trial.data.judged_on[0]
     accuracy = speed = None
     after: dict[str, float] = {}
     if trial.is_changed:
@@ -67,9 +69,9 @@ def verify(trial: Trial, options: Options, runtime: Runtime, progress: Progress)
         accuracy = compare_sessions(
             open_session(original, runtime),
             open_session(trial.written, runtime),
-            trial.judged_on,
-            labels=trial.judged_on.labels,
-            targets=trial.judged_on.targets,
+            trial.data.judged_on,
+            labels=trial.data.judged_on.labels,
+            targets=trial.data.judged_on.targets,
             progress=lambda done, total: progress("compare", done, total, "both networks"),
         )
     progress("time", 0, 2, "layer by layer")
@@ -82,14 +84,14 @@ def verify(trial: Trial, options: Options, runtime: Runtime, progress: Progress)
             progress("time", 1, 2, f"whole networks, {options.bench_seconds:.0f} s")
             speed = time_networks(_contestants(trial), feed, runtime, options.bench_seconds, options.seed)
     progress("time", 2, 2, "")
-    layers = layer_rows(trial.decisions, before, after)
+    layers = layer_rows(trial.decisions, trial.fitted, before, after)
     return Report(
         sepfactor_version=__version__,
         model=trial.loaded.name,
         output=None,
         options=describe_options(options),
         environment=environment(runtime).as_dict(),
-        data=describe_data(trial.feeds, trial.judged_on, options),
+        data=describe_data(trial.data, options, trial.fitted_on),
         layers=layers,
         totals=totals(layers, _size(original), _size(trial.written)),
         accuracy=None if accuracy is None else accuracy.as_dict(),
@@ -131,7 +133,7 @@ def _contestants(trial: Trial) -> dict[str, Path | bytes]:
 
 def _notes(trial: Trial, options: Options, accuracy: Accuracy | None) -> tuple[str, ...]:
     notes = []
-    if trial.judged_on.synthetic:
+    if trial.data.judged_on.synthetic:
         notes.append(
             "SYNTHETIC IMAGES were used, since no --data was given: the errors below say how far the two "
             "networks differ on made-up pictures. No accuracy is claimed."

@@ -1,0 +1,100 @@
+"""What each choice in the engine is worth: one row per setting, all else as by default.
+
+    python benchmarks/ablation.py [--task NAME]...
+
+Writes ``results/ablation.md``. Run it with OPENBLAS_NUM_THREADS=1 where cores are shared.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from networks import FITTING, VERTICAL, Fit, Scores, Task, select
+from tables import RESULTS, Table, change, document, score
+
+from sepfactor.steps.fit import FitSettings
+
+NOTES = (
+    "Every network is written to a file and judged as onnxruntime runs that file, on images it was not "
+    "fitted to. *against default* is the mean difference to the first row on the same images, ± its "
+    "standard error: less than two of them is noise. Seconds are of fitting, on a machine that was "
+    "doing other work besides, and are good to a third.",
+    "`pulls`: ridge towards the original weights in shares of the mean input variance; by default the "
+    "held-out quarter chooses. `correct_kept`: layers that stay dense get new weights too. `residual`: "
+    "the last layer before an Add is fitted to the sum. `entries`: numbers read per layer.",
+)
+
+
+DEFAULT = FitSettings()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row: engine settings, schemes to choose from, and the share of the images."""
+
+    label: str
+    settings: FitSettings = DEFAULT
+    schemes: tuple[str, ...] = VERTICAL
+    share: float = 1.0
+
+    def apply(self, task: Task) -> Fit:
+        """Fit the task so."""
+        feeds = task.feeds.take(range(round(self.share * len(task.feeds))))
+        return task.fitted(self.settings, feeds, self.schemes)
+
+
+def settings() -> Iterator[Setting]:
+    """Every row, the default first."""
+    yield Setting("default")
+    for sweeps in (0, 1, 2, 6):
+        if sweeps != DEFAULT.sweeps:
+            yield Setting(f"sweeps = {sweeps}", FitSettings(sweeps=sweeps))
+    yield Setting("residual off", FitSettings(residual=False))
+    yield Setting("correct_kept off", FitSettings(correct_kept=False))
+    yield Setting("sequential off", FitSettings(sequential=False))
+    yield Setting("sequential, correct_kept off", FitSettings(sequential=False, correct_kept=False))
+    for pull in (1e-4, 1e-3, 1e-2, 1e-1):
+        yield Setting(f"pulls = {pull:g}", FitSettings(pulls=(pull,)))
+    for entries in (2e6, 1e7, 4e7):
+        if entries != DEFAULT.entries:
+            yield Setting(f"entries = {entries:g}", FitSettings(entries=entries))
+    yield Setting("both spatial orders", schemes=("spatial",))
+    for share in (0.25, 0.5):
+        yield Setting(f"{share:.0%} of the images", share=share)
+
+
+def ablate(task: Task) -> Table:
+    """The table of one task."""
+    rows = [("original file", score(task.original_scores, task.unit), "", "", "")]
+    default: Scores | None = None
+    for setting in settings():
+        fitted = setting.apply(task)
+        marks = task.judge(fitted.model)
+        against = "" if default is None else change(marks, default, task.unit)
+        default = marks if default is None else default
+        lost = change(marks, task.original_scores, task.unit)
+        rows.append((setting.label, score(marks, task.unit), lost, against, f"{fitted.seconds:.1f}"))
+        print(task.name, *rows[-1], sep="  ", flush=True)
+    columns = ("setting", "score", "against original", "against default", "seconds")
+    return Table(f"{task.title}, {len(task.feeds)} images", columns, tuple(rows))
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--task", action="append", default=[], help="a task, or how its name begins")
+    parser.add_argument("--output", default=str(RESULTS / "ablation.md"), help="the file to write")
+    arguments = parser.parse_args()
+    tasks = [task for task in select(arguments.task) if arguments.task or not task.is_variant]
+    tables = [ablate(task) for task in tasks]
+    text = document("Ablation of the engine", FITTING, tables, NOTES)
+    Path(arguments.output).write_text(text, encoding="utf-8")
+    for table in tables:
+        table.show()
+
+
+if __name__ == "__main__":
+    main()

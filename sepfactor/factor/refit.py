@@ -1,0 +1,272 @@
+"""Fit the factors of a factorization to moments, by alternating exact least squares.
+
+The answer of a sum of chains is linear in the weights of any one stage. With ``S(x) = Z_b x`` the
+features that stage reads, seen through tap ``b`` of what follows it, and ``P_b`` what follows::
+
+    F(Θ) = F_rest + Σ_b P_b Θ Z_b                    minimise  power − 2⟨F, B⟩ + ⟨F C, F⟩  over Θ
+
+The last stages of all chains are solved together and in closed form (``P = 1``; the normal matrix is
+``Z C Zᵀ``, as small as the features are few). Earlier stages are solved by conjugate gradients,
+preconditioned with ``(Σ P_bᵀP_b)⁻¹ ⊗ (mean Z_b C Z_bᵀ)⁻¹``, which is exact when there is one tap.
+Nothing here knows a scheme: whatever is a sum of chains can be fitted, hybrids included.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sepfactor.factor.moments import Moments, solve
+from sepfactor.factor.stage import Array, Chain, Factorization, Stage
+
+_ITERATIONS = 12
+"""Conjugate-gradient steps per stage and sweep; the next sweep goes on from there."""
+
+
+def can_refit(dense: Stage, factorization: Factorization) -> bool:
+    """Whether each kernel axis of ``dense`` is worked on by one stage of each chain, in full."""
+    return all(
+        sorted((stage.kernel_shape[axis] for stage in chain.stages), reverse=True)
+        == [dense.kernel_shape[axis], *[1] * (len(chain.stages) - 1)]
+        and all(stage.group % dense.group == 0 for stage in chain.stages)
+        for chain in factorization.chains
+        for axis in dense.axes
+    )
+
+
+def refit(dense: Stage, factorization: Factorization, moments: Moments, *, sweeps: int = 2) -> Factorization:
+    """``factorization`` with factors that fit ``moments`` better, and with the best bias.
+
+    Args:
+        dense: the convolution it replaces, for its shape and groups.
+        factorization: where to start from; returned with a new bias only if :func:`can_refit` says no.
+        moments: of the inputs it will see and the outputs it should give.
+        sweeps: rounds over the earlier stages; 0 solves for the last ones only.
+    """
+    if can_refit(dense, factorization):
+        parts = [
+            _Problem(dense.kernel_shape, m).fit(_part(factorization, g, dense.group), sweeps)
+            for g, m in enumerate(_groups(moments))
+        ]
+        factorization = _merged(parts, factorization)
+    return replace(factorization, bias=moments.bias(factorization.dense().weight))
+
+
+Weights = list[list[Array]]
+"""Per chain and stage: ``(out, in, *kernel)``, zeros where groups do not connect."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """The stages of one group of the dense convolution, and where their weights may be other than zero."""
+
+    weights: Weights
+    masks: Weights
+    groups: list[list[int]]
+
+
+def _groups(moments: Moments) -> Iterator[Moments]:
+    outs = moments.cross.shape[1]
+    for g in range(moments.group):
+        yield replace(
+            moments,
+            covariance=moments.covariance[g : g + 1],
+            cross=moments.cross[g : g + 1],
+            x_mean=moments.x_mean[g : g + 1],
+            y_mean=moments.y_mean[g * outs : (g + 1) * outs],
+        )
+
+
+def _part(factorization: Factorization, g: int, groups: int) -> _Parts:
+    weights: Weights = []
+    masks: Weights = []
+    inner: list[list[int]] = []
+    for chain in factorization.chains:
+        parts = []
+        for stage in chain.stages:
+            size = stage.out_channels // groups
+            own = replace(stage, weight=stage.weight[g * size : (g + 1) * size], group=stage.group // groups)
+            parts.append(own)
+        weights.append([part.regrouped(1).weight for part in parts])
+        ones = [replace(part, weight=np.ones_like(part.weight)) for part in parts]
+        masks.append([one.regrouped(1).weight for one in ones])
+        inner.append([part.group for part in parts])
+    return _Parts(weights, masks, inner)
+
+
+def _merged(parts: Sequence[_Parts], like: Factorization) -> Factorization:
+    chains = []
+    for c, chain in enumerate(like.chains):
+        stages = []
+        for s, stage in enumerate(chain.stages):
+            blocks = [_compact(part.weights[c][s], part.groups[c][s]) for part in parts]
+            stages.append(replace(stage, weight=np.concatenate(blocks)))
+        chains.append(Chain(tuple(stages)))
+    return Factorization(tuple(chains), like.bias)
+
+
+def _compact(weight: Array, group: int) -> Array:
+    """A dense weight of ``group`` diagonal blocks, without the zeros between them."""
+    outs, ins = weight.shape[0] // group, weight.shape[1] // group
+    blocks = [weight[b * outs : (b + 1) * outs, b * ins : (b + 1) * ins] for b in range(group)]
+    return np.concatenate(blocks)
+
+
+class _Problem:
+    """Least squares for one group."""
+
+    def __init__(self, kernel: tuple[int, ...], moments: Moments) -> None:
+        self._kernel, self._ins = kernel, moments.kernel_shape[0]
+        self._c, self._b = moments.covariance[0], moments.cross[0]
+
+    def fit(self, parts: _Parts, sweeps: int) -> _Parts:
+        """Solve for the last stages, then sweep: earlier stages, last stages again."""
+        weights = [list(chain) for chain in parts.weights]
+        self._solve_last(weights, parts.masks)
+        for _ in range(sweeps):
+            for c, chain in enumerate(weights):
+                for s in range(len(chain) - 1):
+                    chain[s] = self._solve_inner(weights, parts.masks[c][s], c, s)
+            self._solve_last(weights, parts.masks)
+        return replace(parts, weights=weights)
+
+    def _solve_last(self, weights: Weights, masks: Weights) -> None:
+        features = [self._features(chain, len(chain) - 1)[0] for chain in weights]
+        allowed = np.concatenate([_flat(mask[-1]) for mask in masks], axis=1) > 0
+        z = np.concatenate(features)
+        zc = z @ self._c
+        normal, right = zc @ z.T, self._b @ z.T
+        found = np.zeros_like(right)
+        patterns, members = np.unique(allowed, axis=0, return_inverse=True)
+        for number, pattern in enumerate(patterns):
+            rows = np.flatnonzero(members.reshape(-1) == number)
+            block = np.ix_(pattern, pattern)
+            found[np.ix_(rows, pattern)] = solve(normal[block], right[np.ix_(rows, pattern)].T).T
+        start = 0
+        for chain, z_chain in zip(weights, features, strict=True):
+            chain[-1] = found[:, start : start + len(z_chain)].reshape(chain[-1].shape)
+            start += len(z_chain)
+
+    def _solve_inner(self, weights: Weights, mask: Array, c: int, s: int) -> Array:
+        """Preconditioned conjugate gradients on the weights of stage ``s`` of chain ``c``."""
+        chain = weights[c]
+        post = self._post(chain, s)
+        z = self._features(chain, s, post[1])
+        allowed = _flat(mask)
+
+        def forward(theta: Array) -> Array:
+            total = np.zeros_like(self._b)
+            for p, zb in zip(post[0], z, strict=True):
+                total += p @ (theta @ zb)
+            return total
+
+        def backward(g: Array) -> Array:
+            total: Array = np.zeros_like(allowed)
+            for p, zb in zip(post[0], z, strict=True):
+                total += p.T @ (g @ zb.T) if p.shape[1] <= zb.shape[0] else (p.T @ g) @ zb.T
+            masked: Array = total * allowed
+            return masked
+
+        precondition = self._preconditioner(post[0], z, mask)
+        theta = _flat(chain[s])
+        whole = sum(self._dense(one) for one in weights)
+        residual = backward(self._b - whole @ self._c)
+        direction = step = precondition(residual)
+        energy = float(np.sum(residual * step))
+        first = energy
+        for _ in range(_ITERATIONS):
+            if energy <= 1e-10 * first or energy <= 0:
+                break
+            image = backward(forward(direction) @ self._c)
+            curvature = float(np.sum(direction * image))
+            if curvature <= 0:
+                break
+            theta = theta + (energy / curvature) * direction
+            residual = residual - (energy / curvature) * image
+            step = precondition(residual)
+            new = float(np.sum(residual * step))
+            direction = step + (new / energy) * direction
+            energy = new
+        return theta.reshape(chain[s].shape)
+
+    def _preconditioner(self, post: list[Array], z: list[Array], mask: Array) -> Callable[[Array], Array]:
+        """``X ↦ P⁻¹ X Q⁻¹``, block by block where the stage is grouped."""
+        p = _damped(np.sum([one.T @ one for one in post], axis=0))
+        q = _damped(np.sum([(zb @ self._c) @ zb.T for zb in z], axis=0) / len(z))
+        allowed = _flat(mask) > 0
+        if allowed.all():
+            left, right = np.linalg.inv(p), np.linalg.inv(q)
+            return lambda x: left @ x @ right
+        # A grouped stage: each output channel reads a block of features of its own.
+        columns = np.stack([np.flatnonzero(row) for row in allowed])
+        rows = np.arange(len(columns))[:, None]
+        blocks = q[columns[:, :, None], columns[:, None, :]]
+        inverse = np.linalg.inv(blocks) / np.diag(p)[:, None, None]
+
+        def apply(x: Array) -> Array:
+            result = np.zeros_like(x)
+            result[rows, columns] = np.einsum("oij,oj->oi", inverse, x[rows, columns])
+            return result
+
+        return apply
+
+    def _features(
+        self, chain: list[Array], s: int, offsets: Sequence[tuple[int, ...]] = ((0, 0),)
+    ) -> list[Array]:
+        """For each offset the features stage ``s`` reads, ``(in·taps, D)``, as kernels on the patch."""
+        pre = np.eye(self._ins).reshape(self._ins, self._ins, 1, 1)
+        for weight in chain[:s]:
+            pre = _compose(pre, weight)
+        taps = list(np.ndindex(*chain[s].shape[2:]))
+        result = []
+        for offset in offsets:
+            z = np.zeros((pre.shape[0], len(taps), self._ins, *self._kernel), dtype=self._c.dtype)
+            for t, tap in enumerate(taps):
+                begin = [a + b for a, b in zip(tap, offset, strict=True)]
+                rows, columns = (slice(b, b + n) for b, n in zip(begin, pre.shape[2:], strict=True))
+                z[:, t, :, rows, columns] = pre
+            result.append(z.reshape(pre.shape[0] * len(taps), -1))
+        return result
+
+    def _post(self, chain: list[Array], s: int) -> tuple[list[Array], list[tuple[int, ...]]]:
+        """What follows stage ``s``: per tap a matrix ``(out, in)``, and the tap's offset."""
+        post = chain[s + 1]
+        for weight in chain[s + 2 :]:
+            post = _compose(post, weight)
+        taps = list(np.ndindex(*post.shape[2:]))
+        flat = np.moveaxis(post.reshape(*post.shape[:2], -1), -1, 0)
+        return list(np.ascontiguousarray(flat)), taps
+
+    def _dense(self, chain: list[Array]) -> Array:
+        dense = chain[0]
+        for weight in chain[1:]:
+            dense = _compose(dense, weight)
+        return dense.reshape(len(dense), -1)
+
+
+def _damped(matrix: Array) -> Array:
+    """A Gram made safely invertible: all of its directions, seen or not, get a little weight."""
+    size = len(matrix)
+    scale = float(np.trace(matrix)) / size
+    damped: Array = matrix + (1e-9 * scale if scale > 0 else 1.0) * np.eye(size)
+    return damped
+
+
+def _flat(weight: Array) -> Array:
+    return weight.reshape(len(weight), -1)
+
+
+def _compose(first: Array, last: Array) -> Array:
+    """Kernel of ``last`` after ``first`` at stride 1; on each axis one of the two has a single tap."""
+    (m, i, *a), (o, _, *b) = first.shape, last.shape
+    extent = [x + y - 1 for x, y in zip(a, b, strict=True)]
+    result = np.zeros((o, i, *extent))
+    taps = last.reshape(o, m, -1)
+    for number, tap in enumerate(itertools.product(*map(range, b))):
+        window = tuple(slice(t, t + n) for t, n in zip(tap, a, strict=True))
+        part: Array = taps[..., number] @ first.reshape(m, -1)
+        result[:, :, *window] += part.reshape(o, i, *a)
+    return result

@@ -1,0 +1,114 @@
+"""Cut a network at its convolutions, so that it can be run stretch by stretch.
+
+Calibration runs a network from one convolution to the next, on all images, and keeps for each image
+only the values that are still needed. So a whole network costs one pass over the data, however many
+convolutions are looked at on the way, and each sees inputs that already went through the new ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+from onnx import helper
+
+Values = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Stretch:
+    """A piece of a network as a model of its own.
+
+    Attributes:
+        inputs: names it reads from what was computed before. outputs: names it hands on.
+    """
+
+    nodes: tuple[onnx.NodeProto, ...]
+    initializers: tuple[onnx.TensorProto, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    opsets: tuple[onnx.OperatorSetIdProto, ...]
+    ir_version: int
+
+    def model(self, sample: Mapping[str, NDArray[Any]]) -> bytes:
+        """Serialised; the types of its inputs are those of ``sample``."""
+        inputs = [
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(sample[name].dtype), None)
+            for name in self.inputs
+        ]
+        outputs = [onnx.ValueInfoProto(name=name) for name in self.outputs]
+        graph = helper.make_graph(list(self.nodes), "stretch", inputs, outputs, list(self.initializers))
+        model = helper.make_model(graph, opset_imports=list(self.opsets), ir_version=self.ir_version)
+        return bytes(model.SerializeToString())
+
+
+class Cutter:
+    """A network as a list of nodes that can be cut anywhere and have nodes replaced."""
+
+    def __init__(self, model: ir.Model) -> None:
+        proto = ir.to_proto(model)
+        self._nodes: list[list[onnx.NodeProto]] = [[node] for node in proto.graph.node]
+        self._initializers = {tensor.name: tensor for tensor in proto.graph.initializer}
+        self._opsets = tuple(proto.opset_import)
+        self._ir_version = proto.ir_version
+        self._last_use: dict[str, int] = {}
+        self._made_at = {name: i for i, (node,) in enumerate(self._nodes) for name in node.output if name}
+        for i, (node,) in enumerate(self._nodes):
+            for name in _read(node):
+                self._last_use[name] = i
+
+    def position(self, output: str) -> int:
+        """Where in the list the node is that writes this value."""
+        return self._made_at[output]
+
+    def partner(self, output: str) -> str | None:
+        """The other summand, if the only reader of this value is an Add, and it is computed earlier."""
+        at = self._made_at[output]
+        readers = [node for (node, *_) in self._nodes[at + 1 :] if output in _read(node)]
+        if len(readers) != 1 or readers[0].op_type != "Add":
+            return None
+        other = [name for name in readers[0].input if name != output]
+        if len(other) != 1 or other[0] in self._initializers:
+            return None
+        return other[0] if self._made_at.get(other[0], -1) < at else None
+
+    def replace(self, output: str, nodes: Sequence[ir.Node], initializers: Sequence[ir.Value]) -> None:
+        """Put ``nodes`` in place of the one that writes ``output``."""
+        self._nodes[self._made_at[output]] = [ir.serde.serialize_node(node) for node in nodes]
+        for value in initializers:
+            assert value.const_value is not None
+            tensor = ir.serde.serialize_tensor(value.const_value)
+            tensor.name = value.name or ""
+            self._initializers[tensor.name] = tensor
+
+    def stretch(self, begin: int, end: int) -> Stretch:
+        """The nodes ``begin … end − 1``; hands on what is read from ``end`` on."""
+        nodes = [node for group in self._nodes[begin:end] for node in group]
+        made = {name for node in nodes for name in node.output}
+        read = dict.fromkeys(name for node in nodes for name in _read(node))
+        constants = [self._initializers[name] for name in read if name in self._initializers]
+        inputs = [name for name in read if name not in made and name not in self._initializers]
+        outputs = [name for name in self._made_at if name in made and self._last_use.get(name, -1) >= end]
+        return Stretch(
+            tuple(nodes), tuple(constants), tuple(inputs), tuple(outputs), self._opsets, self._ir_version
+        )
+
+    def is_live(self, name: str, position: int) -> bool:
+        """Whether a value is read by any node from ``position`` on."""
+        return self._last_use.get(name, -1) >= position
+
+
+def _read(node: onnx.NodeProto) -> Iterable[str]:
+    """Names a node reads, those its subgraphs take from outside included."""
+    yield from (name for name in node.input if name)
+    for attribute in node.attribute:
+        for graph in [attribute.g, *attribute.graphs] if attribute.g.node or attribute.graphs else []:
+            inside = {name for inner in graph.node for name in inner.output}
+            inside |= {value.name for value in graph.input} | {t.name for t in graph.initializer}
+            for inner in graph.node:
+                yield from (name for name in _read(inner) if name not in inside)
+            yield from (value.name for value in graph.output if value.name not in inside)

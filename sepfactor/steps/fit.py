@@ -1,0 +1,278 @@
+"""Fit every factor to what its layer reads in the network compressed so far, and should answer.
+
+Layers are taken in the order of the graph. The original network walks beside the one being
+compressed: the first tells what a layer should answer, the second what it reads by now. So an error
+made early is corrected later instead of growing. Layers that stay dense are corrected the same way.
+A part of the data is held out: it picks how hard a fit is pulled towards the original weights, and
+whether the fit is kept at all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from sepfactor.factor import Chain, Factorization, Scheme, Stage, select_schemes
+from sepfactor.factor.moments import Moments, MomentSums
+from sepfactor.factor.refit import refit
+from sepfactor.factor.scheme import Rank
+from sepfactor.factor.statistics import kernel_difference
+from sepfactor.graph.lower import lower
+from sepfactor.graph.survey import Site
+from sepfactor.measure.session import Runtime
+from sepfactor.observe import Feed
+from sepfactor.observe.patches import gather_patches, sample_positions
+from sepfactor.progress import Progress
+from sepfactor.steps.walk import Walk
+from sepfactor.threads import blas_threads
+
+PULLS = (1e-4, 1e-3, 1e-2, 1e-1)
+"""Ridge towards the original weights, in shares of the mean input variance; held-out data choose."""
+
+_ENTRIES = 4e7
+"""At most so many numbers (patches × entries) are read per layer; more change nothing but the time."""
+
+_LEAST_GAIN = 1e-3
+"""A kept layer gets new weights only if they miss so much less of the held-out variance, relatively."""
+
+
+@dataclass(frozen=True, eq=False)
+class Wish:
+    """What is to become of a site.
+
+    Attributes:
+        site: where.
+        schemes, rank: what to factor it into; the held-out data choose where there are several
+            schemes. Without a scheme it stays dense and is corrected.
+        fixed: or exactly this, unfitted, as for lossless rewrites.
+    """
+
+    site: Site
+    schemes: tuple[str, ...] = ()
+    rank: Rank = ()
+    fixed: Factorization | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A site after fitting.
+
+    Attributes:
+        factorization: what it becomes; a single dense stage for a layer that is only corrected.
+        scheme: which of the wished schemes.
+        pull: the ridge the held-out data chose; None if the unfitted factors were better.
+        before: error at this layer on held-out data without fitting it (weight-space factors with
+            their best bias; the layer as it was where it is only corrected).
+        after: the same as fitted. Both are of the network compressed so far against the original,
+            relative to the spread of the original's answers: errors made before are in them.
+    """
+
+    factorization: Factorization
+    scheme: str
+    pull: float | None
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Choices of the method; the defaults are what won (``benchmarks/ablation.py``).
+
+    Attributes:
+        sweeps: alternations over the factors; 0 solves for the last ones only.
+        pulls: ridges to choose from.
+        sequential: read from the network compressed so far, not from the original.
+        residual: where the answer goes into a residual sum, aim at the original's sum.
+        correct_kept: refit layers that stay dense behind one that was replaced.
+        entries: bound on what is read per layer.
+    """
+
+    sweeps: int = 2
+    pulls: tuple[float, ...] = PULLS
+    sequential: bool = True
+    residual: bool = True
+    correct_kept: bool = True
+    entries: float = _ENTRIES
+
+
+def fit(
+    model: ir.Model,
+    wishes: Sequence[Wish],
+    feeds: Sequence[Feed],
+    runtime: Runtime,
+    seed: int,
+    progress: Progress,
+    settings: FitSettings = FitSettings(),
+    held_out: Sequence[Feed] = (),
+) -> dict[str, Fitted]:
+    """What each site becomes, by the name of its output value; sites better left alone are absent.
+
+    Args:
+        model: the prepared network.
+        wishes: sites in the order of the graph.
+        feeds: calibration data.
+        runtime: threads and provider.
+        seed: of the split and of the sampled positions.
+        progress: called per layer.
+        settings: of the method.
+        held_out: data to judge fits on; without any, a quarter of ``feeds`` is set aside.
+    """
+    together = [*feeds, *held_out]
+    if held_out or len(together) == 1:
+        held = set(range(len(feeds), len(together)))
+    else:
+        order = np.random.default_rng(seed).permutation(len(together))
+        held = set(order[: max(1, len(together) // 4)].tolist())
+    original, compressed = Walk(model, together, runtime), Walk(model, together, runtime)
+    done: dict[str, Fitted] = {}
+    for number, wish in enumerate(wishes):
+        site = wish.site
+        progress("fit", number, len(wishes), site.name)
+        if not wish.schemes and wish.fixed is None and not (done and settings.correct_kept):
+            continue
+        at = original.cutter.position(site.output)
+        compressed.advance(at)
+        original.advance(at + 1)
+        pair = _moments(site, original, compressed, held, seed + number, settings)
+        with blas_threads(pair[0].covariance.shape[-1]):
+            found = _fit_site(wish, *pair, settings)
+        if found is None:
+            continue
+        done[site.output] = found
+        if settings.sequential:
+            _put(compressed, site, found.factorization)
+    progress("fit", len(wishes), len(wishes), "")
+    return done
+
+
+def affordable(model: ir.Model, stops: Sequence[str], feed: Feed, runtime: Runtime, memory: int) -> int:
+    """How many images two walks may carry within ``memory`` bytes, at least two.
+
+    Args:
+        model: the prepared network.
+        stops: output names of the sites.
+        feed: one image.
+        runtime: threads and provider.
+        memory: bytes.
+    """
+    walk = Walk(model, [feed], runtime)
+    most = walk.bytes
+    for stop in stops:
+        walk.advance(walk.cutter.position(stop) + 1)
+        most = max(most, walk.bytes)
+    return max(2, int(memory // max(2 * most, 1)))
+
+
+def _put(walk: Walk, site: Site, factorization: Factorization) -> None:
+    x, y = ir.val(site.input), ir.val(site.output)
+    lowered = lower(factorization, x, y, prefix=f"{site.output}/fitted", dtype=site.dtype)
+    walk.cutter.replace(site.output, lowered.nodes, lowered.initializers)
+
+
+def _moments(
+    site: Site, original: Walk, compressed: Walk, held: set[int], seed: int, settings: FitSettings
+) -> tuple[Moments, Moments]:
+    """Moments of the fitted part and of the held-out part."""
+    stage = _stage(site)
+    sums = [
+        MomentSums((stage.in_channels, *stage.kernel_shape), stage.group, stage.out_channels)
+        for _ in range(2)
+    ]
+    images = range(len(compressed))
+    per_image = max(
+        1, int(settings.entries / (stage.in_channels * math.prod(stage.kernel_shape)) / len(images))
+    )
+    partner = compressed.cutter.partner(site.output) if settings.residual else None
+    for i in images:
+        x = compressed.value(i, site.input)
+        y = original.value(i, site.output).astype(np.float32)
+        if partner is not None and original.has(partner) and compressed.has(partner):
+            y = y + _shortfall(original.value(i, partner), compressed.value(i, partner))
+        for b in range(x.shape[0]):
+            rng = np.random.default_rng((seed, i, b))
+            where = sample_positions(tuple(y.shape[2:]), per_image, rng)
+            answers = np.ascontiguousarray(y[b][:, *where.T].T)
+            sums[i in held].add(gather_patches(x, stage, b, where), answers)
+    return sums[0].moments(), (sums[1] if held else sums[0]).moments()
+
+
+def _shortfall(original: NDArray[np.floating], compressed: NDArray[np.floating]) -> NDArray[np.float32]:
+    return original.astype(np.float32) - compressed.astype(np.float32)
+
+
+def _fit_site(wish: Wish, seen: Moments, held: Moments, settings: FitSettings) -> Fitted | None:
+    site, stage = wish.site, _stage(wish.site)
+    if wish.fixed is not None:
+        error = _error(wish.fixed, held, stage)
+        return Fitted(wish.fixed, "", None, error, error)
+    if not wish.schemes:
+        bias = site.bias if site.bias is not None else np.zeros(stage.out_channels)
+        found = _best(
+            replace(_dense(stage), bias=bias), stage, seen, held, settings, lambda target, _: _dense(target)
+        )
+        return found if found.after < (1 - _LEAST_GAIN) * found.before else None
+    choices = [
+        _factored(scheme, wish.rank, stage, seen, held, settings) for scheme in select_schemes(wish.schemes)
+    ]
+    return min(choices, key=lambda choice: choice.after)
+
+
+def _factored(
+    scheme: Scheme, rank: Rank, stage: Stage, seen: Moments, held: Moments, settings: FitSettings
+) -> Fitted:
+    plain = _with_bias(Factorization(scheme.decompose(stage).build(rank)), seen)
+
+    def build(target: Stage, moments: Moments) -> Factorization:
+        start = Factorization(scheme.decompose(target, moments).build(rank))
+        return refit(stage, start, moments, sweeps=settings.sweeps)
+
+    return replace(_best(plain, stage, seen, held, settings, build), scheme=scheme.name)
+
+
+def _best(
+    unfitted: Factorization,
+    stage: Stage,
+    seen: Moments,
+    held: Moments,
+    settings: FitSettings,
+    build: Callable[[Stage, Moments], Factorization],
+) -> Fitted:
+    """Of the unfitted factors and fits of every pull, those with the least error on the held-out part."""
+    before = _error(unfitted, held, stage)
+    best = Fitted(unfitted, "", None, before, before)
+    for pull in settings.pulls:
+        moments = seen.ridged(stage.weight, pull)
+        found = _with_bias(build(replace(stage, weight=moments.target()), moments), seen)
+        error = _error(found, held, stage)
+        if error < best.after:
+            best = Fitted(found, "", pull, before, error)
+    return best
+
+
+def _dense(stage: Stage) -> Factorization:
+    return Factorization((Chain((stage,)),))
+
+
+def _with_bias(factorization: Factorization, moments: Moments) -> Factorization:
+    return replace(factorization, bias=moments.bias(factorization.dense().weight))
+
+
+def _error(factorization: Factorization, held: Moments, stage: Stage) -> float:
+    none = np.zeros(stage.out_channels)
+    weight = _on_grid(factorization, stage)
+    return held.error(weight, none if factorization.bias is None else factorization.bias)
+
+
+def _on_grid(factorization: Factorization, stage: Stage) -> NDArray[np.float64]:
+    """The dense kernel in the shape and groups of ``stage``, also where it was trimmed."""
+    return stage.weight - kernel_difference(stage, factorization).weight
+
+
+def _stage(site: Site) -> Stage:
+    assert site.stage is not None  # only sites with numbers are wished for
+    return site.stage

@@ -1,0 +1,53 @@
+"""Walk a network along its convolutions with all calibration images at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from sepfactor.graph.walk import Cutter, Values
+from sepfactor.measure.session import Runtime, open_session, run
+from sepfactor.observe import Feed
+
+
+class Walk:
+    """The state of every image at one place of the network, and the way to the next place."""
+
+    def __init__(self, model: ir.Model, feeds: Sequence[Feed], runtime: Runtime) -> None:
+        self.cutter = Cutter(model)
+        self._runtime = runtime
+        self._states: list[Values] = [dict(feed) for feed in feeds]
+        self._position = 0
+
+    def advance(self, position: int) -> None:
+        """Run every image up to the node at ``position``, that one excluded."""
+        stretch = self.cutter.stretch(self._position, position)
+        if stretch.outputs:
+            session = open_session(stretch.model(self._states[0]), self._runtime, level="all")
+            names = list(stretch.outputs)
+            for state in self._states:
+                feed = {name: state[name] for name in stretch.inputs}
+                state.update(zip(names, run(session, feed), strict=True))
+        for state in self._states:
+            for name in [name for name in state if not self.cutter.is_live(name, position)]:
+                del state[name]
+        self._position = position
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def value(self, image: int, name: str) -> NDArray[Any]:
+        """One value of one image."""
+        return self._states[image][name]
+
+    def has(self, name: str) -> bool:
+        """Whether this value is at hand."""
+        return name in self._states[0]
+
+    @property
+    def bytes(self) -> int:
+        """Memory held by the state of all images."""
+        return sum(value.nbytes for state in self._states for value in state.values())
