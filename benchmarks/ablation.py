@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--task", action="append", default=[], help="a task, or how its name begins")
     parser.add_argument("--output", default=str(RESULTS / "ablation.md"), help="the file to write")
     arguments = parser.parse_args()
-    tasks = [task for task in select(arguments.task) if arguments.task or not task.is_variant]
+    tasks = [task for task in select(arguments.task) if task.name in arguments.task or not task.is_variant]
     tables = [ablate(task) for task in tasks]
     text = document("Ablation of the engine", FITTING, tables, NOTES)
     Path(arguments.output).write_text(text, encoding="utf-8")

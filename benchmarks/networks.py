@@ -199,8 +199,8 @@ def _silent(*_: object) -> None:
 # Plans -------------------------------------------------------------------------------------------
 
 
-def _halved(*dense: str, strided: bool = False) -> Plan:
-    """Spatial, vertical first, at the largest rank of at most half the weights.
+def _halved(*dense: str, grid: int = 4, strided: bool = False) -> Plan:
+    """Spatial, vertical first, at the largest rank on the grid of at most half the weights.
 
     At stride 1 that is half the MACs. Where a layer strides by 2 the vertical stage still works on
     every column, so twice as many outputs as inputs cost 2/3 of the MACs; with ``strided`` such
@@ -213,7 +213,8 @@ def _halved(*dense: str, strided: bool = False) -> Plan:
             return None
         outs, ins, kh, kw = stage.weight.shape
         columns = stage.strides[1] if strided else 1
-        return (outs * ins * kh * kw // (2 * (columns * ins * kh + outs * kw)),)
+        rank = outs * ins * kh * kw // (2 * (columns * ins * kh + outs * kw))
+        return (rank // grid * grid,)
 
     return plan
 
@@ -279,6 +280,21 @@ def _photograph(path: Path) -> Feed:
     return {"data_0": np.ascontiguousarray(centred.transpose(2, 0, 1)[None])}
 
 
+def _squeezenet(name: str, plan: Plan, title: str) -> Task:
+    return Task(
+        name=name,
+        title=f"SqueezeNet 1.1, spatial, 3×3 halved{title}",
+        unit="%",
+        file=_MODELS / "squeezenet11_imagenet_fp32.onnx",
+        plan=plan,
+        calibrate=lambda: [_photograph(path) for path in _pictures("calibration", _SQUEEZENET_FITTED_ON)],
+        examine=_squeezenet_exam,
+        preprocessing=Preprocessing(color="bgr", scale=1.0, mean=_BGR_MEAN),
+        synthetic=True,
+        is_variant=bool(title),
+    )
+
+
 def _squeezenet_exam() -> Exam:
     with (_IMAGENET / "labels.csv").open(newline="") as file:
         label_of = {row["filename"]: int(row["label"]) for row in csv.DictReader(file)}
@@ -333,17 +349,8 @@ TASKS = {
         _espcn("espcn-16-16", (16, 16), _BICUBIC, ""),
         _espcn("espcn-32-16-coarse", (32, 16), _NEAREST, ", coarse pictures"),
         _espcn("espcn-16-16-coarse", (16, 16), _NEAREST, ", coarse pictures"),
-        Task(
-            name="squeezenet",
-            title="SqueezeNet 1.1, spatial, 3×3 halved",
-            unit="%",
-            file=_MODELS / "squeezenet11_imagenet_fp32.onnx",
-            plan=_halved("conv1_1"),
-            calibrate=lambda: [_photograph(path) for path in _pictures("calibration", _SQUEEZENET_FITTED_ON)],
-            examine=_squeezenet_exam,
-            preprocessing=Preprocessing(color="bgr", scale=1.0, mean=_BGR_MEAN),
-            synthetic=True,
-        ),
+        _squeezenet("squeezenet", _halved("conv1_1"), ""),
+        _squeezenet("squeezenet-fine", _halved("conv1_1", grid=1), ", ranks off the grid"),
         _resnet("resnet20", _halved("conv1"), ""),
         _resnet("resnet20-strict", _halved("conv1", strided=True), ", MACs of strided too"),
     )

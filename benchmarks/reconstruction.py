@@ -36,8 +36,10 @@ NOTES = (
     "which is the input; clipped to 0…1, 8 pixels of border left out. Bicubic enlarging of the same "
     "inputs gets about as much as the network. The absolute figures depend on this choice, the loss is "
     "what matters; it weighs most where PSNR is high.",
-    "*3×3 halved*: half the weights, which is half the MACs at stride 1; ResNet-20's two layers of stride 2 "
-    "keep 2/3 of theirs, but not in the row *MACs of strided too*.",
+    "*3×3 halved*: each 3×3 layer but the first at the largest rank, a multiple of 4, of at most half its "
+    "weights, which is half the MACs at stride 1; ResNet-20's two layers of stride 2 keep 2/3 of theirs, "
+    "but half in the row *MACs of strided too*. SqueezeNet's ranks need no multiple of 4 in the row "
+    "*ranks off the grid*.",
 )
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from sepfactor import __version__
 from sepfactor.errors import NothingToReplace
-from sepfactor.factor import Scheme, select_schemes
+from sepfactor.factor import Scheme, Stage, select_schemes
+from sepfactor.factor.moments import Moments
 from sepfactor.graph.load import ModelSource, load
 from sepfactor.graph.prepare import prepare
 from sepfactor.graph.survey import Site, survey
@@ -20,8 +21,12 @@ from sepfactor.steps.gather import gather
 from sepfactor.steps.observe import Observed, observe
 from sepfactor.steps.report import describe_data
 from sepfactor.steps.times import profile_layers, times_before
+from sepfactor.threads import blas_threads
 
 ENERGY_SHARES = (0.9, 0.99, 0.999)
+
+_PULL = 1e-3
+"""Ridge on what was seen of the activations, as while candidates are compared."""
 
 
 def inspect(model: ModelSource, *, progress: Progress = silent, **options: Any) -> Inspection:
@@ -54,7 +59,8 @@ def inspect(model: ModelSource, *, progress: Progress = silent, **options: Any) 
     layers = []
     for number, site in enumerate(sites):
         progress("decompose", number, len(sites), site.name)
-        layers.append(_layer(site, observed.get(site.output), schemes, found.get(site.output), whole))
+        with blas_threads(0 if site.stage is None else site.stage.weight[0].size):
+            layers.append(_layer(site, observed.get(site.output), schemes, found.get(site.output), whole))
     progress("decompose", len(sites), len(sites), "")
     return Inspection(
         sepfactor_version=__version__,
@@ -89,7 +95,23 @@ def _layer(
         row |= _ranks(site, schemes)
     if stage is not None and seen is not None:
         row |= {"map_size": seen.size, "macs": stage.macs(seen.size)}
+        if seen.statistics is not None:
+            row |= _seen(stage, seen.statistics.moments(stage, site.bias), schemes)
     return LayerInspection.model_validate(row)
+
+
+def _seen(stage: Stage, moments: Moments, schemes: Sequence[Scheme]) -> Mapping[str, Any]:
+    """How correlated the input is, and the ranks that matter for what it makes the layer answer."""
+    pulled = moments.ridged(stage.weight, _PULL)
+    return {
+        "neighbour_correlation": moments.neighbour_correlation(),
+        "channel_correlation": moments.channel_correlation(),
+        "seen_ranks": {
+            scheme.name: energy_ranks(scheme.decompose(stage, pulled), ENERGY_SHARES)
+            for scheme in schemes
+            if scheme.refuses(stage) is None
+        },
+    }
 
 
 def _ranks(site: Site, schemes: Sequence[Scheme]) -> Mapping[str, Any]:

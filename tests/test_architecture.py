@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "errors": set(),
     "layout": set(),
     "progress": set(),
+    "threads": set(),
     "options": set(),
     "factor": set(),
     "graph": {"factor", "layout"},
@@ -29,12 +30,12 @@ MAY_IMPORT = {
     "report": set(),
     "steps": {
         *("__init__", "factor", "graph", "measure", "observe"),
-        *("options", "plan", "progress", "report"),
+        *("options", "plan", "progress", "report", "threads"),
     },
     **{
         way: {
             *("__init__", "factor", "graph", "measure", "options"),
-            *("plan", "progress", "report", "steps"),
+            *("plan", "progress", "report", "steps", "threads"),
         }
         for way in ("pipeline", "inspection", "benchmark")
     },

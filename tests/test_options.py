@@ -26,6 +26,9 @@ EXAMPLES: dict[str, Any] = {
     "layers": {"c.*": {"rank": 2}},
     "data": "x.npz",
     "eval_data": "y.npz",
+    "held_out": 0.5,
+    "refit": False,
+    "memory": "500MB",
     "labels": "z.npy",
     "targets": "t.npy",
     "input_shape": {"x": [1, 2]},
@@ -56,14 +59,18 @@ def toml(value: Any) -> str:
             return repr(value)
 
 
+def _option(flag: str) -> str:
+    return flag.removeprefix("no_")  # what is done by default has a flag to leave it out
+
+
 @pytest.mark.parametrize("command", [compress, inspect, bench])
 def test_every_flag_is_an_option(command: Any) -> None:
-    flags = {parameter.name for parameter in command.params} - NOT_OPTIONS
+    flags = {_option(parameter.name) for parameter in command.params} - NOT_OPTIONS
     assert flags <= set(Options.model_fields)
 
 
 def test_every_option_is_a_flag() -> None:
-    flags = {parameter.name for parameter in compress.params}
+    flags = {_option(parameter.name) for parameter in compress.params}
     assert set(Options.model_fields) - flags == {"keep", "layers"}  # of tables in a TOML file
 
 
@@ -114,8 +121,28 @@ def test_options_cannot_be_changed() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        *(("2GB", 2 * 10**9), ("500MB", 500 * 10**6), ("1.5GiB", 1_500_000_000), (" 64 kB ", 64_000)),
+        *(("4096", 4096), ("3g", 3 * 10**9), (7, 7)),
+    ],
+)
+def test_memory(given: object, found: int) -> None:
+    assert make_options({"memory": given}).memory == found
+
+
+@pytest.mark.parametrize("given", ["much", "", "2TB", "-1GB", "0", "1.2.3GB", "0.4", "2 G B x", 0, -5])
+def test_no_memory(given: object) -> None:
+    with pytest.raises(OptionError, match="memory"):
+        make_options({"memory": given})
+
+
+@pytest.mark.parametrize(
     ("given", "words"),
     [
+        ({"held_out": 0}, "held-out"),
+        ({"held_out": 1}, "held-out"),
+        ({"refit": "perhaps"}, "refit"),
         ({"ranks": 3}, "no option 'ranks'.*Did you mean rank"),
         ({"xyzzy": 3}, "no option 'xyzzy'.$"),
         ({"rank": 0}, "rank"),

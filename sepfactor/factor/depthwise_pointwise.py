@@ -37,15 +37,17 @@ class DepthwisePointwise:
             return "one input channel per group: no channels to mix"
         return None
 
-    def _metric(self, moments: Moments | None, channels: int) -> tuple[Array | None, Array | None]:
-        """Covariances of taps and of input channels, for each channel the depthwise kernel acts on."""
+    def _metric(self, moments: Moments | None) -> tuple[Array | None, Array | None]:
+        """Covariances of taps and of input channels, for the channels the depthwise kernel acts on.
+
+        Those that all channels share have a one in place of the channels: ``(g, 1, n, n)``.
+        """
         if moments is None:
             return None, None
         own = moments.per_channel()  # (g, in, k, k)
         if self.depthwise_first:
-            return own.reshape(-1, *own.shape[2:]), None
-        repeat = channels // moments.group
-        return np.repeat(own.mean(axis=1), repeat, axis=0), np.repeat(moments.channels(), repeat, axis=0)
+            return own, None
+        return own.mean(axis=1, keepdims=True), moments.channels()[:, None]
 
     def decompose(self, dense: Stage, moments: Moments | None = None) -> Decomposition:
         kernel = dense.kernel_shape
@@ -53,21 +55,20 @@ class DepthwisePointwise:
         slices = dense.grouped().reshape(g, outs, ins, -1)
         # One matrix (taps, channels on the other side) per channel the depthwise kernel acts on.
         order = (0, 2, 3, 1) if self.depthwise_first else (0, 1, 3, 2)
-        stack = np.transpose(slices, order)
-        stack = stack.reshape(-1, *stack.shape[2:])
-        low = LowRank.of(stack, *self._metric(moments, len(stack)))
+        low = LowRank.of(np.transpose(slices, order), *self._metric(moments))
 
         def build(rank: Rank) -> tuple[Chain, ...]:
             (terms,) = rank
-            taps, mixing = low.factors(terms)  # (channels, k, T), (channels, T, others)
-            return tuple(chain(taps[..., t], mixing[:, t]) for t in range(terms))
+            taps, mixing = low.factors(terms)  # (g, channels, k, T), (g, channels, T, others)
+            return tuple(chain(taps[..., t], mixing[..., t, :]) for t in range(terms))
 
-        def chain(taps: np.ndarray, mixing: np.ndarray) -> Chain:
-            channels = taps.shape[0]
+        def chain(taps: Array, mixing: Array) -> Chain:
+            channels = taps.shape[0] * taps.shape[1]
             depthwise = dense.along(taps.reshape(channels, 1, *kernel), dense.axes, group=channels)
             if not self.depthwise_first:
-                return Chain((Stage.pointwise(mixing, len(kernel), g), depthwise))
-            matrix = np.swapaxes(mixing.reshape(g, ins, outs), 1, 2).reshape(g * outs, ins)
+                matrix = mixing.reshape(channels, ins)
+                return Chain((Stage.pointwise(matrix, len(kernel), g), depthwise))
+            matrix = np.swapaxes(mixing, 1, 2).reshape(g * outs, ins)
             return Chain((depthwise, Stage.pointwise(matrix, len(kernel), g)))
 
         return Decomposition(low.squared_error(), build, (False,))

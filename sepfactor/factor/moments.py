@@ -117,7 +117,33 @@ class Moments:
 
     def columns(self) -> Array:
         """``(group, kw, kw)``: covariance along the last axis, averaged over channels and the other axis."""
-        return np.asarray(np.einsum("gipqipr->gqr", self.taps()))
+        found: Array = np.einsum("gipqipr->gqr", self.taps()) / math.prod(self.kernel_shape[:2])
+        return found
+
+    def neighbour_correlation(self) -> float | None:
+        """Correlation of pixels side by side, pooled over channels; None for 1×1 kernels or no variance."""
+        own = self.per_channel()
+        variance = np.einsum("gikk->gik", own).reshape(-1, *self.kernel_shape[1:])
+        grid = np.arange(own.shape[-1]).reshape(self.kernel_shape[1:])
+        pairs = np.concatenate(
+            [
+                np.stack([grid[:-1].ravel(), grid[1:].ravel()], axis=1),
+                np.stack([grid[:, :-1].ravel(), grid[:, 1:].ravel()], axis=1),
+            ]
+        )
+        if not len(pairs) or variance.mean() <= 0:
+            return None
+        return float(own[..., pairs[:, 0], pairs[:, 1]].mean() / variance.mean())
+
+    def channel_correlation(self) -> float | None:
+        """Mean absolute correlation of two channels at one pixel; None where there is one channel."""
+        covariance = self.channels()
+        deviation = np.sqrt(np.einsum("gii->gi", covariance))
+        scale = deviation[:, :, None] * deviation[:, None, :]
+        apart = ~np.eye(covariance.shape[-1], dtype=bool) & (scale > 0)
+        if not apart.any():
+            return None
+        return float(np.mean(np.abs(covariance[apart] / scale[apart])))
 
     def per_channel(self) -> Array:
         """``(group, in, kh·kw, kh·kw)``: covariance between the taps of each channel."""

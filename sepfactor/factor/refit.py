@@ -18,16 +18,28 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sepfactor.factor.moments import Moments, solve
 from sepfactor.factor.stage import Array, Chain, Factorization, Stage
+from sepfactor.factor.statistics import on_grid
 
 _ITERATIONS = 12
 """Conjugate-gradient steps per stage and sweep; the next sweep goes on from there."""
 
 
+_MOST_FEATURES = 4e7
+"""Features of the last stages times entries of a patch; beyond that a fit takes minutes and gigabytes."""
+
+
 def can_refit(dense: Stage, factorization: Factorization) -> bool:
-    """Whether each kernel axis of ``dense`` is worked on by one stage of each chain, in full."""
+    """Whether each kernel axis of ``dense`` is worked on by one stage of each chain, in full.
+
+    And whether the normal equations of the last stages are of a size worth solving.
+    """
+    read = sum(chain.stages[-1].weight[0].size * chain.stages[-1].group for chain in factorization.chains)
+    if read / dense.group * dense.weight[0].size > _MOST_FEATURES:
+        return False
     return all(
         sorted((stage.kernel_shape[axis] for stage in chain.stages), reverse=True)
         == [dense.kernel_shape[axis], *[1] * (len(chain.stages) - 1)]
@@ -52,7 +64,7 @@ def refit(dense: Stage, factorization: Factorization, moments: Moments, *, sweep
             for g, m in enumerate(_groups(moments))
         ]
         factorization = _merged(parts, factorization)
-    return replace(factorization, bias=moments.bias(factorization.dense().weight))
+    return replace(factorization, bias=moments.bias(on_grid(dense, factorization)))
 
 
 Weights = list[list[Array]]
@@ -140,11 +152,9 @@ class _Problem:
         zc = z @ self._c
         normal, right = zc @ z.T, self._b @ z.T
         found = np.zeros_like(right)
-        patterns, members = np.unique(allowed, axis=0, return_inverse=True)
-        for number, pattern in enumerate(patterns):
-            rows = np.flatnonzero(members.reshape(-1) == number)
-            block = np.ix_(pattern, pattern)
-            found[np.ix_(rows, pattern)] = solve(normal[block], right[np.ix_(rows, pattern)].T).T
+        for rows, columns in _blocks(allowed):
+            block = normal[np.ix_(columns, columns)]
+            found[np.ix_(rows, columns)] = solve(block, right[np.ix_(rows, columns)].T).T
         start = 0
         for chain, z_chain in zip(weights, features, strict=True):
             chain[-1] = found[:, start : start + len(z_chain)].reshape(chain[-1].shape)
@@ -158,7 +168,7 @@ class _Problem:
         allowed = _flat(mask)
 
         def forward(theta: Array) -> Array:
-            total = np.zeros_like(self._b)
+            total: Array = np.zeros_like(self._b)
             for p, zb in zip(post[0], z, strict=True):
                 total += p @ (theta @ zb)
             return total
@@ -245,6 +255,18 @@ class _Problem:
         for weight in chain[1:]:
             dense = _compose(dense, weight)
         return dense.reshape(len(dense), -1)
+
+
+def _blocks(allowed: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Rows that read the same columns, and those columns."""
+    if allowed.all():
+        yield np.arange(allowed.shape[0]), np.arange(allowed.shape[1])
+        return
+    together: dict[bytes, list[int]] = {}
+    for number, row in enumerate(allowed):
+        together.setdefault(row.tobytes(), []).append(number)
+    for rows in together.values():
+        yield np.array(rows), np.flatnonzero(allowed[rows[0]])
 
 
 def _damped(matrix: Array) -> Array:

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.scheme import Decomposition, Rank
-from sepfactor.factor.stage import Chain, Stage
+from sepfactor.factor.stage import Array, Chain, Stage
 from sepfactor.factor.subspace import LowRank
 
 
@@ -33,7 +35,7 @@ class SeparableDepthwise:
         return None
 
     def decompose(self, dense: Stage, moments: Moments | None = None) -> Decomposition:
-        low = LowRank.of(dense.weight[:, 0])
+        low = LowRank.of(dense.weight[:, 0], *_metric(dense, moments))
 
         def build(rank: Rank) -> tuple[Chain, ...]:
             (terms,) = rank
@@ -49,6 +51,14 @@ class SeparableDepthwise:
             )
 
         return Decomposition(low.squared_error(), build, (False,))
+
+
+def _metric(dense: Stage, moments: Moments | None) -> tuple[Array | None, Array | None]:
+    """Covariances along a column and along a row of each channel's patch."""
+    if moments is None:
+        return None, None
+    taps = moments.per_channel().reshape(-1, *dense.kernel_shape, *dense.kernel_shape)
+    return np.einsum("cpqrq->cpr", taps), np.einsum("cpqps->cqs", taps)
 
 
 SEPARABLE_DEPTHWISE = SeparableDepthwise()

@@ -92,6 +92,12 @@ def kernel_difference(dense: Stage, replacement: Factorization) -> Stage:
     return dense.along(weight, dense.axes)
 
 
+def on_grid(dense: Stage, replacement: Factorization) -> Array:
+    """The kernel of ``replacement`` in the shape and groups of ``dense``, also where it was trimmed."""
+    missing: Array = kernel_difference(dense, replacement).weight
+    return dense.weight - missing
+
+
 def weight_error(dense: Stage, replacement: Factorization) -> float:
     """Relative error in weight space, ``‖W − W'‖ / ‖W‖`` (Frobenius)."""
     norm = float(np.linalg.norm(dense.weight)) or 1.0

@@ -76,7 +76,9 @@ class LowRank:
     def seen_through(cls, matrix: Array, covariance: Array) -> LowRank:
         """Best for ``matrix @ x`` where ``x`` ``(n,)`` has this covariance; no root of it is needed."""
         values, vectors = np.linalg.eigh(matrix @ covariance @ np.swapaxes(matrix, -1, -2))
-        return cls(matrix, vectors[..., ::-1], np.maximum(values[..., ::-1], 0.0))
+        full = min(matrix.shape[-2:])
+        strongest = np.maximum(values[..., ::-1], 0.0)[..., :full]
+        return cls(matrix, vectors[..., ::-1][..., :full], strongest)
 
     def factors(self, rank: int) -> tuple[Array, Array]:
         """``left (..., m, rank)`` and ``right (..., rank, n)``, balanced."""

@@ -32,6 +32,7 @@ class Stretch:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     opsets: tuple[onnx.OperatorSetIdProto, ...]
+    functions: tuple[onnx.FunctionProto, ...]
     ir_version: int
 
     def model(self, sample: Mapping[str, NDArray[Any]]) -> bytes:
@@ -42,7 +43,12 @@ class Stretch:
         ]
         outputs = [onnx.ValueInfoProto(name=name) for name in self.outputs]
         graph = helper.make_graph(list(self.nodes), "stretch", inputs, outputs, list(self.initializers))
-        model = helper.make_model(graph, opset_imports=list(self.opsets), ir_version=self.ir_version)
+        model = helper.make_model(
+            graph,
+            opset_imports=list(self.opsets),
+            functions=list(self.functions),
+            ir_version=self.ir_version,
+        )
         return bytes(model.SerializeToString())
 
 
@@ -53,21 +59,26 @@ class Cutter:
         proto = ir.to_proto(model)
         self._nodes: list[list[onnx.NodeProto]] = [[node] for node in proto.graph.node]
         self._initializers = {tensor.name: tensor for tensor in proto.graph.initializer}
+        self._results = {value.name for value in proto.graph.output}
         self._opsets = tuple(proto.opset_import)
+        self._functions = tuple(proto.functions)
         self._ir_version = proto.ir_version
-        self._last_use: dict[str, int] = {}
         self._made_at = {name: i for i, (node,) in enumerate(self._nodes) for name in node.output if name}
+        # A value nobody reads, such as an output of the network, is at hand where it was made.
+        self._last_use = {name: i + 1 for name, i in self._made_at.items()}
         for i, (node,) in enumerate(self._nodes):
             for name in _read(node):
-                self._last_use[name] = i
+                self._last_use[name] = max(i, self._last_use.get(name, 0))
 
     def position(self, output: str) -> int:
         """Where in the list the node is that writes this value."""
         return self._made_at[output]
 
     def partner(self, output: str) -> str | None:
-        """The other summand, if the only reader of this value is an Add, and it is computed earlier."""
+        """The other summand, if an Add is all this value is for, and that one is computed earlier."""
         at = self._made_at[output]
+        if output in self._results:
+            return None
         readers = [node for (node, *_) in self._nodes[at + 1 :] if output in _read(node)]
         if len(readers) != 1 or readers[0].op_type != "Add":
             return None
@@ -94,7 +105,13 @@ class Cutter:
         inputs = [name for name in read if name not in made and name not in self._initializers]
         outputs = [name for name in self._made_at if name in made and self._last_use.get(name, -1) >= end]
         return Stretch(
-            tuple(nodes), tuple(constants), tuple(inputs), tuple(outputs), self._opsets, self._ir_version
+            tuple(nodes),
+            tuple(constants),
+            tuple(inputs),
+            tuple(outputs),
+            self._opsets,
+            self._functions,
+            self._ir_version,
         )
 
     def is_live(self, name: str, position: int) -> bool:
@@ -106,7 +123,7 @@ def _read(node: onnx.NodeProto) -> Iterable[str]:
     """Names a node reads, those its subgraphs take from outside included."""
     yield from (name for name in node.input if name)
     for attribute in node.attribute:
-        for graph in [attribute.g, *attribute.graphs] if attribute.g.node or attribute.graphs else []:
+        for graph in [attribute.g] if attribute.HasField("g") else attribute.graphs:
             inside = {name for inner in graph.node for name in inner.output}
             inside |= {value.name for value in graph.input} | {t.name for t in graph.initializer}
             for inner in graph.node:

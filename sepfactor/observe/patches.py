@@ -9,12 +9,23 @@ from numpy.typing import NDArray
 
 from sepfactor.factor import Stage
 
+_HUGE = 1e15
+"""What no activation means to be: products of two such numbers still fit a float32."""
+
 
 def sample_positions(size: tuple[int, ...], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """``(count, axes)`` positions of a map of ``size``: all of them, if it has no more than ``count``."""
     total = math.prod(size)
     flat = rng.choice(total, size=count, replace=False) if total >= count else np.arange(total)
     return np.stack(np.unravel_index(flat, size), axis=1)
+
+
+def usable(*arrays: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+    """The rows that hold, in every array, numbers to compute with: not NaN, infinite or next to it."""
+    if all(not a.size or max(a.max(), -a.min()) < _HUGE for a in arrays):
+        return arrays
+    kept = np.all([(np.abs(a) < _HUGE).reshape(len(a), -1).all(axis=1) for a in arrays], axis=0)
+    return tuple(a[kept] for a in arrays)
 
 
 def gather_patches(

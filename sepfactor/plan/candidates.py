@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -24,6 +24,9 @@ from sepfactor.factor.moments import Moments
 from sepfactor.factor.refit import refit
 from sepfactor.factor.stage import Array, Ints
 from sepfactor.layout import BLOCK
+
+_WIDE = 1000
+"""Entries per patch from which candidates are compared without solving for their last factors."""
 
 _EXACT_ULPS = 8
 """A weight error of so many units in the last place is rounding: the rewrite is lossless."""
@@ -183,7 +186,7 @@ class _Search:
         subject = self.subject
         factorization = Factorization(self.decomposition.build(rank), subject.bias)
         if fitted and subject.moments is not None:
-            factorization = refit(subject.stage, factorization, subject.moments, sweeps=0)
+            factorization = self._fit(factorization, subject.moments)
         error = weight_error(subject.stage, factorization)
         return Candidate(
             self.scheme.name,
@@ -196,6 +199,12 @@ class _Search:
             error <= _EXACT_ULPS * subject.epsilon,
         )
 
+    def _fit(self, factorization: Factorization, moments: Moments) -> Factorization:
+        """Last factors solved for; in wide layers, where that takes seconds each time, the bias only."""
+        if moments.covariance.shape[-1] >= _WIDE:
+            return replace(factorization, bias=moments.bias(factorization.dense().weight))
+        return refit(self.subject.stage, factorization, moments, sweeps=0)
+
     def at_rank(self, rank: int) -> tuple[Candidate | None, Candidate | None]:
         wanted = []
         for full, is_width in zip(self.decomposition.full_rank, self.decomposition.widths, strict=True):
@@ -203,7 +212,7 @@ class _Search:
             wanted.append(min(math.ceil(rank / step) * step, full))
         chosen = tuple(wanted)
         if self.lossless is not None and all(r <= c for r, c in zip(self.lossless.rank, chosen, strict=True)):
-            return self.lossless, None
+            return self.lossless, self.lossless
         if (wanted and max(wanted) < rank) or self.macs(chosen) >= self.subject.macs:
             return None, None
         return self.candidate(chosen), None
@@ -214,12 +223,12 @@ class _Search:
         Found by bisection along the front, on which errors fall as costs rise.
         """
         if self.lossless is not None:
-            return self.lossless, None
+            return self.lossless, self.lossless
         front = self.front()
         if not front:
             return None, None
         most_accurate = self.candidate(front[-1])
-        if most_accurate.output_error > max_error:
+        if not most_accurate.output_error <= max_error:
             return None, most_accurate
         best, low, high = most_accurate, 0, len(front) - 1
         while low < high:

@@ -123,6 +123,10 @@ class LayerInspection(_Frozen):
         ranks: scheme → ranks that keep 90, 99 and 99.9 % of the kernel's energy.
         full_ranks: scheme → rank at which the scheme is exact.
         refusals: scheme → why it does not apply.
+        seen_ranks: as ``ranks``, of the energy that reaches the output on the data: the kernel in the
+            metric of the activations.
+        neighbour_correlation: between pixels side by side in the layer's input, averaged over channels.
+        channel_correlation: mean absolute correlation between two channels of the input at one pixel.
     """
 
     name: str
@@ -139,6 +143,9 @@ class LayerInspection(_Frozen):
     ranks: Mapping[str, tuple[tuple[int, ...], ...]] = {}
     full_ranks: Mapping[str, tuple[int, ...]] = {}
     refusals: Mapping[str, str] = {}
+    seen_ranks: Mapping[str, tuple[tuple[int, ...], ...]] = {}
+    neighbour_correlation: float | None = None
+    channel_correlation: float | None = None
 
 
 class Inspection(_Frozen):

@@ -40,11 +40,14 @@ def inspection_view(inspection: Inspection) -> RenderableType:
             Column("ms", [milliseconds(layer.milliseconds) for layer in layers], drop=1, right=True),
             Column("Share", [_share(layer.share) for layer in layers], right=True),
             Column(
-                f"Rank for {shares} % of the energy",
-                [
-                    _ranks(layer.ranks, layer.full_ranks) or layer.reason or _commonest(layer.refusals)
-                    for layer in layers
-                ],
+                "Pixels\ncorrelate", [_plain(la.neighbour_correlation) for la in layers], drop=2, right=True
+            ),
+            Column(
+                "Channels\ncorrelate", [_plain(la.channel_correlation) for la in layers], drop=2, right=True
+            ),
+            Column(
+                f"Rank for {shares} % of the kernel's energy | of what it answers here",
+                [_ranks(layer) or layer.reason or _commonest(layer.refusals) for layer in layers],
                 wraps=44,
             ),
         ]
@@ -254,14 +257,24 @@ def _kernel(shape: Sequence[int], group: int, strides: Sequence[int]) -> str:
     return text
 
 
-def _ranks(ranks: Mapping[str, Sequence[Sequence[int]]], full: Mapping[str, Sequence[int]]) -> str:
-    parts = [
-        f"{scheme} {' / '.join(_by(r) for r in needed)} of {_by(full[scheme])}"
-        for scheme, needed in ranks.items()
-        if full[scheme]
-    ]
-    parts += [f"{scheme}: exact" for scheme in ranks if not full[scheme]]
+def _ranks(layer: LayerInspection) -> str:
+    def listed(ranks: Sequence[Sequence[int]]) -> str:
+        return " / ".join(_by(rank) for rank in ranks)
+
+    parts = []
+    for scheme, needed in layer.ranks.items():
+        full = layer.full_ranks[scheme]
+        if not full:
+            parts.append(f"{scheme}: exact")
+            continue
+        seen = layer.seen_ranks.get(scheme)
+        beside = f" | {listed(seen)}" if seen else ""
+        parts.append(f"{scheme} {listed(needed)}{beside} of {_by(full)}")
     return "\n".join(parts)
+
+
+def _plain(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 def _commonest(reasons: Mapping[str, str]) -> str:

@@ -21,12 +21,12 @@ from sepfactor.factor import Chain, Factorization, Scheme, Stage, select_schemes
 from sepfactor.factor.moments import Moments, MomentSums
 from sepfactor.factor.refit import refit
 from sepfactor.factor.scheme import Rank
-from sepfactor.factor.statistics import kernel_difference
+from sepfactor.factor.statistics import on_grid
 from sepfactor.graph.lower import lower
 from sepfactor.graph.survey import Site
 from sepfactor.measure.session import Runtime
 from sepfactor.observe import Feed
-from sepfactor.observe.patches import gather_patches, sample_positions
+from sepfactor.observe.patches import gather_patches, sample_positions, usable
 from sepfactor.progress import Progress
 from sepfactor.steps.walk import Walk
 from sepfactor.threads import blas_threads
@@ -37,8 +37,14 @@ PULLS = (1e-4, 1e-3, 1e-2, 1e-1)
 _ENTRIES = 4e7
 """At most so many numbers (patches × entries) are read per layer; more change nothing but the time."""
 
+_WIDE = 2000
+"""Entries per patch from which a layer is fitted with less effort."""
+
 _LEAST_GAIN = 1e-3
 """A kept layer gets new weights only if they miss so much less of the held-out variance, relatively."""
+
+_LEAST_ERROR = 1e-3
+"""A kept layer that is off by less has nothing to correct: what it reads is as it was, or rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +146,7 @@ def fit(
         original.advance(at + 1)
         pair = _moments(site, original, compressed, held, seed + number, settings)
         with blas_threads(pair[0].covariance.shape[-1]):
-            found = _fit_site(wish, *pair, settings)
+            found = _fit_site(wish, *pair, _within_reason(settings, pair[0].covariance.shape[-1]))
         if found is None:
             continue
         done[site.output] = found
@@ -184,25 +190,27 @@ def _moments(
         for _ in range(2)
     ]
     images = range(len(compressed))
-    per_image = max(
-        1, int(settings.entries / (stage.in_channels * math.prod(stage.kernel_shape)) / len(images))
-    )
+    samples = sum(compressed.value(i, site.input).shape[0] for i in images)
+    entries = stage.in_channels * math.prod(stage.kernel_shape) * max(samples, 1)
+    per_sample = max(1, int(settings.entries / entries))
     partner = compressed.cutter.partner(site.output) if settings.residual else None
     for i in images:
         x = compressed.value(i, site.input)
         y = original.value(i, site.output).astype(np.float32)
         if partner is not None and original.has(partner) and compressed.has(partner):
-            y = y + _shortfall(original.value(i, partner), compressed.value(i, partner))
+            aim = y + _shortfall(original.value(i, partner), compressed.value(i, partner))
+            y = aim if aim.shape == y.shape else y  # the sum may be wider than this summand
         for b in range(x.shape[0]):
             rng = np.random.default_rng((seed, i, b))
-            where = sample_positions(tuple(y.shape[2:]), per_image, rng)
+            where = sample_positions(tuple(y.shape[2:]), per_sample, rng)
             answers = np.ascontiguousarray(y[b][:, *where.T].T)
-            sums[i in held].add(gather_patches(x, stage, b, where), answers)
+            sums[i in held].add(*usable(gather_patches(x, stage, b, where), answers))
     return sums[0].moments(), (sums[1] if held else sums[0]).moments()
 
 
 def _shortfall(original: NDArray[np.floating], compressed: NDArray[np.floating]) -> NDArray[np.float32]:
-    return original.astype(np.float32) - compressed.astype(np.float32)
+    with np.errstate(invalid="ignore"):  # of infinities; such rows are left out
+        return original.astype(np.float32) - compressed.astype(np.float32)
 
 
 def _fit_site(wish: Wish, seen: Moments, held: Moments, settings: FitSettings) -> Fitted | None:
@@ -211,10 +219,10 @@ def _fit_site(wish: Wish, seen: Moments, held: Moments, settings: FitSettings) -
         error = _error(wish.fixed, held, stage)
         return Fitted(wish.fixed, "", None, error, error)
     if not wish.schemes:
-        bias = site.bias if site.bias is not None else np.zeros(stage.out_channels)
-        found = _best(
-            replace(_dense(stage), bias=bias), stage, seen, held, settings, lambda target, _: _dense(target)
-        )
+        unfitted = replace(_dense(stage), bias=site.bias)
+        if _error(unfitted, held, stage) < _LEAST_ERROR:
+            return None
+        found = _best(unfitted, stage, seen, held, settings, lambda target, _: _dense(target))
         return found if found.after < (1 - _LEAST_GAIN) * found.before else None
     choices = [
         _factored(scheme, wish.rank, stage, seen, held, settings) for scheme in select_schemes(wish.schemes)
@@ -222,10 +230,18 @@ def _fit_site(wish: Wish, seen: Moments, held: Moments, settings: FitSettings) -
     return min(choices, key=lambda choice: choice.after)
 
 
+def _within_reason(settings: FitSettings, entries: int) -> FitSettings:
+    """Fewer alternations and ridges where a patch has so many entries that each takes seconds."""
+    if entries < _WIDE:
+        return settings
+    middle = tuple(pull for pull in settings.pulls if pull in (1e-3, 1e-2)) or settings.pulls
+    return replace(settings, sweeps=min(settings.sweeps, 1), pulls=middle)
+
+
 def _factored(
     scheme: Scheme, rank: Rank, stage: Stage, seen: Moments, held: Moments, settings: FitSettings
 ) -> Fitted:
-    plain = _with_bias(Factorization(scheme.decompose(stage).build(rank)), seen)
+    plain = _with_bias(Factorization(scheme.decompose(stage).build(rank)), seen, stage)
 
     def build(target: Stage, moments: Moments) -> Factorization:
         start = Factorization(scheme.decompose(target, moments).build(rank))
@@ -247,7 +263,7 @@ def _best(
     best = Fitted(unfitted, "", None, before, before)
     for pull in settings.pulls:
         moments = seen.ridged(stage.weight, pull)
-        found = _with_bias(build(replace(stage, weight=moments.target()), moments), seen)
+        found = _with_bias(build(replace(stage, weight=moments.target()), moments), seen, stage)
         error = _error(found, held, stage)
         if error < best.after:
             best = Fitted(found, "", pull, before, error)
@@ -258,19 +274,14 @@ def _dense(stage: Stage) -> Factorization:
     return Factorization((Chain((stage,)),))
 
 
-def _with_bias(factorization: Factorization, moments: Moments) -> Factorization:
-    return replace(factorization, bias=moments.bias(factorization.dense().weight))
+def _with_bias(factorization: Factorization, moments: Moments, stage: Stage) -> Factorization:
+    return replace(factorization, bias=moments.bias(on_grid(stage, factorization)))
 
 
 def _error(factorization: Factorization, held: Moments, stage: Stage) -> float:
     none = np.zeros(stage.out_channels)
-    weight = _on_grid(factorization, stage)
+    weight = on_grid(stage, factorization)
     return held.error(weight, none if factorization.bias is None else factorization.bias)
-
-
-def _on_grid(factorization: Factorization, stage: Stage) -> NDArray[np.float64]:
-    """The dense kernel in the shape and groups of ``stage``, also where it was trimmed."""
-    return stage.weight - kernel_difference(stage, factorization).weight
 
 
 def _stage(site: Site) -> Stage:

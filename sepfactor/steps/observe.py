@@ -17,7 +17,7 @@ from sepfactor.graph.instrument import with_outputs
 from sepfactor.graph.survey import Site
 from sepfactor.measure.session import Runtime, open_session, run
 from sepfactor.observe import Feeds
-from sepfactor.observe.patches import gather_patches, sample_positions
+from sepfactor.observe.patches import gather_patches, sample_positions, usable
 from sepfactor.progress import Progress
 
 _PATCHES = 4096
@@ -103,4 +103,7 @@ def _take(site: Site, x: NDArray[np.floating], sample: _Sample, count: int, rng:
     if x.shape[0] == 0 or min(out_size) < 1:
         return
     batch = int(rng.integers(x.shape[0]))
-    sample.patches.append(gather_patches(x, stage, batch, sample_positions(out_size, count, rng)))
+    patches = gather_patches(x, stage, batch, sample_positions(out_size, count, rng))
+    (kept,) = usable(patches)
+    if len(kept):
+        sample.patches.append(kept)

@@ -25,13 +25,13 @@ class Walk:
     def advance(self, position: int) -> None:
         """Run every image up to the node at ``position``, that one excluded."""
         stretch = self.cutter.stretch(self._position, position)
+        session = None
         if stretch.outputs:
             session = open_session(stretch.model(self._states[0]), self._runtime, level="all")
-            names = list(stretch.outputs)
-            for state in self._states:
-                feed = {name: state[name] for name in stretch.inputs}
-                state.update(zip(names, run(session, feed), strict=True))
         for state in self._states:
+            if session is not None:
+                feed = {name: state[name] for name in stretch.inputs}
+                state.update(zip(stretch.outputs, run(session, feed), strict=True))
             for name in [name for name in state if not self.cutter.is_live(name, position)]:
                 del state[name]
         self._position = position

@@ -233,8 +233,8 @@ class TestLabels:
         [
             ([0, 1, 2], ("3 labels", "4 samples")),
             ([0] * 9, ("9 labels", "4 samples")),
-            ([0, 1, 2, 6], ("6", "'logits'")),
-            ([0, 1, 2, -2], ("-2", "'logits'")),
+            ([6, 6, 6, 6], ("6", "'logits'")),
+            ([-2, -2, -2, -2], ("-2", "'logits'")),
             ([0.5, 1, 2, 3], ("whole numbers",)),
             ([np.nan, 1, 2, 3], ("whole numbers",)),
             (["a", "b", "c", "d"], ("numbers",)),

@@ -227,8 +227,11 @@ class TestWhatIsReplaced:
 
         return run
 
-    def test_by_default_what_costs_nothing(self, layers: Callable[..., Any]) -> None:
-        found = layers()
+    def test_what_costs_nothing_comes_first_and_nothing_beyond_the_error(
+        self, layers: Callable[..., Any]
+    ) -> None:
+        assert layers()["body.first"]["exact"]
+        found = layers("--max-error", 0.001)
         assert found["body.first"]["exact"]
         assert not found["head.last"]["replaced"]
         assert "nothing cheaper" in found["head.last"]["reason"]
@@ -318,8 +321,8 @@ class TestLabels:
                 Path("labels.csv").write_text("\n".join(map(str, labels)) + "\n")
         np.savez("data.npz", image=images)
         run = sepfactor(
-            *("compress", "model.onnx", "--data", "data.npz", "--labels", f"labels.{suffix}"),
-            *(*QUICK, "--json", "-"),
+            *("compress", "model.onnx", "--data", "data.npz", "--eval-data", "data.npz"),
+            *("--labels", f"labels.{suffix}", *QUICK, "--json", "-"),
         )
         assert run.exit_code == 0, run.output
         (scores,) = strict(run.stdout)["accuracy"]["outputs"]

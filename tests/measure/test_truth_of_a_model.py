@@ -1,5 +1,6 @@
 """Labels and targets on their way from the options to the report."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,22 +34,22 @@ def test_targets_belong_to_what_is_judged_on(batch: int) -> None:
     size = "N" if batch == 1 else batch
     network = model("y = Identity(x)", f"float[{size},1,4,4] x", f"float[{size},1,4,4] y")
     targets = X + np.float32(0.1)
-    feeds, judged_on = gathered(network, data={"x": X[:8]}, eval_data={"x": X}, targets=targets, limit=6)
-    assert feeds.targets is None
-    found = judged(network, judged_on).outputs[0].target
-    peak = np.ptp(judged_on.targets)
+    found_in = gathered(network, data={"x": X[:8]}, eval_data={"x": X}, targets=targets, limit=6)
+    assert found_in.fit.targets is None
+    found = judged(network, found_in.judged_on).outputs[0].target
+    peak = np.ptp(found_in.judged_on.targets)
     assert found.reference_psnr_db == pytest.approx(20 * np.log10(peak / 0.1), rel=1e-4)
-    assert describe_data(feeds, judged_on, Options())["targets"] is True
-    assert describe_data(feeds, feeds, Options())["targets"] is False
+    assert describe_data(found_in, Options())["targets"] is True
+    assert describe_data(replace(found_in, judged_on=found_in.fit), Options())["targets"] is False
     assert describe_options(Options(targets=targets))["targets"] == "ndarray"
-    assert gathered(network, data={"x": X}, targets=targets)[0].has_targets
+    assert gathered(network, data={"x": X}, targets=targets).judged_on.has_targets
 
 
 @pytest.mark.parametrize(("shift", "noted"), [(0, False), (1, True)])
 def test_a_baseline_at_chance_is_noted(shift: int, noted: bool) -> None:
     labels = (X.reshape(60, 16).argmax(axis=1) + shift) % 16
-    _, judged_on = gathered(SCORES, data={"x": X}, labels=labels)
-    trial: Any = SimpleNamespace(judged_on=judged_on, decisions=())
-    notes = _notes(trial, Options(), judged(SCORES, judged_on))
+    data = gathered(SCORES, data={"x": X}, eval_data={"x": X}, labels=labels)
+    trial: Any = SimpleNamespace(data=data, decisions=())
+    notes = _notes(trial, Options(), judged(SCORES, data.judged_on))
     assert any("The original itself gets only 0.0 % right" in note for note in notes) is noted
     assert not _notes(trial, Options(), None)
