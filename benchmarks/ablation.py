@@ -20,11 +20,13 @@ from sepfactor.steps.fit import FitSettings
 NOTES = (
     "Every network is written to a file and judged as onnxruntime runs that file, on images it was not "
     "fitted to. *against default* is the mean difference to the first row on the same images, ± its "
-    "standard error: less than two of them is noise. Seconds are of fitting, on a machine that was "
-    "doing other work besides, and are good to a third.",
+    "standard error: less than two of them is noise. Seconds are of fitting; where the machine did other "
+    "work besides they say little, and those of `reconstruction.md` are the ones to go by.",
     "`pulls`: ridge towards the original weights in shares of the mean input variance; by default the "
     "held-out quarter chooses. `correct_kept`: layers that stay dense get new weights too. `residual`: "
     "the last layer before an Add is fitted to the sum. `entries`: numbers read per layer.",
+    "ESPCN is judged by the true picture, which is smooth, so a result that is less like the original can "
+    "score above it: `experiments.md` has the distance to the original's own output.",
 )
 
 

@@ -53,12 +53,13 @@ def some_ranks(scheme: Scheme, stage: Stage) -> list[Rank]:
     return [tuple(max(1, round(share * most)) for most in full) for share in (0.15, 0.3, 0.5, 0.7, 1.0)]
 
 
-@every_scheme
-@pytest.mark.parametrize("grouped", [False, True])
-def test_misses_no_more_than_the_bare_weights_at_any_rank(scheme: Scheme, grouped: bool) -> None:
-    stage = STAGES["grouped"] if grouped else stage_for(scheme)
-    if scheme.refuses(stage):
-        pytest.skip("it takes one kind only")
+@pytest.mark.parametrize(
+    ("scheme", "kind"),
+    [(s, kind) for s in RANKED for kind, stage in STAGES.items() if s.refuses(stage) is None],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_misses_no_more_than_the_bare_weights_at_any_rank(scheme: Scheme, kind: str) -> None:
+    stage = STAGES[kind]
     ratios = []
     for seed in range(4):
         moments = rows_for(stage, seed, count=400).moments().ridged(stage.weight, 1e-3)

@@ -16,7 +16,6 @@ from tests.factor.kinds import by_name, taken_by
 from tests.factor.seen import Rows, correlated, rows_for
 from tests.strategies import normal, seeds, stages, unpadded
 
-
 LIVELY = stages(kernel=(1, 4)).filter(lambda stage: bool(stage.weight.any()))
 """Not zero, so that there is something to answer."""
 

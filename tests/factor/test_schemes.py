@@ -119,7 +119,7 @@ def test_vertical_first_is_horizontal_first_of_the_transposed_kernel(stage: Stag
 
 
 @pytest.mark.parametrize(
-    "name", [s.name for s in SCHEMES if not s.name.startswith(("spatial", "asymmetric"))]
+    "name", [s.name for s in SCHEMES if not s.name.startswith(("spatial", "asymmetric", "hybrid"))]
 )
 @given(st.data())
 def test_schemes_that_treat_the_kernel_axes_alike_do_not_see_a_transpose(
@@ -173,6 +173,8 @@ def _per_pixel(name: str, rank: Rank, outs: int, ins: int, kernel: tuple[int, ..
             return r * ins + r * more[0] * taps + more[0] * outs
         case "asymmetric-3d":
             return r * ins * kh + r * more[0] * kw + more[0] * outs
+        case "hybrid":
+            return r * ins * (taps + outs) + more[0] * (ins * kh + outs * kw)
         case "separable-depthwise":
             return r * (kh + kw)
     raise AssertionError(f"no formula for {name}: add it")
@@ -238,7 +240,9 @@ def test_the_same_kernel_gives_the_same_factors(scheme: Scheme, data: st.DataObj
         np.testing.assert_array_equal(one.weight, other.weight)
 
 
-@pytest.mark.parametrize("name", [s.name for s in SCHEMES if s.name != "trim" and "asym" not in s.name])
+@pytest.mark.parametrize(
+    "name", [s.name for s in SCHEMES if s.name not in ("trim", "asymmetric-3d", "hybrid")]
+)
 @given(st.data())
 def test_a_rank_of_terms_or_channels_is_a_prefix_of_a_larger_one(name: str, data: st.DataObject) -> None:
     """What a larger rank adds does not disturb what was there: errors of nested ranks telescope."""
@@ -285,8 +289,8 @@ MIXING = ("depthwise-pointwise", "pointwise-depthwise", "channel-out", "channel-
 @pytest.mark.parametrize(
     ("shape", "takers"),
     [
-        ("dense", {*SPATIAL, *MIXING, "asymmetric-3d"}),
-        ("grouped", {*SPATIAL, *MIXING, "asymmetric-3d"}),
+        ("dense", {*SPATIAL, *MIXING, "asymmetric-3d", "hybrid"}),
+        ("grouped", {*SPATIAL, *MIXING, "asymmetric-3d", "hybrid"}),
         ("one channel", {*SPATIAL}),
         ("multiplier", {*SPATIAL}),
         ("row", {*MIXING}),

@@ -279,7 +279,11 @@ def planted(scheme: Scheme, width: int) -> Stage:
     return replace(stage, weight=weight.astype(np.float64))
 
 
-@every_scheme
+@pytest.mark.parametrize(
+    "scheme",
+    [s for s in SCHEMES if s.name != "hybrid"],  # the SVD of a sum does not give its summands back
+    ids=lambda scheme: scheme.name,
+)
 def test_exactly_low_rank_kernels_are_lossless_whatever_the_data(scheme: Scheme) -> None:
     stage = planted(scheme, 3)
     expected = tuple(16 if is_width else 1 for is_width in scheme.decompose(stage).widths)

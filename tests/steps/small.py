@@ -16,7 +16,7 @@ from sepfactor.graph.rebuild import Replacement, rebuild
 from sepfactor.graph.survey import Site, survey
 from sepfactor.measure import Runtime
 from sepfactor.progress import silent
-from sepfactor.steps.fit import Fitted, FitSettings, Wish, fit
+from sepfactor.steps.fit import FitSettings, Fitted, Wish, fit
 from tests.graph.build import model, normal, session
 
 RUNTIME = Runtime()

@@ -14,7 +14,7 @@ from sepfactor.factor import Factorization, select_schemes
 from sepfactor.factor.statistics import on_grid
 from sepfactor.graph.survey import survey
 from sepfactor.steps import fit as engine
-from sepfactor.steps.fit import Fitted, FitSettings, Wish, affordable, fit
+from sepfactor.steps.fit import FitSettings, Fitted, Wish, affordable, fit
 from sepfactor.steps.walk import Walk
 from tests.graph.build import model, normal
 from tests.steps.small import (
@@ -34,7 +34,7 @@ from tests.steps.small import (
 )
 
 NETWORK = residual_network()
-PLAN = {name: ("spatial-vertical", (6,)) for name in ("a", "b", "c", "y")}
+PLAN = dict.fromkeys(("a", "b", "c", "y"), ("spatial-vertical", (6,)))
 SEEN, UNSEEN = feeds(12), feeds(6, seed=1)
 
 
@@ -328,7 +328,7 @@ def test_several_inputs() -> None:
         ]
         for n, seed in ((12, 0), (6, 1))
     )
-    plan = {name: ("spatial-vertical", (5,)) for name in ("a", "b", "y")}
+    plan = dict.fromkeys(("a", "b", "y"), ("spatial-vertical", (5,)))
     bare = off_by(built(proto, in_weight_space(proto, plan)), proto, unseen)
     assert off_by(built(proto, fitted(proto, plan, data)), proto, unseen) < 0.5 * bare
 
