@@ -36,7 +36,7 @@ class Table:
             table.add_column(column, justify="right" if number else "left", no_wrap=True)
         for row in self.rows:
             table.add_row(*row)
-        Console(width=220).print(table)
+        Console(width=320).print(table)
 
 
 def machine(runtime: Runtime) -> str:

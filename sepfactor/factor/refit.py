@@ -150,11 +150,11 @@ class _Problem:
         allowed = np.concatenate([_flat(mask[-1]) for mask in masks], axis=1) > 0
         z = np.concatenate(features)
         zc = z @ self._c
-        normal, right = zc @ z.T, self._b @ z.T
-        found = np.zeros_like(right)
+        found = np.zeros((len(self._b), len(z)))
         for rows, columns in _blocks(allowed):
-            block = normal[np.ix_(columns, columns)]
-            found[np.ix_(rows, columns)] = solve(block, right[np.ix_(rows, columns)].T).T
+            read = z[columns]
+            normal, right = zc[columns] @ read.T, self._b[rows] @ read.T
+            found[np.ix_(rows, columns)] = solve(normal, right.T).T
         start = 0
         for chain, z_chain in zip(weights, features, strict=True):
             chain[-1] = found[:, start : start + len(z_chain)].reshape(chain[-1].shape)

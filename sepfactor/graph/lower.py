@@ -88,6 +88,7 @@ def lower(
     prefix: str,
     dtype: np.dtype[np.floating],
     metadata: Mapping[str, str] | None = None,
+    opset: int = 17,
 ) -> Lowered:
     """Nodes that compute ``factorization`` of ``x`` into ``output``.
 
@@ -98,6 +99,7 @@ def lower(
         prefix: start of the names of all new nodes, values and initialisers.
         dtype: of the weights to write.
         metadata: ``metadata_props`` of every new node.
+        opset: of the model. onnxruntime has an Add since 7 only; before that a Sum of two does.
     """
     build = _Builder(prefix, dtype, metadata or {})
     total: ir.Value | None = None
@@ -112,7 +114,7 @@ def lower(
             branch = build.conv(stage, branch, label, bias, output if ends_here else None)
         if total is not None:
             end = output if c == last_chain else None
-            branch = build.emit("Add", [total, branch], f"sum{c}", output=end)
+            branch = build.emit("Add" if opset >= 7 else "Sum", [total, branch], f"sum{c}", output=end)
         total = branch
     return Lowered(tuple(build.nodes), tuple(build.initializers))
 

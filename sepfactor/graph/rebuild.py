@@ -78,6 +78,7 @@ def _replace(graph: ir.Graph, node: ir.Node, replacement: Replacement, prefix: s
         prefix=prefix,
         dtype=replacement.site.dtype,
         metadata=replacement.metadata,
+        opset=graph.opset_imports.get("", 1),
     )
     for value in lowered.initializers:
         graph.register_initializer(value)

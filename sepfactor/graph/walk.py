@@ -63,6 +63,7 @@ class Cutter:
         self._opsets = tuple(proto.opset_import)
         self._functions = tuple(proto.functions)
         self._ir_version = proto.ir_version
+        self.opset = model.opset_imports.get("", 1)
         self._made_at = {name: i for i, (node,) in enumerate(self._nodes) for name in node.output if name}
         # A value nobody reads, such as an output of the network, is at hand where it was made.
         self._last_use = {name: i + 1 for name, i in self._made_at.items()}

@@ -35,7 +35,7 @@ PULLS = (1e-4, 1e-3, 1e-2, 1e-1)
 """Ridge towards the original weights, in shares of the mean input variance; held-out data choose."""
 
 _ENTRIES = 4e7
-"""At most so many numbers (patches × entries) are read per layer; more change nothing but the time."""
+"""At most so many numbers (patches × entries) are read per layer; four times fewer cost ESPCN 0.02 dB."""
 
 _WIDE = 2000
 """Entries per patch from which a layer is fitted with less effort."""
@@ -176,7 +176,9 @@ def affordable(model: ir.Model, stops: Sequence[str], feed: Feed, runtime: Runti
 
 def _put(walk: Walk, site: Site, factorization: Factorization) -> None:
     x, y = ir.val(site.input), ir.val(site.output)
-    lowered = lower(factorization, x, y, prefix=f"{site.output}/fitted", dtype=site.dtype)
+    lowered = lower(
+        factorization, x, y, prefix=f"{site.output}/fitted", dtype=site.dtype, opset=walk.cutter.opset
+    )
     walk.cutter.replace(site.output, lowered.nodes, lowered.initializers)
 
 
