@@ -18,9 +18,9 @@ from sepfactor.steps.gather import Data
 _PULL = 1e-3
 """Ridge while candidates are compared; the fit itself tries several."""
 
-_SYNTHETIC_PULL = {"scores": 1.0, "dense": 0.03}
-"""Ridge on synthetic images. What a classifier sees inside is too far from made-up pictures to trust
-their statistics beyond a hint; image-to-image networks see nearly what they will see."""
+_SYNTHETIC_PULL = 1.0
+"""Ridge of classifiers and their like on synthetic images: what they see inside is too far from made-up
+pictures to trust their statistics beyond a hint."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,18 @@ class Method:
 
 
 def choose_method(loaded: Loaded, data: Data, options: Options) -> Method:
-    """Fit in sequence to real data, layer by layer and held back to synthetic images, or not at all.
+    """Fit in sequence; but without data, unless images come out, layer by layer and held back.
 
-    A sequential refit on synthetic images made a classifier worse than bare weights, so made-up
-    pictures only tell the metric, weakly.
+    A sequential refit on synthetic images made a classifier no better than bare weights, so there
+    made-up pictures only tell the metric, weakly. Image-to-image networks see in them nearly what they
+    will see, and lost nothing (``benchmarks/results/reconstruction.md``).
     """
     if not options.refit:
         return Method(None, None)
-    if not data.is_synthetic:
+    if not data.is_synthetic or all(_is_map(value) for value in loaded.model.graph.outputs):
         return Method(_PULL, FitSettings())
-    kind = "scores" if any(_is_scores(value) for value in loaded.model.graph.outputs) else "dense"
-    pull = _SYNTHETIC_PULL[kind]
-    settings = FitSettings(sequential=False, residual=False, correct_kept=False, pulls=(pull,))
-    return Method(pull, settings)
+    settings = FitSettings(sequential=False, residual=False, correct_kept=False, pulls=(_SYNTHETIC_PULL,))
+    return Method(_SYNTHETIC_PULL, settings)
 
 
 def fit_all(
@@ -73,10 +72,7 @@ def fit_all(
     return found, len(feeds)
 
 
-def _is_scores(value: ir.Value) -> bool:
-    """Whether an output is one number per class: ``(N, C)``, or with trailing ones."""
+def _is_map(value: ir.Value) -> bool:
+    """Whether an output is an image: ``(N, C, H, W)``, not ``(N, C, 1, 1)``."""
     shape = value.shape
-    if shape is None or len(shape) < 2:
-        return False
-    channels = shape[1]
-    return channels != 1 and all(size == 1 for size in list(shape)[2:])
+    return shape is not None and len(shape) == 4 and all(size != 1 for size in list(shape)[2:])

@@ -50,19 +50,15 @@ class TestMethod:
         assert found.pull < 0.01
 
     def test_synthetic_ones_layer_by_layer_and_held_back(self) -> None:
-        for model in (networks.plain, networks.classifier):
-            found = method_of(model())
-            assert found.settings is not None
-            assert not (found.settings.sequential or found.settings.residual or found.settings.correct_kept)
-            assert found.settings.pulls == (found.pull,)
-            assert found.pull is not None
-            assert found.pull > 0.01
+        found = method_of(networks.classifier())
+        assert found.settings is not None
+        assert not (found.settings.sequential or found.settings.residual or found.settings.correct_kept)
+        assert found.settings.pulls == (found.pull,)
+        assert found.pull is not None
+        assert found.pull >= 0.1
 
-    def test_more_so_where_the_outputs_are_scores(self) -> None:
-        maps, scores = method_of(networks.plain()).pull, method_of(networks.classifier()).pull
-        assert maps is not None
-        assert scores is not None
-        assert scores >= 10 * maps
+    def test_but_in_sequence_where_images_come_out(self) -> None:
+        assert method_of(networks.plain()).settings == FitSettings()
 
     @pytest.mark.parametrize("data", [None, {"image": networks.images()}])
     def test_without_refit_nothing_is(self, data: Any) -> None:
