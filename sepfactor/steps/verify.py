@@ -138,6 +138,11 @@ def _notes(trial: Trial, options: Options, accuracy: Accuracy | None) -> tuple[s
             "SYNTHETIC IMAGES were used, since no --data was given: the errors below say how far the two "
             "networks differ on made-up pictures. No accuracy is claimed."
         )
+    elif trial.data.is_synthetic:
+        notes.append(
+            "Candidates were compared, and factors fitted, on SYNTHETIC IMAGES, since no --data was given. "
+            "The figures below are of the data given to judge on."
+        )
     if accuracy is not None and (right := accuracy.baseline_at_chance) is not None:
         notes.append(
             f"The original itself gets only {100 * right:.1f} % right: preprocessing or labels do not "
