@@ -11,7 +11,7 @@ from sepfactor.graph.load import ModelSource, load
 from sepfactor.measure.session import Runtime, environment, open_session, run
 from sepfactor.measure.timing import interleave, ratio, summarise
 from sepfactor.options import make_options
-from sepfactor.progress import Progress, silent
+from sepfactor.progress import Progress, in_shares, silent
 from sepfactor.report.model import Bench, BenchRow
 from sepfactor.steps.gather import gather
 from sepfactor.steps.report import describe_data
@@ -45,9 +45,9 @@ def bench(models: Sequence[ModelSource], *, progress: Progress = silent, **optio
         except ModelError as error:
             raise type(error)(f"{one.name}: {error}") from error
         calls.append(lambda s=session: s.run(None, feed))
-    progress("time", 0, 1, f"{asked.bench_seconds:.0f} s")
-    samples = interleave(calls, budget_s=asked.bench_seconds, precision=0.005, seed=asked.seed)
-    progress("time", 1, 1, "")
+    progress("warm up", len(loaded), len(loaded), "")
+    watch = in_shares(progress, "time", "in turns")
+    samples = interleave(calls, budget_s=asked.bench_seconds, precision=0.005, seed=asked.seed, watch=watch)
     rows = [
         BenchRow(
             model=str(one.path or one.name),

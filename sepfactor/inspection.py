@@ -15,7 +15,7 @@ from sepfactor.graph.survey import Site, survey
 from sepfactor.measure.session import Runtime, environment
 from sepfactor.options import make_options
 from sepfactor.plans.ranks import energy_ranks
-from sepfactor.progress import Progress, silent
+from sepfactor.progress import Progress, in_shares, silent
 from sepfactor.report.model import Inspection, LayerInspection
 from sepfactor.steps.gather import gather
 from sepfactor.steps.observe import Observed, observe
@@ -45,18 +45,17 @@ def inspect(model: ModelSource, *, progress: Progress = silent, **options: Any) 
     runtime = Runtime(asked.threads, asked.provider)
     loaded = load(model)
     prepared = prepare(loaded.model)
-    sites = survey(prepared)
+    sites = survey(prepared, linear_layers=asked.linear_layers)
     if not sites:
         raise NothingToReplace(f"{loaded.name} has no Conv at all.")
     schemes = select_schemes(asked.scheme)
     data = gather(loaded, asked, runtime)
     feeds = data.judged_on
     observed = observe(prepared, sites, feeds, runtime, asked.seed, progress)
-    progress("time", 0, 1, "layer by layer")
-    times = profile_layers(loaded.model, feeds[0], runtime)
+    watch = in_shares(progress, "profile", "layer by layer")
+    times = profile_layers(loaded.model, feeds[0], runtime, watch=watch)
     found = times_before(loaded.model, times, [site.output for site in sites])
     whole = sum(times.operators.values()) or 1.0
-    progress("time", 1, 1, "")
     layers = []
     for number, site in enumerate(sites):
         progress("decompose", number, len(sites), site.name)
@@ -92,10 +91,11 @@ def _layer(
     }
     if stage is not None:
         bias = 0 if site.bias is None else site.bias.size
-        row |= {"group": stage.group, "strides": stage.strides, "parameters": stage.parameters + bias}
+        row |= {"group": stage.group, "strides": site.kind.own(stage.strides)}
+        row["parameters"] = stage.parameters + bias
         row |= _ranks(site, schemes)
     if stage is not None and seen is not None:
-        row |= {"map_size": seen.size, "macs": stage.macs(seen.size)}
+        row |= {"map_size": site.kind.own(seen.size), "macs": stage.macs(seen.size)}
         if seen.statistics is not None:
             row |= _seen(stage, seen.statistics.moments(stage, site.bias), schemes)
     return LayerInspection.model_validate(row)

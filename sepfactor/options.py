@@ -1,14 +1,16 @@
-"""What a user can ask for: one definition for keyword arguments, TOML and the command line."""
+"""What a user can ask for: one definition for keyword arguments, TOML, the command line and its page.
+
+A field of :class:`Options` is a keyword argument of :func:`sepfactor.compress` and, with hyphens, a key of a
+config file and a flag. Its text is the flag's help and its line in ``docs/options.md``.
+"""
 
 from __future__ import annotations
 
 import fnmatch
-import math
-import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -20,6 +22,8 @@ from pydantic import (
     model_validator,
 )
 
+from sepfactor.amounts import Amount, to_amount, to_bytes
+from sepfactor.config import as_toml, read_toml
 from sepfactor.errors import OptionError
 
 DEFAULT_MAX_ERROR = 0.05
@@ -38,6 +42,37 @@ _Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
 _Numbers = Annotated[tuple[float, ...], BeforeValidator(_several)]
 
 
+def _asked(
+    default: Any, text: str, *, metavar: str | None = None, shown: str | None = None, **limits: Any
+) -> Any:
+    """A field with what people read of it.
+
+    Args:
+        default: its value if not given.
+        text: one or two sentences.
+        metavar: what stands for its value in the help.
+        shown: the default in words, where the value itself would say little.
+        **limits: of pydantic, such as ``ge=1``.
+    """
+    extra: dict[str, Any] = {"metavar": metavar, "shown": shown}
+    return Field(default=default, description=text, json_schema_extra=extra, **limits)
+
+
+def default_text(name: str) -> str:
+    """The default of an option in words; empty where there is none.
+
+    >>> default_text("memory"), default_text("seed"), default_text("rank"), default_text("cache")
+    ('2GB', '0', '', 'on')
+    """
+    field = Options.model_fields[name]
+    extra = field.json_schema_extra
+    if isinstance(extra, dict) and extra["shown"] is not None:
+        return str(extra["shown"])
+    if isinstance(field.default, bool):
+        return "on" if field.default else ""
+    return "" if field.default in (None, ()) or field.default_factory else f"{field.default}"
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(
         frozen=True,
@@ -48,80 +83,25 @@ class _Frozen(BaseModel):
     )
 
 
-def _bytes(value: Any) -> Any:
-    """``2GB`` as a number."""
-    if not isinstance(value, str):
-        return value
-    found = re.fullmatch(r"\s*([0-9.]+)\s*([kMG]?)i?B?\s*", value, re.IGNORECASE)
-    if found is None:
-        raise ValueError(f"{value!r} is not an amount of memory such as 2GB or 500MB")
-    return int(min(float(found[1]), 1e18) * {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}[found[2].lower()])
+_Bytes = Annotated[int, BeforeValidator(to_bytes), Field(ge=1)]
 
 
-_Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1)]
-
-
-class Amount(NamedTuple):
-    """A number, or a share of the original's.
-
-    Attributes:
-        value: the number, or the share (0.01 for ``1%``).
-        is_share: which of the two.
-    """
-
-    value: float
-    is_share: bool
-
-    def of(self, whole: float) -> float:
-        """The number, where ``whole`` is the original's."""
-        return self.value * whole if self.is_share else self.value
-
-    def __str__(self) -> str:
-        return f"{100 * self.value:g}%" if self.is_share else f"{self.value:g}"
-
-
-_UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
-
-
-def _amount(value: Any) -> Any:
-    """``1%``, ``0.01``, ``300M``."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        value = repr(value)
-    if isinstance(value, str):
-        found = re.fullmatch(r"\s*([0-9.]+(?:e-?[0-9]+)?)\s*([kMG%]?)\s*", value, re.IGNORECASE)
-        if found is None or not _is_number(found[1]):
-            raise ValueError(f"{value!r} is neither a number nor a share such as 1%")
-        if found[2] == "%":
-            return Amount(float(found[1]) / 100, True)
-        return Amount(float(found[1]) * _UNITS[found[2].lower()], False)
-    return value
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
-
-
-_Amount = Annotated[Amount, BeforeValidator(_amount), PlainSerializer(str)]
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Amount = Annotated[Amount, BeforeValidator(to_amount), PlainSerializer(Amount.exact)]
 
 
 class LayerOptions(_Frozen):
-    """How candidates of a layer are chosen.
+    """How candidates of a layer are chosen; in a config file, a table ``[layers."GLOB"]``."""
 
-    Attributes:
-        scheme: names or families of schemes; empty for all.
-        rank: use this rank.
-        max_error: else the cheapest candidate whose relative output error stays within this.
-        keep: leave the layer alone.
-    """
-
-    scheme: _Names = ()
-    rank: int | None = Field(default=None, ge=1)
-    max_error: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    keep: bool = False
+    scheme: _Names = _asked((), "Use only these schemes, or families of schemes.", metavar="NAME")
+    rank: int | None = _asked(None, "Use this rank everywhere, instead of a budget.", metavar="N", ge=1)
+    max_error: float | None = _asked(
+        None,
+        "Relative output error each layer may have. Without a budget, the fastest within it.",
+        metavar="X",
+        ge=0,
+        allow_inf_nan=False,
+    )
+    keep: bool = _asked(False, "Leave the layer alone.")
 
     @model_validator(mode="after")
     def _one_rule(self) -> LayerOptions:
@@ -130,78 +110,113 @@ class LayerOptions(_Frozen):
         return self
 
 
+_OBJECTS = ("plan", "metric", "data", "eval_data", "labels", "targets")
+"""Options that programs may give as objects."""
+
+
 class Options(LayerOptions):
-    """Everything :func:`sepfactor.compress` can be told. Attribute names are its keyword arguments.
+    """Everything :func:`sepfactor.compress` can be told."""
 
-    Attributes:
-        ignore: globs of layers to leave alone, matched against node and output names.
-        layers: glob → :class:`LayerOptions`, for layers to be treated differently.
-        max_drop: budget: the accuracy that may be lost; a share of 1 for classes (``1%``), else in the unit
-            of ``metric``, or a share of the original's score.
-        min_snr, min_psnr: budget: dB that dense outputs must keep against the original's.
-        speedup: budget: be so many times faster than the original file, at the least loss.
-        latency_ms: budget: milliseconds of one run.
-        max_macs, max_params: budget: multiply-accumulates and parameters of all convolutions, as numbers
-            or shares (``50%``).
-        metric: ``file.py:function`` or a callable (outputs, inputs) → score of one run, higher is better;
-            ``max_drop`` is of its mean.
-        plan: a plan file to build instead of choosing.
-        profile: layer times measured elsewhere, to choose by instead of this machine's.
-        force: hand out the closest result where a budget cannot be kept.
-        cache: remember layer times on disk.
-        data: inputs to fit and to judge on; see :func:`sepfactor.observe.open_feeds`.
-        eval_data: other inputs to judge on; without it the held-out part of ``data`` serves.
-        held_out: share of ``data`` never used for fitting.
-        refit: fit the factors to the activations; without it they are those of the bare weights.
-        memory: bytes the activations of the calibration images may take; ``2GB``, ``500MB``.
-        labels: true classes of the inputs judged on.
-        targets: what dense outputs should be, for PSNR against the truth.
-        input_shape: input name → shape, fixing symbolic dimensions.
-        color, scale, mean, std, layout, resize: how images become inputs.
-        limit: use at most so many samples.
-        threads: of onnxruntime; 0 leaves it to onnxruntime.
-        provider: execution provider, ``cpu`` if not said.
-        seed: of everything random.
-        overwrite: replace an existing output file.
-        bench_seconds: time spent on timing the whole networks; 0 to leave it out.
-        pictures: show samples on which the networks differ, where they are images.
-    """
-
-    ignore: _Names = ()
-    layers: Mapping[str, LayerOptions] = Field(default_factory=dict)
-    max_drop: _Amount | None = None
-    min_snr: float | None = Field(default=None, allow_inf_nan=False)
-    min_psnr: float | None = Field(default=None, allow_inf_nan=False)
-    speedup: _Positive | None = None
-    latency_ms: _Positive | None = None
-    max_macs: _Amount | None = None
-    max_params: _Amount | None = None
-    metric: Any = None
-    plan: Any = None
-    profile: Path | None = None
-    force: bool = False
-    cache: bool = True
-    data: Any = None
-    eval_data: Any = None
-    held_out: float = Field(default=0.25, gt=0, lt=1)
-    refit: bool = True
-    memory: _Bytes = 2 * 10**9
-    labels: Any = None
-    targets: Any = None
-    input_shape: Mapping[str, tuple[int, ...]] = Field(default_factory=dict)
-    color: Literal["auto", "rgb", "bgr", "gray"] = "auto"
-    scale: float = 1 / 255
-    mean: _Numbers = ()
-    std: _Numbers = ()
-    layout: Literal["nchw", "nhwc"] = "nchw"
-    resize: int | None = Field(default=None, ge=1)
-    limit: int | None = Field(default=None, ge=1)
-    threads: int = Field(default=1, ge=0)
-    provider: str = "cpu"
-    seed: int = Field(default=0, ge=0)
-    overwrite: bool = False
-    bench_seconds: float = Field(default=8.0, ge=0, allow_inf_nan=False)
-    pictures: bool = True
+    ignore: _Names = _asked((), "Leave these layers alone: globs of node or output names.", metavar="GLOB")
+    linear_layers: bool = _asked(
+        False, "Factor fully connected layers too: Gemm and MatMul with constant weights."
+    )
+    layers: Mapping[str, LayerOptions] = Field(
+        default_factory=dict, description="Other wishes for the layers that a glob fits: glob → wishes."
+    )
+    max_drop: _Amount | None = _asked(
+        None,
+        "Budget: accuracy that may be lost, such as 1%; of --metric, in its unit or as a share of the score.",
+        metavar="X",
+        shown="1%, or 35 dB SNR",
+    )
+    min_snr: float | None = _asked(
+        None,
+        "Budget: signal to noise that outputs must keep against the original's.",
+        metavar="DB",
+        allow_inf_nan=False,
+    )
+    min_psnr: float | None = _asked(
+        None, "Budget: the same as peak signal to noise.", metavar="DB", allow_inf_nan=False
+    )
+    speedup: float | None = _asked(
+        None,
+        "Budget: be X times faster than the original file, at the least loss.",
+        metavar="X",
+        gt=0,
+        allow_inf_nan=False,
+    )
+    latency_ms: float | None = _asked(
+        None, "Budget: one run takes at most so long.", metavar="MS", gt=0, allow_inf_nan=False
+    )
+    max_macs: _Amount | None = _asked(
+        None, "Budget: multiply-accumulates left in all convolutions: 50%, or 300M.", metavar="X"
+    )
+    max_params: _Amount | None = _asked(
+        None, "Budget: parameters left in all convolutions: 50%, or 2M.", metavar="X"
+    )
+    metric: Any = _asked(
+        None,
+        "Judge by your own function (outputs, inputs) → score of one run, higher is better.",
+        metavar="FILE.py:FN",
+    )
+    plan: Any = _asked(None, "Build this plan instead of choosing.", metavar="PLAN")
+    profile: Path | None = _asked(
+        None, "Choose by another machine's layer times, from `sepfactor profile`.", metavar="FILE"
+    )
+    force: bool = _asked(False, "Write the closest result where the budget cannot be kept.")
+    cache: bool = _asked(True, "Remember layer times on disk, and use those remembered.")
+    data: Any = _asked(
+        None,
+        "Inputs to fit and judge on: .npz, .npy, a folder of them, a folder of images, or file.py:function. "
+        "Without it, synthetic images are used, and no accuracy is claimed.",
+        metavar="X",
+    )
+    eval_data: Any = _asked(
+        None, "Other inputs to judge on, instead of the held-out part of --data.", metavar="X"
+    )
+    held_out: float = _asked(
+        0.25, "Share of --data never fitted to, and judged on.", metavar="SHARE", gt=0, lt=1
+    )
+    refit: bool = _asked(True, "Fit the factors to the activations; else they are those of the bare weights.")
+    memory: _Bytes = _asked(
+        2 * 10**9,
+        "What activations of calibration images may take: 2GB, 500MB.",
+        metavar="SIZE",
+        shown="2GB",
+        ge=1,
+    )
+    labels: Any = _asked(
+        None,
+        "True classes (.npy, .npz, .csv) of --eval-data, or of --data where there is none.",
+        metavar="Y",
+    )
+    targets: Any = _asked(
+        None, "What dense outputs should be, for their PSNR against the truth (.npy, .npz).", metavar="Z"
+    )
+    input_shape: Mapping[str, tuple[int, ...]] = Field(
+        default_factory=dict, description="Fix symbolic dimensions of an input: name → shape."
+    )
+    color: Literal["auto", "rgb", "bgr", "gray"] = _asked("auto", "Channel order of images.")
+    scale: float = _asked(1 / 255, "Factor on pixels 0..255.", metavar="X", shown="1/255")
+    mean: _Numbers = _asked((), "Subtracted from scaled pixels, one or one per channel.")
+    std: _Numbers = _asked((), "Divides what is left, one or one per channel.")
+    layout: Literal["nchw", "nhwc"] = _asked("nchw", "Axis order of image inputs.")
+    resize: int | None = _asked(None, "Shorter side before the centre crop.", metavar="PIXELS", ge=1)
+    limit: int | None = _asked(None, "Use at most so many samples.", metavar="N", ge=1)
+    threads: int = _asked(1, "Of onnxruntime; 0 leaves it to onnxruntime.", metavar="N", ge=0)
+    provider: str = _asked("cpu", "Execution provider of onnxruntime.", metavar="NAME")
+    seed: int = _asked(0, "Of everything random.", metavar="N", ge=0)
+    overwrite: bool = _asked(False, "Replace existing output files.")
+    bench_seconds: float = _asked(
+        8.0,
+        "Time spent on timing the whole networks; 0 leaves it out.",
+        metavar="S",
+        shown="8",
+        ge=0,
+        allow_inf_nan=False,
+    )
+    pictures: bool = _asked(True, "Show samples on which the networks differ, where they are images.")
 
     @property
     def limits_quality(self) -> bool:
@@ -249,6 +264,21 @@ class Options(LayerOptions):
         """Every pattern that names layers."""
         return (*self.ignore, *self.layers)
 
+    def to_toml(self) -> str:
+        """As a config file, which :func:`make_options` reads back to the same options.
+
+        Raises:
+            OptionError: one of them is an object of the program, which no file can hold.
+        """
+        # Objects as they are, and not as pydantic would take them apart.
+        objects = {_kebab(name): getattr(self, name) for name in _OBJECTS}
+        values = self.model_dump(by_alias=True, exclude_none=True) | objects
+        values["layers"] = {
+            glob: own.model_dump(by_alias=True, exclude_unset=True, exclude_none=True)
+            for glob, own in self.layers.items()
+        }
+        return as_toml({name: value for name, value in values.items() if value is not None})
+
 
 def _merged(general: LayerOptions, own: LayerOptions) -> LayerOptions:
     said = {name: getattr(own, name) for name in own.model_fields_set}
@@ -259,14 +289,16 @@ def _merged(general: LayerOptions, own: LayerOptions) -> LayerOptions:
     return general.model_copy(update=said)
 
 
-def make_options(given: Mapping[str, Any], config: Path | None = None) -> Options:
-    """Options from a TOML file, overridden by what is ``given``.
+def make_options(
+    given: Mapping[str, Any], config: Path | None = None, beneath: Mapping[str, Any] = MappingProxyType({})
+) -> Options:
+    """Options from a TOML file, overridden by what is ``given``; both go before what lies ``beneath``.
 
     Raises:
         OptionError: a key is unknown or a value does not fit; the message names it.
     """
-    read = _read_toml(config) if config is not None else {}
-    values: dict[str, Any] = {_kebab(name): value for name, value in read.items()}
+    read = read_toml(config) if config is not None else {}
+    values = {_kebab(name): value for name, value in (*beneath.items(), *read.items())}
     if given.get("rank") is not None:
         values.pop("max-error", None)
     if given.get("max_error") is not None:
@@ -278,27 +310,26 @@ def make_options(given: Mapping[str, Any], config: Path | None = None) -> Option
         raise OptionError(_explain(error, config)) from None
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise OptionError(f"There is no config file {path}. Check the path given to --config.") from None
-    except OSError as error:
-        raise OptionError(f"The config file {path} cannot be read: {error.strerror}.") from None
-    except (ValueError, RecursionError) as error:  # what tomllib and decoding raise, and int of 5000 digits
-        raise OptionError(f"The config file {path} is not valid TOML: {error}.") from None
-
-
 def _explain(error: ValidationError, config: Path | None) -> str:
     first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"])
+    key = ".".join(str(part) for part in first["loc"])[:200]  # what a file says may be of any length
     where = f" (options or {config})" if config is not None else ""
     if first["type"] == "extra_forbidden":
-        import difflib
-
-        fields = {**Options.model_fields, **LayerOptions.model_fields}
-        near = difflib.get_close_matches(_kebab(key.split(".")[-1]), [_kebab(f) for f in fields], 1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        return f"There is no option {key!r}{where}.{hint}"
+        return f"There is no option {key!r}{where}.{_hint(*map(str, first['loc']))}"
     message = first["msg"].removeprefix("Value error, ")
     return f"Option {key}{where}: {message}." if key else f"Of the options{where}, {message}."
+
+
+def _hint(*place: str) -> str:
+    """What may have been meant by an unknown key: at the top, or in the table of a layer."""
+    import difflib
+
+    name = _kebab(place[-1])
+    known = [_kebab(field) for field in (Options if len(place) == 1 else LayerOptions).model_fields]
+    near = difflib.get_close_matches(name, known, 1)
+    if near:
+        return f" Did you mean {near[0]}?"
+    if len(place) == 1:
+        return ""
+    whole = f" {name} is of the whole network." if name in map(_kebab, Options.model_fields) else ""
+    return f"{whole} For a layer there are {', '.join(known)}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from sepfactor.errors import ModelError, NothingToReplace, OptionError, within_means
 from sepfactor.graph.load import Loaded, ModelSource, external_files, load
-from sepfactor.graph.save import are_same, check_destination, publish, staged
+from sepfactor.graph.save import are_same, check_destination, data_of, publish, staged
 from sepfactor.graph.survey import Site
 from sepfactor.options import Options, make_options
 from sepfactor.plans.document import Plan
@@ -22,7 +22,7 @@ from sepfactor.progress import Progress, silent
 from sepfactor.report.model import Report
 from sepfactor.steps.build import Built, build
 from sepfactor.steps.choose import decide
-from sepfactor.steps.follow import expected_of, follow, given_plan, plan_of
+from sepfactor.steps.follow import building_options, expected_of, follow, open_plan, plan_of
 from sepfactor.steps.job import Job, open_job
 from sepfactor.steps.planning import Outcome, plan_to_budget
 from sepfactor.steps.verify import Trial, verify
@@ -83,8 +83,7 @@ def compress(
     Raises:
         SepfactorError: a child of it for each kind of trouble, see :mod:`sepfactor.errors`.
     """
-    plan, options = given_plan(options)
-    asked = make_options(options, Path(config) if config is not None else None)
+    asked, plan = effective(options, config)
     target = Path(output) if output is not None else None
     loaded = load(model)
     if target is not None:
@@ -99,7 +98,28 @@ def compress(
     else:
         outcome = plan_to_budget(job)
         built = outcome.built
-    return _finish(job, built, outcome, target)
+    return _finish(job, built, outcome, target, plan)
+
+
+def effective(
+    options: Mapping[str, Any], config: str | os.PathLike[str] | None = None
+) -> tuple[Options, Plan | None]:
+    """The options that hold, and the plan to build, if one is given.
+
+    Args:
+        options: keyword arguments, which go before the config file.
+        config: TOML file of options, which goes before what a plan says of how to build it.
+
+    Raises:
+        OptionError: an option is unknown, or does not fit.
+        PlanError: the plan cannot be read.
+    """
+    file = Path(config) if config is not None else None
+    asked = make_options(options, file)
+    if asked.plan is None:
+        return asked, None
+    plan = open_plan(asked.plan)
+    return make_options(options, file, building_options(plan)), plan
 
 
 def chooses_by_layer(job: Job) -> bool:
@@ -118,13 +138,15 @@ def chooses_by_layer(job: Job) -> bool:
     )
 
 
-def _finish(job: Job, built: Built, outcome: Outcome | None, target: Path | None) -> Result:
+def _finish(
+    job: Job, built: Built, outcome: Outcome | None, target: Path | None, followed: Plan | None
+) -> Result:
     """Write, verify what was written, and put it in its place."""
     model = built.rebuilt.model
     with ExitStack() as stack:
         place = target or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model.onnx"
         written = stack.enter_context(staged(model, place))
-        report = verify(Trial(job, built, written, outcome))
+        report = verify(Trial(job, built, written, outcome, followed))
         plan = plan_of(job, built.decisions, *expected_of(outcome))
         may_write = built.is_changed and (outcome is None or outcome.is_met or job.options.force)
         if target is None or not may_write:
@@ -137,7 +159,9 @@ def check_target(target: Path, loaded: Loaded, options: Options) -> None:
     """Fail early where the output could not be written, or would replace an input."""
     given = (options.data, options.eval_data, options.labels, options.targets)
     for source in (loaded.path, *external_files(loaded.model), *given):
-        if isinstance(source, str | os.PathLike) and are_same(target, Path(source)):
+        if not isinstance(source, str | os.PathLike):
+            continue
+        if any(are_same(place, Path(source)) for place in (target, data_of(target))):
             raise OptionError(f"{target} is an input itself, and those are never touched. Choose another -o.")
     check_destination(target, overwrite=options.overwrite)
 

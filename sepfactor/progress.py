@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -10,6 +11,12 @@ class Progress(Protocol):
 
     def __call__(self, step: str, done: int, total: int, detail: str) -> None:
         """``done`` of ``total`` parts of ``step`` are finished; ``detail`` says what comes now."""
+
+
+def in_shares(progress: Progress, step: str, detail: str) -> Callable[[float], None]:
+    """For work that knows its share done, from 0 to 1: a step of a hundred parts, which begins now."""
+    progress(step, 0, 100, detail)
+    return lambda share: progress(step, round(100 * share), 100, detail if share < 1 else "")
 
 
 def silent(step: str, done: int, total: int, detail: str) -> None:

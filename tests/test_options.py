@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from pydantic import ValidationError
 
 from sepfactor.cli.bench import command as bench
+from sepfactor.cli.common import given
 from sepfactor.cli.compress import command as compress
 from sepfactor.cli.inspect import command as inspect
 from sepfactor.errors import OptionError
-from sepfactor.options import LayerOptions, Options, make_options
+from sepfactor.options import LayerOptions, Options, default_text, make_options
 
 NOT_OPTIONS = {
     "model",
@@ -26,6 +28,7 @@ NOT_OPTIONS = {
     "markdown",
     "html_to",
     "save_plan",
+    "save_config_to",
 }
 """What only the command line knows: where things come from and go to."""
 
@@ -34,6 +37,7 @@ EXAMPLES: dict[str, Any] = {
     "rank": 3,
     "max_error": 0.25,
     "keep": True,
+    "linear_layers": True,
     "ignore": ["a*", "b"],
     "layers": {"c.*": {"rank": 2}},
     "data": "x.npz",
@@ -84,18 +88,14 @@ def toml(value: Any) -> str:
             return repr(value)
 
 
-def _option(flag: str) -> str:
-    return flag.removeprefix("no_")  # what is done by default has a flag to leave it out
-
-
 @pytest.mark.parametrize("command", [compress, inspect, bench])
 def test_every_flag_is_an_option(command: Any) -> None:
-    flags = {_option(parameter.name) for parameter in command.params} - NOT_OPTIONS
+    flags = {parameter.name for parameter in command.params} - NOT_OPTIONS
     assert flags <= set(Options.model_fields)
 
 
 def test_every_option_is_a_flag() -> None:
-    flags = {_option(parameter.name) for parameter in compress.params}
+    flags = {parameter.name for parameter in compress.params}
     assert set(Options.model_fields) - flags == {"keep", "layers"}  # of tables in a TOML file
 
 
@@ -117,6 +117,40 @@ def test_toml_says_the_same_as_a_keyword(name: str, tmp_path: Path) -> None:
         file = tmp_path / "c.toml"
         file.write_text(f"{spelling} = {toml(EXAMPLES[name])}")
         assert make_options({}, file) == by_keyword
+
+
+def words(name: str, value: Any) -> list[str]:
+    """The same on a command line."""
+    flag = f"--{name.replace('_', '-')}"
+    match value:
+        case bool():
+            return [flag if value else flag.replace("--", "--no-", 1)]
+        case list() if isinstance(value[0], str):
+            return [word for part in value for word in (flag, part)]
+        case list():
+            return [flag, ",".join(map(str, value))]
+        case dict():
+            return [flag, *(f"{key}:{','.join(map(str, part))}" for key, part in value.items())]
+        case _:
+            return [flag, str(value)]
+
+
+@pytest.mark.parametrize("name", sorted(set(EXAMPLES) - {"keep", "layers"}))
+def test_the_command_line_says_the_same_as_a_keyword(name: str) -> None:
+    said = compress.make_context("compress", ["model.onnx", *words(name, EXAMPLES[name])]).params
+    taken = {key: value for key, value in given(said).items() if key in Options.model_fields}
+    assert set(taken) == {name}
+    assert make_options(taken) == make_options({name: EXAMPLES[name]})
+
+
+@pytest.mark.parametrize("name", sorted(set(EXAMPLES) - {"keep", "layers"}))
+def test_help_says_what_the_definition_says(name: str) -> None:
+    (flag,) = (parameter for parameter in compress.params if parameter.name == name)
+    assert isinstance(flag, click.Option)
+    assert flag.help is not None
+    assert flag.help.startswith(Options.model_fields[name].description or "?")
+    default = default_text(name)
+    assert (f"[default: {default}]" in flag.help) == (bool(default) and default != "on")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ VERBOSE = "sepfactor.verbose"
 MARKDOWN = "sepfactor.markdown"
 """Likewise ``--markdown``."""
 
-_COMMANDS = {
+COMMANDS = {
     "compress": "Replace convolutions by factorisations, and measure what that did.",
     "plan": "Choose what becomes of every convolution, and write it to a file.",
     "apply": "Build what a plan says; the same bytes each time.",
@@ -27,16 +27,17 @@ _COMMANDS = {
     "compare": "How far two models differ on data: outputs, agreement, accuracy.",
     "report": "A saved report as a page to look at, a table, or Markdown.",
 }
+"""Name → what it is for."""
 
 
 class _Lazy(click.Group):
     """A group whose commands live in modules of their names, and whose errors are one sentence."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
         command = getattr(importlib.import_module(f"sepfactor.cli.{cmd_name}"), "command")  # noqa: B009
         assert isinstance(command, click.Command)
@@ -44,7 +45,7 @@ class _Lazy(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+            formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 
-from sepfactor.cli.choosing import BENCH, fitting_options, off_switches
+from sepfactor.cli.choosing import check_files, files_read, fitting_options
 from sepfactor.cli.common import (
-    check_json,
     data_options,
     given,
     output_options,
@@ -18,6 +17,7 @@ from sepfactor.cli.common import (
     runtime_options,
 )
 from sepfactor.cli.finish import HTML, check_page, finish
+from sepfactor.cli.flags import flags
 
 
 @click.command("apply")
@@ -29,7 +29,7 @@ from sepfactor.cli.finish import HTML, check_page, finish
 @data_options
 @fitting_options
 @runtime_options
-@BENCH
+@flags("bench_seconds")
 @HTML
 @picture_options
 @output_options
@@ -51,14 +51,15 @@ def command(
     \b
     sepfactor apply model.onnx plan.json -o faster.onnx
     """
+    from sepfactor.pipeline import effective
     from sepfactor.planning import apply
 
+    said = given(options) | ({"overwrite": True} if overwrite else {})
+    asked, _ = effective({**said, "plan": plan})
     target = output or model.parent / f"{model.stem}.sep.onnx"
-    read = (model, plan, *(options[name] for name in ("data", "eval_data", "labels", "targets")))
-    check_json(json_to, (*read, target), overwrite)
-    check_page(html_to, (*read, target, json_to), overwrite)
-    switched = off_switches(options)
-    said = given(options) | ({"overwrite": True} if overwrite else {}) | switched
+    read = (model, *files_read(asked), target)
+    check_files({"--json": json_to}, read, overwrite)
+    check_page(html_to, (*read, json_to), overwrite)
     with progress_bar(quiet) as progress:
         result = apply(model, plan, target, progress=progress, **said)
     finish(result, json_to, html_to, None, quiet)

@@ -16,13 +16,14 @@ from sepfactor.cli.common import (
     progress_bar,
     runtime_options,
 )
+from sepfactor.cli.flags import flag
 
 
 @click.command("bench")
 @click.argument("models", type=click.Path(path_type=Path), nargs=-1, required=True)
 @data_options
 @runtime_options
-@click.option("--bench-seconds", type=click.FloatRange(0, min_open=True), help="Time spent.  [default: 8]")
+@flag("bench_seconds", "Time spent.", min_open=True)
 @output_options
 def command(
     models: tuple[Path, ...],

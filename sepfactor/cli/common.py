@@ -6,14 +6,15 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sepfactor.cli import MARKDOWN, VERBOSE
+from sepfactor.cli.flags import decorated, flag, flags
 from sepfactor.errors import OptionError, OutputError
 from sepfactor.progress import Progress, silent
 
@@ -22,37 +23,8 @@ if TYPE_CHECKING:  # slow to import, and --help does without
 
     from sepfactor.report.view import View
 
-_F = TypeVar("_F", bound=Callable[..., Any])
 _PLAIN_WIDTH = 160
 """Columns of a table that goes to a file or a pipe."""
-
-
-class _Shape(click.ParamType[tuple[str, tuple[int, ...]]]):
-    """``NAME:1,3,224,224``."""
-
-    name = "NAME:N,C,H,W"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        name, colon, sizes = str(value).rpartition(":")
-        try:
-            shape = tuple(int(size) for size in sizes.split(","))
-        except ValueError:
-            shape = ()
-        if not colon or not shape:
-            self.fail(f"{value!r} is not of the form input:1,3,224,224.", param, ctx)
-        return name, shape
-
-
-class _Numbers(click.ParamType[tuple[float, ...]]):
-    """``0.485,0.456,0.406``."""
-
-    name = "X[,X…]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            return tuple(float(part) for part in str(value).split(","))
-        except ValueError:
-            return self.fail(f"{value!r} is not a list of numbers such as 0.485,0.456,0.406.", param, ctx)
 
 
 def _remember_verbose(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: ARG001
@@ -63,31 +35,6 @@ def _remember_markdown(ctx: click.Context, param: click.Parameter, value: bool) 
     ctx.meta[MARKDOWN] = value
 
 
-_DATA = [
-    click.option(
-        "--data",
-        metavar="X",
-        help="Inputs: an .npz, .npy, folder of them, folder of images, or file.py:function. "
-        "Without it synthetic images are used, and no accuracy is claimed.",
-    ),
-    click.option("--input-shape", type=_Shape(), multiple=True, help="Fix symbolic dimensions of an input."),
-    click.option("--limit", type=click.IntRange(1), help="Use at most so many samples."),
-    click.option("--seed", type=click.IntRange(0), help="Of everything random.  [default: 0]"),
-    click.option(
-        "--color", type=click.Choice(["auto", "rgb", "bgr", "gray"]), help="Channel order of images."
-    ),
-    click.option("--scale", type=float, help="Factor on pixels 0..255.  [default: 1/255]"),
-    click.option("--mean", type=_Numbers(), help="Subtracted from scaled pixels, one or one per channel."),
-    click.option("--std", type=_Numbers(), help="Divides what is left, one or one per channel."),
-    click.option("--layout", type=click.Choice(["nchw", "nhwc"]), help="Axis order of image inputs."),
-    click.option("--resize", type=click.IntRange(1), help="Shorter side before the centre crop."),
-]
-_RUNTIME = [
-    click.option(
-        "--threads", type=click.IntRange(0), help="Of onnxruntime; 0: its own choice.  [default: 1]"
-    ),
-    click.option("--provider", help="Execution provider.  [default: cpu]"),
-]
 _DISPLAY = [
     click.option(
         "--markdown",
@@ -96,7 +43,7 @@ _DISPLAY = [
         callback=_remember_markdown,
         help="Print a summary for a pull request instead of tables.",
     ),
-    click.option("--overwrite", is_flag=True, help="Replace existing output files."),
+    flag("overwrite"),
     click.option(
         "-v",
         "--verbose",
@@ -113,43 +60,28 @@ _JSON = [
 ]
 
 
-def data_options(function: _F) -> _F:
-    """Options that say what the model is run on."""
-    return _decorated(function, _DATA)
+data_options = flags(
+    *("data", "input_shape", "limit", "seed"),
+    *("color", "scale", "mean", "std", "layout", "resize"),
+)
+"""Flags that say what the model is run on."""
 
+runtime_options = flags("threads", "provider")
+"""Flags that say how models are run."""
 
-def runtime_options(function: _F) -> _F:
-    """Options that say how models are run."""
-    return _decorated(function, _RUNTIME)
+output_options = decorated([*_JSON, *_DISPLAY])
+"""Flags that say where results go and how much is said."""
 
+display_options = decorated(_DISPLAY)
+"""Flags that say how much is said, for a command without results to save."""
 
-def output_options(function: _F) -> _F:
-    """Options that say where results go and how much is said."""
-    return _decorated(function, (*_JSON, *_DISPLAY))
-
-
-def display_options(function: _F) -> _F:
-    """Options that say how much is said, for a command without results to save."""
-    return _decorated(function, _DISPLAY)
-
-
-def picture_options(function: _F) -> _F:
-    """Whether images of the data may be shown."""
-    return _decorated(
-        function,
-        [click.option("--no-pictures", is_flag=True, help="Show no images of the data in the report.")],
-    )
-
-
-def _decorated(function: _F, decorators: Sequence[Callable[[_F], _F]]) -> _F:
-    for decorator in reversed(decorators):
-        function = decorator(function)
-    return function
+picture_options = flags("pictures")
+"""Whether images of the data may be shown."""
 
 
 def given(values: dict[str, Any]) -> dict[str, Any]:
     """What a user actually said: unset options and empty lists left out, for the API to fill in."""
-    said = {name: v for name, v in values.items() if v is not None and v is not False and v != ()}
+    said = {name: v for name, v in values.items() if v is not None and v != ()}
     if "input_shape" in said:
         said["input_shape"] = dict(said["input_shape"])
     return said
@@ -236,29 +168,8 @@ def progress_bar(quiet: bool) -> Iterator[Progress]:
         yield silent
         return
     from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-    from rich.table import Column as TableColumn
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(24),
-        TimeElapsedColumn(),
-        TextColumn("left", style="dim"),
-        TimeRemainingColumn(),
-        TextColumn(
-            "{task.fields[detail]}",
-            markup=False,
-            table_column=TableColumn(no_wrap=True, overflow="ellipsis", ratio=1),
-        ),
-    )
-    # Seldom redrawn: each time takes time from what is being timed.
-    with Bar(*columns, console=Console(stderr=True), transient=True, refresh_per_second=4) as bar:
-        tasks: dict[str, Any] = {}
+    from sepfactor.cli.bar import terminal_bar
 
-        def report(step: str, done: int, total: int, detail: str) -> None:
-            if step not in tasks:
-                tasks[step] = bar.add_task(step, total=total, detail="")
-            bar.update(tasks[step], completed=done, total=total, detail=detail)
-
+    with terminal_bar(Console(stderr=True)) as report:
         yield report

@@ -17,14 +17,15 @@ from sepfactor.cli.common import (
     progress_bar,
     runtime_options,
 )
+from sepfactor.cli.flags import flag
 
 
 @click.command("compare")
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
 @data_options
-@click.option("--labels", metavar="Y", help="True classes of the inputs (.npy, .npz, .csv).")
-@click.option("--targets", metavar="Z", help="What dense outputs should be, for their PSNR (.npy, .npz).")
+@flag("labels", "True classes of the inputs (.npy, .npz, .csv).")
+@flag("targets")
 @runtime_options
 @picture_options
 @output_options
@@ -34,7 +35,6 @@ def command(
     json_to: str | None,
     overwrite: bool,
     quiet: bool,
-    no_pictures: bool,
     **options: Any,
 ) -> None:
     """Run A and B on the same data, and say how far B is from A, and whether it is less accurate.
@@ -47,5 +47,5 @@ def command(
 
     check_json(json_to, (a, b, *(options[name] for name in ("data", "labels", "targets"))), overwrite)
     with progress_bar(quiet) as progress:
-        result = compare(a, b, progress=progress, pictures=not no_pictures, **given(options))
+        result = compare(a, b, progress=progress, **given(options))
     deliver(comparison_view(result), result.to_json(), json_to, quiet)

@@ -7,9 +7,15 @@ from typing import Any
 
 import click
 
-from sepfactor.cli.choosing import BENCH, choosing_options, fitting_options, off_switches
+from sepfactor.cli.choosing import (
+    SAVE_CONFIG,
+    check_files,
+    choosing_options,
+    files_read,
+    fitting_options,
+    save_config,
+)
 from sepfactor.cli.common import (
-    check_json,
     data_options,
     given,
     output_options,
@@ -18,6 +24,7 @@ from sepfactor.cli.common import (
     runtime_options,
 )
 from sepfactor.cli.finish import HTML, check_page, finish
+from sepfactor.cli.flags import flags
 
 
 @click.command("compress")
@@ -26,16 +33,15 @@ from sepfactor.cli.finish import HTML, check_page, finish
     "-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: MODEL.sep.onnx]"
 )
 @choosing_options
-@click.option(
-    "--plan", type=click.Path(path_type=Path), metavar="PLAN", help="Build this plan instead of choosing."
-)
+@SAVE_CONFIG
+@flags("plan")
 @click.option("--save-plan", type=click.Path(path_type=Path), metavar="FILE", help="Write what was chosen.")
 @data_options
 @fitting_options
 @runtime_options
-@BENCH
+@flags("bench_seconds")
 @click.option("--dry-run", is_flag=True, help="Report, but write no model.")
-@click.option("--force", is_flag=True, help="Write the closest result where the budget cannot be kept.")
+@flags("force")
 @HTML
 @picture_options
 @output_options
@@ -45,6 +51,7 @@ def command(
     config: Path | None,
     dry_run: bool,
     save_plan: Path | None,
+    save_config_to: Path | None,
     json_to: str | None,
     html_to: Path | None,
     overwrite: bool,
@@ -58,18 +65,16 @@ def command(
     sepfactor compress model.onnx --data images.npz --speedup 2
     sepfactor compress model.onnx --data images.npz --scheme spatial --rank 32
     """
-    from sepfactor.pipeline import compress
+    from sepfactor.pipeline import compress, effective
 
+    said = given(options) | ({"overwrite": True} if overwrite else {})
+    asked, _ = effective(said, config)
     target = None if dry_run else output or model.parent / f"{model.stem}.sep.onnx"
-    names = ("data", "eval_data", "labels", "targets", "plan", "profile")
-    read = (model, config, *(options[name] for name in names))
-    check_json(json_to, (*read, target), overwrite)
-    check_json(
-        None if save_plan is None else str(save_plan), (*read, target, json_to), overwrite, "--save-plan"
-    )
-    check_page(html_to, (*read, target, json_to, save_plan), overwrite)
-    switched = off_switches(options)
-    said = given(options) | ({"overwrite": True} if overwrite else {}) | switched
+    read = (model, config, *files_read(asked), target)
+    files = {"--json": json_to, "--save-plan": save_plan, "--save-config": save_config_to}
+    check_files(files, read, asked.overwrite)
+    check_page(html_to, (*read, *files.values()), asked.overwrite)
     with progress_bar(quiet) as progress:
         result = compress(model, target, config=config, progress=progress, **said)
+    save_config(save_config_to, asked)
     finish(result, json_to, html_to, save_plan, quiet)

@@ -16,11 +16,13 @@ from sepfactor.cli.common import (
     progress_bar,
     runtime_options,
 )
+from sepfactor.cli.flags import flag
 
 
 @click.command("inspect")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--scheme", multiple=True, metavar="NAME", help="Show only these schemes (repeatable).")
+@flag("scheme", "Show only these schemes, or families of schemes.")
+@flag("linear_layers", "Show Gemm and MatMul with constant weights too.")
 @data_options
 @runtime_options
 @output_options

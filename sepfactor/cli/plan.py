@@ -7,9 +7,15 @@ from typing import Any
 
 import click
 
-from sepfactor.cli.choosing import choosing_options, fitting_options, off_switches
+from sepfactor.cli.choosing import (
+    SAVE_CONFIG,
+    check_files,
+    choosing_options,
+    files_read,
+    fitting_options,
+    save_config,
+)
 from sepfactor.cli.common import (
-    check_json,
     data_options,
     deliver,
     given,
@@ -30,6 +36,7 @@ from sepfactor.cli.finish import NOT_MET, NOTHING
     "--pareto", is_flag=True, help="Several plans from mild to strong: MODEL.plan-1.json, -2, … and a table."
 )
 @choosing_options
+@SAVE_CONFIG
 @data_options
 @fitting_options
 @runtime_options
@@ -39,6 +46,7 @@ def command(
     output: Path | None,
     pareto: bool,
     config: Path | None,
+    save_config_to: Path | None,
     json_to: str | None,
     overwrite: bool,
     quiet: bool,
@@ -51,21 +59,21 @@ def command(
     sepfactor plan model.onnx --data photos/ --pareto
     sepfactor apply model.onnx plan.json
     """
+    from sepfactor.pipeline import effective
     from sepfactor.planning import plan
     from sepfactor.report.front import planning_view
 
     target = output or model.parent / f"{model.stem}.plan.json"
-    names = ("data", "eval_data", "labels", "targets", "profile")
-    read = (model, config, *(options[name] for name in names))
-    check_json(json_to, (*read, target), overwrite)
-    check_json(str(target), read, overwrite, "-o")
-    switched = off_switches(options)
-    said = given(options) | ({"overwrite": True} if overwrite else {}) | switched
+    said = given(options) | ({"overwrite": True} if overwrite else {})
+    asked, _ = effective(said, config)
+    read = (model, config, *files_read(asked))
+    check_files({"-o": target, "--json": json_to, "--save-config": save_config_to}, read, asked.overwrite)
     with progress_bar(quiet) as progress:
         found, plans = plan(model, pareto=pareto, config=config, progress=progress, **said)
     files = [target] if not pareto else [_numbered(target, i) for i in range(1, len(plans) + 1)]
     for file in files:
-        check_json(str(file), read, overwrite, "-o")
+        check_files({"-o": file}, read, asked.overwrite)
+    save_config(save_config_to, asked)
     for file, one in zip(files, plans, strict=True):
         write(file, one.to_json() + "\n")
     found = found.model_copy(update={"plans": tuple(map(str, files))})

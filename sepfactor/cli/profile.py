@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 
-from sepfactor.cli.choosing import choosing_options, off_switches
+from sepfactor.cli.choosing import check_files, choosing_options, files_read
 from sepfactor.cli.common import (
-    check_json,
     data_options,
     display_options,
     given,
@@ -39,13 +38,14 @@ def command(
     sepfactor profile model.onnx --data photos/ -o pi4.json
     sepfactor plan model.onnx --data photos/ --profile pi4.json
     """
+    from sepfactor.pipeline import effective
     from sepfactor.planning import profile
 
     target = output or model.parent / f"{model.stem}.profile.json"
-    check_json(str(target), (model, config, options["data"]), overwrite, "-o")
-    switched = off_switches(options)
+    asked, _ = effective(given(options), config)
+    check_files({"-o": target}, (model, config, *files_read(asked)), overwrite or asked.overwrite)
     with progress_bar(quiet) as progress:
-        found = profile(model, config=config, progress=progress, **given(options), **switched)
+        found = profile(model, config=config, progress=progress, **given(options))
     write(target, found.to_json() + "\n")
     if not quiet:
         click.echo(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from sepfactor.factor import SCHEMES, select_schemes
 from sepfactor.graph.survey import Site
 from sepfactor.measure.session import environment
 from sepfactor.options import Options
+from sepfactor.plans.candidates import spectra
 from sepfactor.plans.choose import Choice
 from sepfactor.plans.document import KEEP, Plan, PlannedLayer, read_plan
 from sepfactor.plans.ranks import Search
@@ -26,26 +28,23 @@ from sepfactor.threads import blas_threads
 
 _BUILDING = (
     *("data", "input-shape", "limit", "seed", "held-out", "refit", "memory", "ignore"),
-    *("color", "scale", "mean", "std", "layout", "resize"),
+    *("color", "scale", "mean", "std", "layout", "resize", "linear-layers"),
 )
 """Options that what is built depends on beside the plan."""
 
 
-def given_plan(options: Mapping[str, Any]) -> tuple[Plan | None, dict[str, Any]]:
-    """The plan among the options, if any, and the options with what it says of building.
-
-    What is given otherwise goes before what the plan says.
+def open_plan(source: Plan | str | os.PathLike[str]) -> Plan:
+    """A plan, or the one in a file.
 
     Raises:
         PlanError: it cannot be read, or is no plan.
     """
-    source = options.get("plan")
-    if source is None:
-        return None, dict(options)
-    plan = source if isinstance(source, Plan) else read_plan(Path(source))
-    said = {name.replace("-", "_"): value for name, value in plan.options.items() if name in _BUILDING}
-    given = {name: value for name, value in options.items() if value is not None}
-    return plan, {**said, **given}
+    return source if isinstance(source, Plan) else read_plan(Path(source))
+
+
+def building_options(plan: Plan) -> dict[str, Any]:
+    """What the plan says of how to build it."""
+    return {name: value for name, value in plan.options.items() if name in _BUILDING}
 
 
 def expected_of(outcome: Outcome | None) -> tuple[dict[str, Any], dict[str, tuple[float, float]]]:
@@ -179,7 +178,9 @@ def _choice(job: Job, site: Site, layer: PlannedLayer) -> Choice:
     refusal = scheme.refuses(subject.stage)
     if refusal:
         raise PlanError(f"The plan gives {site.name!r} the scheme {layer.scheme}, but {refusal}.")
-    return Choice(_candidate(Search(subject, scheme), layer))
+    search = Search(subject, scheme)
+    job.spectra[site.output] = spectra([search])
+    return Choice(_candidate(search, layer))
 
 
 def _candidate(search: Search, layer: PlannedLayer) -> Candidate:

@@ -1,0 +1,236 @@
+"""Write the parts of these pages that are made of the code: ``python -m docs.generate``.
+
+The tests compare them with what this would write, so that they cannot go stale.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import sepfactor
+from sepfactor.cli import COMMANDS
+from sepfactor.options import LayerOptions, Options, default_text
+
+DOCS = Path(__file__).resolve().parent
+PACKAGE = Path(sepfactor.__file__).parent
+GAP = "…"
+"""Stands for what differs from layer to layer."""
+
+BEGIN, END = "<!-- made by generate.py: {} -->", "<!-- end -->"
+
+_GROUPS = {
+    "Budgets": (
+        "max_drop",
+        "min_snr",
+        "min_psnr",
+        "speedup",
+        "latency_ms",
+        "max_macs",
+        "max_params",
+        "metric",
+    ),
+    "Rules instead of a budget": ("scheme", "rank", "max_error", "ignore", "linear_layers", "layers", "keep"),
+    "Data": ("data", "eval_data", "labels", "targets", "held_out", "input_shape", "limit", "seed"),
+    "How images become inputs": ("color", "scale", "mean", "std", "layout", "resize"),
+    "Fitting": ("refit", "memory"),
+    "Running and timing": ("threads", "provider", "bench_seconds", "profile", "cache"),
+    "What is built and written": ("plan", "force", "overwrite", "pictures"),
+}
+_FINDERS = {"refuses", "subject_of", "no_gain", "_reason"}
+"""Functions that return a reason."""
+
+_RAISED = {"Skip", "Broken"}
+"""Exceptions that carry one."""
+
+
+def main() -> None:
+    """Write every page that has a generated part."""
+    for name, text in pages().items():
+        (DOCS / name).write_text(text, encoding="utf-8")
+
+
+def pages() -> dict[str, str]:
+    """File name → the page as it should be."""
+    parts = {
+        "options.md": {"options": options(), "commands": flags()},
+        "skipped.md": {"reasons": reasons_page()},
+    }
+    return {name: _filled((DOCS / name).read_text(encoding="utf-8"), part) for name, part in parts.items()}
+
+
+def _filled(page: str, parts: dict[str, str]) -> str:
+    for name, text in parts.items():
+        begin = BEGIN.format(name)
+        head, rest = page.split(begin)
+        page = f"{head}{begin}\n\n{text.strip()}\n\n{rest[rest.index(END) :]}"
+    return page
+
+
+def options() -> str:
+    """Every field of :class:`Options`, by group."""
+    lines = []
+    for title, names in _GROUPS.items():
+        lines += [f"### {title}", "", "| Option | Value | Default | |", "|---|---|---|---|"]
+        for name in names:
+            row = (
+                f"`{_kebab(name)}`",
+                _values(name),
+                default_text(name),
+                Options.model_fields[name].description,
+            )
+            lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |")
+        lines.append("")
+    missing = set(Options.model_fields) - {name for names in _GROUPS.values() for name in names}
+    if missing:
+        raise AssertionError(f"put {sorted(missing)} into a group of docs/generate.py")
+    return "\n".join(lines)
+
+
+def _values(name: str) -> str:
+    kind = Options.model_fields[name].annotation
+    if get_origin(kind) in (Union, types.UnionType):
+        kind = next(part for part in get_args(kind) if part is not type(None))
+    if name == "layers":
+        return "tables of " + ", ".join(f"`{_kebab(field)}`" for field in LayerOptions.model_fields)
+    if get_origin(kind) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(kind))
+    if kind is bool:
+        return "yes or no"
+    if "Amount" in str(kind):
+        return "number, or share such as `1%`"
+    if get_origin(kind) is tuple:
+        return "names" if get_args(kind)[0] is str else "numbers"
+    if name == "input_shape":
+        return "`NAME:1,3,224,224`"
+    extra: Any = Options.model_fields[name].json_schema_extra
+    metavar = extra["metavar"] or ""
+    return {int: "whole number", float: "number"}.get(kind, f"`{metavar}`" if metavar else "")  # type: ignore[arg-type]
+
+
+def flags() -> str:
+    """The flags of every command."""
+    lines = []
+    for name, text in COMMANDS.items():
+        command = importlib.import_module(f"sepfactor.cli.{name}").command
+        arguments = " ".join(
+            p.make_metavar(_context(command)) for p in command.params if p.param_type_name == "argument"
+        )
+        shown = []
+        for parameter in command.params:
+            if parameter.param_type_name == "option":
+                names = [*parameter.opts, *parameter.secondary_opts]
+                shown.append("/".join(f"`{flag}`" for flag in names))
+        lines += [f"### sepfactor {name} {arguments}", "", text, "", ", ".join(shown) + ".", ""]
+        for parameter in command.params:
+            own = parameter.param_type_name == "option" and parameter.name not in Options.model_fields
+            if own and parameter.name not in _SHARED:
+                lines.append(f"- `{parameter.opts[-1]}`: {parameter.help.rstrip('.')}.")
+        lines.append("")
+    return "\n".join(lines)
+
+
+_SHARED = {"json_to", "markdown", "verbose", "quiet", "help"}
+"""Flags of all commands, told of once."""
+
+
+def _context(command: Any) -> Any:
+    import click
+
+    return click.Context(command)
+
+
+def _kebab(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def reasons_page() -> str:
+    """Every reason in the code, by where it is found."""
+    lines = []
+    for title, found in reasons().items():
+        lines += [f"### {title}", "", *(f"- `{reason}`" for reason in found), ""]
+    return "\n".join(lines)
+
+
+def reasons() -> dict[str, list[str]]:
+    """Reasons for which a layer stays as it is, as templates; ``…`` stands for what differs."""
+    rooms = {
+        "Found while the network is read": sorted(PACKAGE.glob("graph/*.py")),
+        "No scheme fits": sorted(PACKAGE.glob("factor/*.py")),
+        "Nothing cheaper, or nothing faster": sorted(
+            [*PACKAGE.glob("plans/*.py"), *PACKAGE.glob("steps/*.py")]
+        ),
+    }
+    words = _constants()
+    found = {
+        title: sorted({text for file in files for text in _in_file(file, words)}, key=str.casefold)
+        for title, files in rooms.items()
+    }
+    return {title: texts for title, texts in found.items() if texts}
+
+
+def _constants() -> dict[str, str]:
+    """Module constants that are text, wherever they are."""
+    found = {}
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if (
+                isinstance(node, ast.Assign)
+                and isinstance(node.value, ast.Constant)
+                and isinstance(node.value.value, str)
+            ):
+                found |= {
+                    target.id: node.value.value for target in node.targets if isinstance(target, ast.Name)
+                }
+    return found
+
+
+def _in_file(file: Path, words: dict[str, str]) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for expression in _expressions(node):
+            yield from (text for text in _texts(expression, words) if text.strip(GAP + " "))
+
+
+def _expressions(node: ast.AST) -> Iterator[ast.expr]:
+    """What may evaluate to a reason."""
+    if isinstance(node, ast.Call):
+        name = getattr(node.func, "id", "")
+        if name in _RAISED:
+            yield from node.args[:1]
+        if name == "_skipped":
+            yield from node.args[1:2]
+        yield from (word.value for word in node.keywords if word.arg in ("reason", "skipped"))
+    if isinstance(node, ast.FunctionDef) and node.name in _FINDERS:
+        yield from (found.value for found in ast.walk(node) if isinstance(found, ast.Return) and found.value)
+
+
+def _texts(node: ast.expr, words: dict[str, str]) -> Iterator[str]:
+    match node:
+        case ast.Constant(value=str(text)):
+            yield text
+        case ast.BoolOp(values=values):
+            for value in values:
+                yield from _texts(value, words)
+        case ast.IfExp(body=body, orelse=orelse):
+            yield from _texts(body, words)
+            yield from _texts(orelse, words)
+        case ast.JoinedStr(values=values):
+            yield re.sub(f"{GAP}+", GAP, "".join(_part(value, words) for value in values))
+
+
+def _part(value: ast.expr, words: dict[str, str]) -> str:
+    match value:
+        case ast.Constant(value=text):
+            return str(text)
+        case ast.FormattedValue(value=ast.Name(id=name)) if name in words:
+            return words[name]
+    return GAP
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Flags made of the one definition of options: :class:`sepfactor.options.Options`."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import click
+from pydantic import BeforeValidator
+
+from sepfactor.options import Options, default_text
+
+F = TypeVar("F", bound=Callable[..., Any])
+Decorator = Callable[[F], F]
+
+
+class _Shape(click.ParamType[tuple[str, tuple[int, ...]]]):
+    """``NAME:1,3,224,224``."""
+
+    name = "NAME:N,C,H,W"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        name, colon, sizes = str(value).rpartition(":")
+        try:
+            shape = tuple(int(size) for size in sizes.split(","))
+        except ValueError:
+            shape = ()
+        if not colon or not shape:
+            self.fail(f"{value!r} is not of the form input:1,3,224,224.", param, ctx)
+        return name, shape
+
+
+class _Numbers(click.ParamType[tuple[float, ...]]):
+    """``0.485,0.456,0.406``."""
+
+    name = "X[,X…]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            return self.fail(f"{value!r} is not a list of numbers such as 0.485,0.456,0.406.", param, ctx)
+
+
+def flag(name: str, help: str | None = None, **limits: Any) -> Callable[[F], F]:
+    """The click option for a field of :class:`Options`; unset it is None.
+
+    Args:
+        name: of the field.
+        help: where a command means something else by it than the definition says.
+        **limits: of the click type, where a command is stricter than the definition.
+    """
+    field = Options.model_fields[name]
+    extra = field.json_schema_extra
+    metavar = extra["metavar"] if isinstance(extra, dict) else None
+    spelled = f"--{name.replace('_', '-')}"
+    settings: dict[str, Any] = {"help": help or field.description, "default": None, "metavar": metavar}
+    default = default_text(name)
+    if default and field.annotation is not bool:
+        settings["help"] += f"  [default: {default}]"
+    kind = _bare(field.annotation)
+    if kind is bool and field.default:  # on unless it is turned off; and on again, over a config file
+        return click.option(f"{spelled}/--no-{name.replace('_', '-')}", **settings)
+    if kind is bool:
+        return click.option(spelled, is_flag=True, **settings)
+    if get_origin(kind) is tuple and get_args(kind)[0] is str:
+        settings["help"] += "  Repeatable."
+        return click.option(spelled, multiple=True, **settings | {"default": ()})
+    if name == "input_shape":
+        return click.option(spelled, type=_Shape(), multiple=True, **settings | {"default": ()})
+    return click.option(spelled, type=_type(kind, field.metadata, limits), **settings)
+
+
+def flags(*names: str) -> Callable[[F], F]:
+    """A decorator that adds all of these, in this order."""
+    return decorated([flag(name) for name in names])
+
+
+def decorated(decorators: Sequence[Callable[[Any], Any]]) -> Callable[[F], F]:
+    """Several decorators as one, the first the outermost."""
+
+    def decorate(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+def _bare(annotation: Any) -> Any:
+    """A type without ``| None``."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        (annotation,) = (part for part in get_args(annotation) if part is not type(None))
+    return annotation
+
+
+def _type(kind: Any, metadata: Sequence[Any], limits: dict[str, Any]) -> Any:
+    """What click makes of a value; what the definition itself reads from text stays text."""
+    if get_origin(kind) is tuple:
+        return _Numbers()
+    if get_origin(kind) is Literal:
+        return click.Choice(get_args(kind))
+    if kind is Path:
+        return click.Path(path_type=Path)
+    if kind not in (int, float) or any(isinstance(part, BeforeValidator) for part in metadata):
+        return str
+    bounds: dict[str, Any] = {}
+    for part in metadata:
+        for sign, bound, is_open in (("ge", "min", None), ("gt", "min", True), ("lt", "max", True)):
+            if hasattr(part, sign):
+                bounds |= {bound: getattr(part, sign)} | ({f"{bound}_open": True} if is_open else {})
+    bounds |= limits
+    if not bounds:
+        return kind
+    return click.IntRange(**bounds) if kind is int else click.FloatRange(**bounds)
