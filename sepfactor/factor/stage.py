@@ -8,6 +8,9 @@ here, so a new scheme has nothing to say about any of them.
 A chain equals **one** dense convolution exactly, borders included, only if zero padding meets no
 earlier kernel on the same axis and no bias: padding ``K₁ ∗ x`` with zeros is not ``K₁`` applied to
 a padded ``x``. :class:`Chain` refuses anything else.
+
+A transposed convolution is a convolution too, at stride 1 over its input with zeros between the
+pixels: its stride is the *upsampling* of the stage, and everything else follows.
 """
 
 from __future__ import annotations
@@ -35,6 +38,8 @@ class Stage:
         pads: ``(begin, end)`` zeros per spatial axis.
         dilations: one spacing per spatial axis.
         group: number of groups.
+        upsampling: pixels that become of one on each spatial axis before the kernel, all but the first
+            of them zeros; 1 if not said.
     """
 
     weight: Array
@@ -42,10 +47,13 @@ class Stage:
     pads: Pads
     dilations: Ints
     group: int = 1
+    upsampling: Ints = ()
 
     def __post_init__(self) -> None:
         axes = self.weight.ndim - 2
-        if not (len(self.strides) == len(self.pads) == len(self.dilations) == axes):
+        if not self.upsampling:
+            object.__setattr__(self, "upsampling", (1,) * axes)
+        if {len(self.strides), len(self.pads), len(self.dilations), len(self.upsampling)} != {axes}:
             raise ValueError(
                 f"a kernel of {axes} axes needs as many strides, pads and dilations; got "
                 f"{self.strides}, {self.pads}, {self.dilations}"
@@ -63,7 +71,8 @@ class Stage:
         """A stage with ``weight`` that takes this stage's geometry on ``axes`` and none elsewhere.
 
         Strides and pads must sit on the axis that has the kernel: a 1×1 with pads loses
-        onnxruntime's pointwise kernel, and a stride taken too early drops pixels.
+        onnxruntime's pointwise kernel, and a stride taken too early drops pixels. So must upsampling:
+        taken too early, it multiplies work.
         """
         chosen = set(axes)
         return Stage(
@@ -72,6 +81,7 @@ class Stage:
             tuple(p if a in chosen else (0, 0) for a, p in enumerate(self.pads)),
             tuple(d if a in chosen else 1 for a, d in enumerate(self.dilations)),
             self.group if group is None else group,
+            tuple(u if a in chosen else 1 for a, u in enumerate(self.upsampling)),
         )
 
     @property
@@ -99,6 +109,11 @@ class Stage:
     def is_pointwise(self) -> bool:
         return all(k == 1 for k in self.kernel_shape)
 
+    @property
+    def is_transposed(self) -> bool:
+        """Whether it sees zeros between the pixels of its input."""
+        return any(u > 1 for u in self.upsampling)
+
     def grouped(self) -> Array:
         """The weight as ``(group, out/group, in/group, *kernel_shape)``."""
         return self.weight.reshape(self.group, -1, *self.weight.shape[1:])
@@ -106,9 +121,9 @@ class Stage:
     def output_size(self, size: Ints) -> Ints:
         """The map a map of ``size`` becomes (ONNX Conv, explicit pads)."""
         return tuple(
-            (n + b + e - (k - 1) * d - 1) // s + 1
-            for n, (b, e), k, d, s in zip(
-                size, self.pads, self.kernel_shape, self.dilations, self.strides, strict=True
+            ((n - 1) * u + b + e - (k - 1) * d) // s + 1
+            for n, u, (b, e), k, d, s in zip(
+                size, self.upsampling, self.pads, self.kernel_shape, self.dilations, self.strides, strict=True
             )
         )
 
@@ -117,14 +132,19 @@ class Stage:
         return self.weight.size
 
     def macs(self, size: Ints) -> int:
-        """Multiply-accumulates on one map of ``size``, borders counted in full."""
-        return self.parameters * math.prod(self.output_size(size))
+        """Multiply-accumulates on one map of ``size``, borders counted in full, zeros in between not."""
+        met = (
+            n if u > 1 else out
+            for n, u, out in zip(size, self.upsampling, self.output_size(size), strict=True)
+        )
+        return self.parameters * math.prod(met)
 
     def then(self, last: Stage) -> Stage:
         """The single dense stage that equals this one followed by ``last``.
 
         With ``a`` over the taps of this stage and ``b`` over those of ``last``, per axis
         ``K[d₁·a + s₁·d₂·b] += K₂[b] K₁[a]``; strides multiply; a pad of ``last`` counts ``s₁``-fold.
+        Where ``last`` upsamples, this stage must do nothing.
         """
         if last.in_channels != self.out_channels:
             raise ValueError(f"{self.out_channels} channels feed a stage of {last.in_channels}")
@@ -154,7 +174,8 @@ class Stage:
             for (b, e), s, (c, f) in zip(self.pads, self.strides, last.pads, strict=True)
         )
         strides = tuple(s * t for s, t in zip(self.strides, last.strides, strict=True))
-        return Stage(weight, strides, pads, spacing, group)
+        upsampling = tuple(u * v for u, v in zip(self.upsampling, last.upsampling, strict=True))
+        return Stage(weight, strides, pads, spacing, group, upsampling)
 
     def regrouped(self, group: int) -> Stage:
         """The same convolution written with fewer groups (``group`` divides ``self.group``)."""
@@ -208,11 +229,14 @@ class Chain:
         if not self.stages:
             raise ValueError("a chain needs at least one stage")
         for axis in self.stages[0].axes:
-            kernel_seen = False
+            kernel_seen = busy = False
             for stage in self.stages:
                 if kernel_seen and stage.pads[axis] != (0, 0):
                     raise ValueError(f"axis {axis} is padded behind its kernel: borders would differ")
+                if busy and stage.upsampling[axis] > 1:
+                    raise ValueError(f"axis {axis} is upsampled behind a stage that works on it")
                 kernel_seen |= stage.kernel_shape[axis] > 1 or stage.pads[axis] != (0, 0)
+                busy |= kernel_seen or stage.strides[axis] > 1 or stage.upsampling[axis] > 1
 
     def dense(self) -> Stage:
         """The one dense stage this chain equals."""

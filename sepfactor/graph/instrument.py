@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
+
+from sepfactor.graph.external import in_one_folder
+from sepfactor.serialized import Serialized
 
 _PASSED_THROUGH = {
     "BatchNormalization",
@@ -28,7 +31,14 @@ _CAST_PREFIX = "InsertedPrecisionFreeCast_"
 """What onnxruntime puts before a value it computes in float32 inside a float16 network."""
 
 
-def with_outputs(model: ir.Model, names: Iterable[str]) -> bytes:
+_PRODUCTS = ("Gemm", "MatMul", "ConvTranspose")
+"""Operators whose events are called after themselves, whatever they took in."""
+
+_FUSED_PREFIX, _FUSED_SUFFIX = "fused ", "/MatMulAddFusion"
+"""What onnxruntime puts around the name of one that took in an activation, or a bias."""
+
+
+def with_outputs(model: ir.Model, names: Iterable[str]) -> Serialized:
     """The serialised model with the values of these names as further outputs."""
     view = model.clone()
     values = ir.convenience.create_value_mapping(view.graph)
@@ -40,7 +50,7 @@ def with_outputs(model: ir.Model, names: Iterable[str]) -> bytes:
     return serialized(view)
 
 
-def with_node_names(model: ir.Model) -> bytes:
+def with_node_names(model: ir.Model) -> Serialized:
     """The serialised model with every node named after its first output, as a profile needs it."""
     view = model.clone()
     for node in view.graph.all_nodes():
@@ -48,11 +58,10 @@ def with_node_names(model: ir.Model) -> bytes:
     return serialized(view)
 
 
-def serialized(model: ir.Model) -> bytes:
-    """The bytes of a model, tensors kept in other files included."""
-    if any(isinstance(v.const_value, ir.ExternalTensor) for v in model.graph.initializers.values()):
-        model = ir.external_data.load_to_model(model.clone())
-    return bytes(ir.to_proto(model).SerializeToString())
+def serialized(model: ir.Model) -> Serialized:
+    """The bytes of a model; large tensors kept in other files stay there."""
+    model, folder = in_one_folder(model)
+    return Serialized(ir.to_proto(model).SerializeToString(), folder)
 
 
 def convolution_times(model: ir.Model, times: Mapping[str, float]) -> dict[str, float]:
@@ -70,10 +79,17 @@ def convolution_times(model: ir.Model, times: Mapping[str, float]) -> dict[str, 
     found: dict[str, float] = {}
     exact_first = sorted(times.items(), key=lambda item: not _is_conv(producers.get(_value(item[0]))))
     for event, milliseconds in exact_first:
-        conv = _nearest_conv(producers.get(_value(event)), found)
+        conv = _nearest(producers.get(_value(event)), found)
         if conv is not None:
             found[conv] = milliseconds
     return found
+
+
+def product_times(model: ir.Model, times: Mapping[str, float]) -> dict[str, float]:
+    """The same for Gemm, MatMul and ConvTranspose: output name of each found → milliseconds."""
+    known = {node.outputs[0].name for node in model.graph if node.op_type in _PRODUCTS}
+    named = {e.removeprefix(_FUSED_PREFIX).removesuffix(_FUSED_SUFFIX): ms for e, ms in times.items()}
+    return {name: ms for name, ms in named.items() if name in known}
 
 
 def _value(event: str) -> str:
@@ -84,15 +100,17 @@ def _is_conv(node: ir.Node | None) -> bool:
     return node is not None and node.op_type == "Conv"
 
 
-def _nearest_conv(node: ir.Node | None, claimed: Mapping[str, float]) -> str | None:
-    """Walk back from ``node`` to the first Conv no other event has claimed."""
+def _nearest(
+    node: ir.Node | None, claimed: Mapping[str, float], kinds: Sequence[str] = ("Conv",)
+) -> str | None:
+    """Walk back from ``node`` to the first of some operators that no other event has claimed."""
     front, seen = [node], set()
     while front:
         node = front.pop(0)
         if node is None or node in seen:
             continue
         seen.add(node)
-        if _is_conv(node):
+        if node.op_type in kinds:
             name = node.outputs[0].name
             if name is not None and name not in claimed:
                 return name
@@ -109,10 +127,12 @@ def outside_blocked_layout(optimised: Path) -> int:
     )
 
 
-def followed_by(model: ir.Model, op_type: str) -> set[str]:
-    """Names of the values that a node of this type reads, directly or through others."""
+def read_by(model: ir.Model, outputs: Iterable[str]) -> set[str]:
+    """Names of the values that the nodes with these outputs read, directly or through others."""
     seen: set[ir.Value] = set()
-    front = [v for node in model.graph if node.op_type == op_type for v in node.inputs[:1] if v is not None]
+    wanted = set(outputs)
+    nodes = [node for node in model.graph if node.outputs and node.outputs[0].name in wanted]
+    front = [v for node in nodes for v in node.inputs[:1] if v is not None]
     while front:
         value = front.pop()
         if value in seen:
@@ -125,6 +145,6 @@ def followed_by(model: ir.Model, op_type: str) -> set[str]:
 
 
 def upstream_conv(model: ir.Model, value_name: str) -> str | None:
-    """The output name of the Conv that ``value_name`` comes from, through what folding removes."""
+    """The output name of the Conv or product that ``value_name`` comes from, through what folding removes."""
     producers = {v.name: node for node in model.graph.all_nodes() for v in node.outputs}
-    return _nearest_conv(producers.get(value_name), {})
+    return _nearest(producers.get(value_name), {}, ("Conv", *_PRODUCTS))

@@ -16,7 +16,10 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError, EncodeError, Message
 
 from sepfactor.errors import ModelError
+from sepfactor.graph.external import external_tensors
 from sepfactor.graph.instrument import serialized
+from sepfactor.graph.sparse import densified
+from sepfactor.graph.unwrap import unwrap
 
 ModelSource: TypeAlias = "str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model"
 
@@ -29,14 +32,17 @@ class Loaded:
     """A model as it was handed in, never modified.
 
     Attributes:
-        model: the graph; external data stays on disk.
+        model: the graph; external data stays on disk. Convolutions in functions and the like were taken
+            out of them (:mod:`sepfactor.graph.unwrap`).
         runnable: what onnxruntime is given as *the original*: the file itself, or its bytes.
         name: how reports call it.
+        notes: what was done to the graph, in sentences.
     """
 
     model: ir.Model
     runnable: Path | bytes
     name: str
+    notes: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path | None:
@@ -53,17 +59,27 @@ def load(source: ModelSource) -> Loaded:
     if isinstance(source, ir.Model):
         _check_external_data(source, "the model")
         with refusing("the model"):
-            return Loaded(source, serialized(source), source.graph.name or "model")
+            return _loaded(source, serialized(source), source.graph.name or "model")
     if isinstance(source, onnx.ModelProto):
         data = _serialize(source)
-        return Loaded(_self_contained(source), data, source.graph.name or "model")
+        model, lost = _self_contained(source)
+        return _loaded(model, data, source.graph.name or "model", lost)
     if isinstance(source, bytes):
-        return Loaded(_self_contained(_parse(source, "the model")), source, "model")
+        model, lost = _self_contained(_parse(source, "the model"))
+        return _loaded(model, source, "model", lost)
     path = Path(source)
-    model = _deserialize(_parse(_read(path), str(path)), str(path))
-    ir.external_data.set_base_dir(model.graph, path.parent)
+    model, lost = _deserialize(_parse(_read(path), str(path)), str(path))
+    with refusing(str(path)):
+        for tensor in external_tensors(model):
+            tensor.base_dir = path.parent
     _check_external_data(model, str(path))
-    return Loaded(model, path, path.name)
+    return _loaded(model, path, path.name, lost)
+
+
+def _loaded(model: ir.Model, runnable: Path | bytes, name: str, lost: tuple[str, ...] = ()) -> Loaded:
+    with quiet(), refusing(str(runnable) if isinstance(runnable, Path) else "the model"):
+        plain, notes = unwrap(model)
+    return Loaded(plain, runnable, name, (*lost, *notes))
 
 
 def _serialize(proto: onnx.ModelProto) -> bytes:
@@ -109,7 +125,8 @@ def _parse(data: bytes, where: str) -> onnx.ModelProto:
     return proto
 
 
-def _deserialize(proto: onnx.ModelProto, where: str) -> ir.Model:
+def _deserialize(proto: onnx.ModelProto, where: str) -> tuple[ir.Model, tuple[str, ...]]:
+    """The graph, and what of the file is not in it, in sentences."""
     if not proto.ir_version or not proto.graph.node:
         raise ModelError(
             f"{where} is not an ONNX model: it holds no graph. Name a file written by an ONNX exporter."
@@ -124,8 +141,19 @@ def _deserialize(proto: onnx.ModelProto, where: str) -> ir.Model:
                 f"{where} is damaged: it calls something {text[:40]!r}, which is no text. Export or copy the "
                 "model again."
             )
+    lost = []
     with quiet(), refusing(where):
-        return ir.from_proto(proto)
+        dense, count = densified(proto)
+        if count:
+            lost.append(f"{count} sparse tensor{'s' * (count > 1)} became dense.")
+        if proto.training_info:
+            lost.append("What the file holds for training was left out.")
+        model = ir.from_proto(dense)
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if isinstance(value.const_value, ir.serde.TensorProtoTensor):
+                value.const_value.metadata_props.clear()  # onnx-ir would write them twice
+    return model, tuple(lost)
 
 
 def _texts(message: Message) -> Iterator[str | bytes]:
@@ -164,32 +192,20 @@ def refusing(where: str) -> Iterator[None]:
 
 def external_files(model: ir.Model) -> list[Path]:
     """The files besides its own in which a model keeps weights."""
-    return list(dict.fromkeys(Path(tensor.path) for tensor in _external_tensors(model)))
+    return list(dict.fromkeys(Path(tensor.path) for tensor in external_tensors(model)))
 
 
-def _external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
-    """Wherever they are: initialisers and attributes, subgraphs and functions included."""
-    found: list[object] = [v.const_value for graph in model.graphs() for v in graph.initializers.values()]
-    places: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
-    for place in places:
-        for node in place.all_nodes():
-            for attribute in node.attributes.values():
-                if attribute.type == ir.AttributeType.TENSOR:
-                    found.append(attribute.value)
-                elif attribute.type == ir.AttributeType.TENSORS:
-                    found += attribute.value or ()
-    return (tensor for tensor in found if isinstance(tensor, ir.ExternalTensor))
-
-
-def _self_contained(proto: onnx.ModelProto) -> ir.Model:
+def _self_contained(proto: onnx.ModelProto) -> tuple[ir.Model, tuple[str, ...]]:
     """A model that is no file, and so has no folder in which weights could lie."""
-    model = _deserialize(proto, "the model")
-    if next(_external_tensors(model), None) is not None:
+    model, lost = _deserialize(proto, "the model")
+    with refusing("the model"):
+        is_whole = next(external_tensors(model), None) is None
+    if not is_whole:
         raise ModelError(
             "The model keeps weights in other files, and bytes do not say in which folder. Give its path, "
             "or load it with its external data first."
         )
-    return model
+    return model, lost
 
 
 def _check_external_data(model: ir.Model, where: str) -> None:
@@ -197,11 +213,13 @@ def _check_external_data(model: ir.Model, where: str) -> None:
 
     Who names any file of a machine as weights could read it, for they end up in the result.
     """
-    for tensor in _external_tensors(model):
+    with refusing(where):
+        tensors = [*external_tensors(model)]
+    for tensor in tensors:
         with refusing(where):  # such as a name that holds a zero byte
             file = Path(tensor.path)
             outside = not _is_below(file, Path(tensor.base_dir))
-            size = file.stat().st_size if file.is_file() else None
+            about = file.stat() if file.is_file() else None
             start = tensor.offset or 0
             needed = tensor.nbytes
             end = start + (needed if tensor.length is None else tensor.length)
@@ -210,16 +228,21 @@ def _check_external_data(model: ir.Model, where: str) -> None:
                 f"{where} keeps weights in {str(tensor.location)!r}, which leads out of its folder, be it by "
                 "a link. Put the file next to the model, and name it alone."
             )
-        if size is None:
+        if about is None:
             raise ModelError(
                 f"{where} keeps weights in {file}, which does not exist. Copy that file next to the model."
+            )
+        if about.st_nlink > 1:  # onnx-ir refuses it too
+            raise ModelError(
+                f"{where} keeps weights in {file}, which is a hard link: the file has other names too, and "
+                "may be any of this machine. Put a copy of it in its place."
             )
         if not 0 <= start <= end or end - start < needed:
             raise ModelError(
                 f"{where} keeps {tensor.name!r} in {file}, at an offset and of a length that cannot be. "
                 "Export the model again."
             )
-        if size < end:
+        if about.st_size < end:
             raise ModelError(
                 f"{where} keeps weights in {file}, which is cut off. Export or copy the model again."
             )

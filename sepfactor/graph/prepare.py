@@ -12,7 +12,12 @@ from collections.abc import Iterator
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
+from sepfactor.graph.external import LARGE, read_external
 from sepfactor.graph.load import quiet, refusing
+from sepfactor.graph.sequences import EITHER, MAKERS
+
+_LONG = 2**16
+"""No tensor has so many axes that a row of so many numbers could be its shape."""
 
 _RULE_TAG = "pkg.onnxscript.rewriter.rule_name"
 
@@ -32,6 +37,9 @@ def prepare(model: ir.Model, *, fold: bool = True) -> ir.Model:
     """
     with quiet(), refusing("The model"):
         prepared = model.clone()
+        imports = prepared.opset_imports
+        if "ai.onnx" in imports:  # another name of the standard operators
+            imports.setdefault("", imports.pop("ai.onnx"))
         # Initialisers that are not inputs exist since IR version 4 (checker), ORT asks for no less.
         prepared.ir_version = max(prepared.ir_version, 4)
         ir.passes.Sequential(
@@ -39,7 +47,7 @@ def prepare(model: ir.Model, *, fold: bool = True) -> ir.Model:
             passes.RemoveInitializersFromInputsPass(),
         )(prepared)
         _skip_copies(prepared.graph)
-        ir.external_data.load_to_model(prepared)  # it is run from memory, and written elsewhere
+        read_external(prepared, below=LARGE)  # what is run from memory had best be there
         infer_shapes(prepared)
         if fold:
             _fold(prepared)
@@ -66,9 +74,38 @@ def may_change_speed(original: ir.Model, prepared: ir.Model) -> bool:
 def infer_shapes(model: ir.Model) -> None:
     """Infer shapes in place, leaving what the model declares of its inputs and outputs as it is."""
     interface = [(v, v.shape, v.type) for v in (*model.graph.inputs, *model.graph.outputs)]
-    passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+    interface += [(v, v.shape, v.type) for v in _other_than_tensors(model)]
+    _infer_shapes(model, data_prop=False)
+    # What may hold a shape is then followed too; onnx takes that of every row, however long it says it is.
+    if not any(_is_long_row(value) for value in _values(model)):
+        _infer_shapes(model, data_prop=True)
     for value, shape, kind in interface:
         value.shape, value.type = shape, kind
+
+
+def _infer_shapes(model: ir.Model, *, data_prop: bool) -> None:
+    passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=data_prop)(model)
+
+
+def _values(model: ir.Model) -> Iterator[ir.Value]:
+    yield from model.graph.inputs
+    for node in model.graph.all_nodes():
+        yield from node.outputs
+
+
+def _other_than_tensors(model: ir.Model) -> list[ir.Value]:
+    """What may be a sequence or may be missing: onnx-ir makes a tensor of it where it learns its shape."""
+    nodes = [*model.graph.all_nodes()]
+    if not any(node.op_type in MAKERS for node in nodes):
+        return []
+    calls = model.functions
+    chosen = (n for n in nodes if n.op_type in MAKERS | EITHER or n.op_identifier() in calls)
+    return [value for node in chosen for value in node.outputs]
+
+
+def _is_long_row(value: ir.Value) -> bool:
+    shape = value.shape
+    return shape is not None and len(shape) == 1 and isinstance(shape[0], int) and shape[0] > _LONG
 
 
 def _skip_copies(graph: ir.Graph) -> None:

@@ -1,4 +1,4 @@
-"""Put factorizations into a graph in place of the Convs they stand for."""
+"""Put factorizations into a graph in place of the nodes they stand for."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from sepfactor.factor import Factorization
+from sepfactor.graph.biases import join_biases
 from sepfactor.graph.load import quiet
 from sepfactor.graph.lower import lower
 from sepfactor.graph.prepare import infer_shapes
+from sepfactor.graph.rows import join_rows
 from sepfactor.graph.survey import Site
 
 
@@ -40,15 +42,19 @@ def rebuild(prepared: ir.Model, replacements: Sequence[Replacement]) -> Rebuilt:
     """A copy of ``prepared`` with each replacement in place; output values keep their names."""
     model = prepared.clone()
     graph = model.graph
-    nodes = {node.outputs[0].name: node for node in graph if node.op_type == "Conv"}
+    nodes = {node.outputs[0].name: node for node in graph if node.outputs}
     taken = set(ir.convenience.create_value_mapping(graph))
     taken |= {node.name for node in graph.all_nodes() if node.name}
     site_of: dict[str, str] = {}
+    new: list[ir.Node] = []
     for replacement in replacements:
         site = replacement.site
         prefix = _free_prefix(site.name, taken)
-        for made in _replace(graph, nodes[site.output], replacement, prefix):
-            site_of[made] = site.output
+        made = _replace(graph, nodes[site.output], replacement, prefix)
+        site_of |= {str(node.outputs[0].name): site.output for node in made}
+        new += made
+    site_of |= {now: site_of[before] for now, before in join_rows(graph, new).items()}
+    join_biases(graph, new)
     with quiet():
         ir.passes.common.RemoveUnusedNodesPass()(model)
         infer_shapes(model)
@@ -65,23 +71,26 @@ def _free_prefix(name: str, taken: set[str]) -> str:
     return prefix
 
 
-def _replace(graph: ir.Graph, node: ir.Node, replacement: Replacement, prefix: str) -> list[str]:
-    """Put the nodes in; returns the names of the values they write."""
+def _replace(graph: ir.Graph, node: ir.Node, replacement: Replacement, prefix: str) -> Sequence[ir.Node]:
+    """Put the nodes in; returns them."""
     old = node.outputs[0]
     new = ir.val(None)
     source = node.inputs[0]
-    assert source is not None  # a Conv without an input was never a site
+    assert source is not None  # what has no input was never a site
     lowered = lower(
         replacement.factorization,
         source,
         new,
+        kind=replacement.site.kind,
         prefix=prefix,
         dtype=replacement.site.dtype,
-        metadata=replacement.metadata,
+        metadata={**node.metadata_props, **replacement.metadata},
         opset=graph.opset_imports.get("", 1),
     )
     for value in lowered.initializers:
         graph.register_initializer(value)
     ir.convenience.replace_nodes_and_values(graph, node, [node], lowered.nodes, [old], [new])
     new.metadata_props.update(old.metadata_props)
-    return [str(made.outputs[0].name) for made in lowered.nodes]
+    for made in lowered.nodes:
+        made.doc_string = node.doc_string
+    return lowered.nodes

@@ -14,6 +14,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from sepfactor.errors import OutputError
+from sepfactor.graph.external import external_tensors, read_external
 from sepfactor.graph.load import PROTOBUF_LIMIT
 
 try:
@@ -134,7 +135,7 @@ def publish(written: Path, path: Path, *, overwrite: bool) -> None:
     Raises:
         OutputError: ``path`` has come into being meanwhile and may not be overwritten.
     """
-    files = [(_data(written), _data(path)), (written, path)]
+    files = [(data_of(written), data_of(path)), (written, path)]
     files = [(file, target) for file, target in files if file.exists()]
     for _, target in files:
         check_destination(target, overwrite=overwrite)
@@ -154,7 +155,8 @@ def publish(written: Path, path: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{path} cannot be written: {error.strerror}. Choose another.") from None
 
 
-def _data(model: Path) -> Path:
+def data_of(model: Path) -> Path:
+    """Where the tensors of a model over 2 GB are."""
     return model.with_name(model.name + ".data")
 
 
@@ -173,7 +175,10 @@ def _move(file: Path, target: Path, overwrite: bool) -> None:
 def _write(model: ir.Model, target: Path) -> None:
     size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
     # Leave room for everything that is not an initialiser.
-    external = f"{target.name}.data" if size > 0.9 * PROTOBUF_LIMIT else None
+    external = data_of(target).name if size > 0.9 * PROTOBUF_LIMIT else None
+    if external is None and next(external_tensors(model), None) is not None:
+        model = model.clone()
+        read_external(model)
     ir.save(model, target, external_data=external)
     for file in target.parent.iterdir():
         with file.open("rb+") as handle:

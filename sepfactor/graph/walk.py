@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
+
+from sepfactor.graph.external import in_one_folder
+from sepfactor.graph.sequences import non_tensors
+from sepfactor.serialized import Serialized
 
 Values = dict[str, NDArray[Any]]
 
@@ -25,6 +30,7 @@ class Stretch:
 
     Attributes:
         inputs: names it reads from what was computed before. outputs: names it hands on.
+        folder: of files that hold tensors.
     """
 
     nodes: tuple[onnx.NodeProto, ...]
@@ -34,8 +40,9 @@ class Stretch:
     opsets: tuple[onnx.OperatorSetIdProto, ...]
     functions: tuple[onnx.FunctionProto, ...]
     ir_version: int
+    folder: Path | None
 
-    def model(self, sample: Mapping[str, NDArray[Any]]) -> bytes:
+    def model(self, sample: Mapping[str, NDArray[Any]]) -> Serialized:
         """Serialised; the types of its inputs are those of ``sample``."""
         inputs = [
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(sample[name].dtype), None)
@@ -49,13 +56,14 @@ class Stretch:
             functions=list(self.functions),
             ir_version=self.ir_version,
         )
-        return bytes(model.SerializeToString())
+        return Serialized(model.SerializeToString(), self.folder)
 
 
 class Cutter:
     """A network as a list of nodes that can be cut anywhere and have nodes replaced."""
 
     def __init__(self, model: ir.Model) -> None:
+        model, self._folder = in_one_folder(model)
         proto = ir.to_proto(model)
         self._nodes: list[list[onnx.NodeProto]] = [[node] for node in proto.graph.node]
         self._initializers = {tensor.name: tensor for tensor in proto.graph.initializer}
@@ -70,6 +78,11 @@ class Cutter:
         for i, (node,) in enumerate(self._nodes):
             for name in _read(node):
                 self._last_use[name] = max(i, self._last_use.get(name, 0))
+        self._lists = non_tensors([node for (node,) in self._nodes]) & self._made_at.keys()
+        for name in self._lists:
+            for maker in self._makers([name]):
+                for source in _read(self._nodes[maker][0]):
+                    self._last_use[source] = max(self._last_use[name], self._last_use[source])
 
     def position(self, output: str) -> int:
         """Where in the list the node is that writes this value."""
@@ -120,11 +133,14 @@ class Cutter:
     def stretch(self, begin: int, end: int) -> Stretch:
         """The nodes ``begin … end − 1``; hands on what is read from ``end`` on."""
         nodes = [node for group in self._nodes[begin:end] for node in group]
+        again = self._makers(name for node in nodes for name in _read(node))
+        nodes = [self._nodes[i][0] for i in again if i < begin] + nodes
         made = {name for node in nodes for name in node.output}
         read = dict.fromkeys(name for node in nodes for name in _read(node))
         constants = [self._initializers[name] for name in read if name in self._initializers]
         inputs = [name for name in read if name not in made and name not in self._initializers]
-        outputs = [name for name in self._made_at if name in made and self._last_use.get(name, -1) >= end]
+        needed = [name for name in self._made_at if name in made and self._last_use.get(name, -1) >= end]
+        outputs = [name for name in needed if name not in self._lists]
         return Stretch(
             tuple(nodes),
             tuple(constants),
@@ -133,7 +149,19 @@ class Cutter:
             self._opsets,
             self._functions,
             self._ir_version,
+            self._folder,
         )
+
+    def _makers(self, names: Iterable[str]) -> list[int]:
+        """Positions of the nodes that make those of these values that are no tensors, in order."""
+        found: set[int] = set()
+        front = [*names]
+        while front:
+            name = front.pop()
+            if name in self._lists and self._made_at[name] not in found:
+                found.add(self._made_at[name])
+                front += _read(self._nodes[self._made_at[name]][0])
+        return sorted(found)
 
     def is_live(self, name: str, position: int) -> bool:
         """Whether a value is read by any node from ``position`` on."""

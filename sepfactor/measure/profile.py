@@ -10,7 +10,7 @@ import json
 import statistics
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,7 +44,14 @@ class NodeTime:
         return asdict(self)
 
 
-def profile_nodes(model: Path | bytes, feed: Feed, runtime: Runtime, *, runs: int = 10) -> list[NodeTime]:
+def profile_nodes(
+    model: Path | bytes,
+    feed: Feed,
+    runtime: Runtime,
+    *,
+    runs: int = 10,
+    watch: Callable[[float], None] | None = None,
+) -> list[NodeTime]:
     """Time of every node of the optimised graph, in the order of execution.
 
     A node that runs several times in one run (in a Loop) counts with the sum. A node that holds a
@@ -55,6 +62,7 @@ def profile_nodes(model: Path | bytes, feed: Feed, runtime: Runtime, *, runs: in
         feed: inputs by name.
         runtime: threads and provider.
         runs: how many runs the medians are over; two more come before and are dropped.
+        watch: told after each run which share of them is done.
 
     Raises:
         ModelError: the model cannot be loaded or run.
@@ -65,8 +73,10 @@ def profile_nodes(model: Path | bytes, feed: Feed, runtime: Runtime, *, runs: in
         raise ValueError(f"a profile needs at least one run, not {runs}")
     with tempfile.TemporaryDirectory(prefix="sepfactor-profile-", ignore_cleanup_errors=True) as folder:
         session = open_session(model, runtime, profile_prefix=Path(folder) / "profile")
-        for _ in range(runs + _DROPPED):
+        for number in range(runs + _DROPPED):
             run(session, feed)
+            if watch is not None:
+                watch((number + 1) / (runs + _DROPPED))
         written = session.end_profiling()  # type: ignore[no-untyped-call]  # not annotated there
         try:
             events = json.loads(Path(written).read_text(encoding="utf-8"))

@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sepfactor.errors import ModelError, OptionError, OutputError
+from sepfactor.measure.patience import TooLong, watched
+from sepfactor.serialized import Serialized
 
 if TYPE_CHECKING:
     from onnxruntime.capi.onnxruntime_inference_collection import InferenceSession
@@ -29,6 +31,7 @@ Level = Literal["all", "basic", "none"]
 Feed = Mapping[str, NDArray[Any]]
 
 _CPU = "CPUExecutionProvider"
+_FOLDER = "session.model_external_initializers_file_folder_path"
 _SILENT = 4  # onnxruntime's severity "fatal": it prints nothing less grave
 _SUFFIX = "ExecutionProvider"
 
@@ -82,7 +85,8 @@ def open_session(
     one session steal the cores of the next one, and interleaved timing measures that.
 
     Args:
-        model: path, or a serialised ModelProto (whose tensors must all lie within).
+        model: path, or a serialised ModelProto; its tensors lie within, or in files of the folder that
+            :class:`~sepfactor.serialized.Serialized` bytes name.
         runtime: threads and provider.
         level: onnxruntime's graph optimisation.
         profile_prefix: write a profile, to a file whose name begins so.
@@ -95,6 +99,8 @@ def open_session(
     """
     provider = runtime.provider_name()
     options = _session_options(runtime, level, profile_prefix, optimised_path)
+    if isinstance(model, Serialized) and model.folder is not None:
+        options.add_session_config_entry(_FOLDER, str(model.folder))
     try:
         session: InferenceSession = _onnxruntime().InferenceSession(
             str(model) if isinstance(model, Path) else model,
@@ -117,10 +123,18 @@ def run(session: InferenceSession, feed: Feed) -> list[NDArray[Any]]:
     """Every output of one run, in the order of the graph.
 
     Raises:
-        ModelError: the feed does not fit, the run fails, or an output is not a tensor.
+        ModelError: the feed does not fit, the run fails or takes longer than
+            :func:`~sepfactor.measure.patience.patience` allows, or an output is not a tensor.
     """
+    options = _onnxruntime().RunOptions()
+    options.log_severity_level = _SILENT
     try:
-        outputs: Any = session.run(None, dict(feed))
+        outputs: Any = watched(lambda: session.run(None, dict(feed), options), options)
+    except TooLong as seconds:
+        raise ModelError(
+            f"One run of the model takes longer than {seconds} s: does one of its loops ever end? Feed it "
+            "smaller inputs (--input-shape, --resize), or set SEPFACTOR_RUN_SECONDS to what a run may take."
+        ) from None
     except _failures() as error:
         takes = "; ".join(f"{i.name}: {i.type} {_shape(i.shape)}" for i in session.get_inputs())
         got = "; ".join(f"{k}: {_dtype(v)} {_shape(np.shape(v))}" for k, v in feed.items())
@@ -155,7 +169,11 @@ _MENDING = (
     ("exist", "Check the path."),
     ("protobuf", "Is it an ONNX file, and whole? Download or export it again."),
     ("not a registered", "Its custom operators cannot be run here: export it without them."),
-    ("find an implementation", "Export it with standard operators and float32, or update onnxruntime."),
+    (
+        "find an implementation",
+        "Export it in float32, with standard operators of a newer set (onnx.version_converter raises an old "
+        "one), or update onnxruntime.",
+    ),
     ("opset", "Update onnxruntime, or convert the model with onnx.version_converter."),
     ("ir version", "Update onnxruntime, or export the model with an older onnx."),
 )

@@ -20,6 +20,9 @@ Samples = NDArray[np.float64]
 
 _RESAMPLES = 1000
 _INTERVAL = (2.5, 97.5)  # percentiles: 95 %
+_TOLD_EVERY_S = 0.25
+"""Telling how far it is takes time from what is being timed."""
+
 _CHECK_GROWTH = 1.25  # rounds between two looks at the precision grow by this
 
 
@@ -99,6 +102,7 @@ def interleave(
     precision: float | None = None,
     seed: int = 0,
     clock: Callable[[], float] = time.perf_counter,
+    watch: Callable[[float], None] | None = None,
 ) -> Samples:
     """Time calls in turns, with the garbage collector off.
 
@@ -115,6 +119,7 @@ def interleave(
             ± this share of the ratio (0.01 is ± 1 %).
         seed: of the order and of the bootstrap.
         clock: seconds, rising; for tests.
+        watch: told now and then, between rounds, which share of the work is done at least.
 
     Returns:
         ``(len(calls), rounds)`` milliseconds; column by column the same round.
@@ -131,9 +136,12 @@ def interleave(
     look_at = float(min_rounds)
     orders = _orders(len(calls), seed)
     with _no_garbage_collection():
-        start = clock()
+        start = told = clock()
         while len(rounds) < max_rounds:
             rounds.append(_time_round(calls, next(orders), clock))
+            if watch is not None and (now := clock()) - told >= _TOLD_EVERY_S:
+                told = now
+                watch(min((now - start) / budget_s if budget_s else 1.0, len(rounds) / min_rounds, 1.0))
             if len(rounds) < min_rounds:
                 continue
             if clock() - start >= budget_s:
@@ -143,6 +151,8 @@ def interleave(
                 if _is_precise(np.array(rounds).T, precision, seed):
                     break
                 look_at = len(rounds) * _CHECK_GROWTH
+    if watch is not None:
+        watch(1.0)
     return np.array(rounds, np.float64).T
 
 

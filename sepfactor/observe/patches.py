@@ -35,21 +35,23 @@ def gather_patches(
 
     Args:
         x: ``(batch, in_channels, *size)``, the input of the convolution.
-        stage: its kernel shape, strides, pads and dilations.
+        stage: its kernel shape, strides, pads, dilations and upsampling.
         batch: which element of the batch.
         positions: ``(n, axes)`` output positions.
 
     Returns:
-        ``(n, in_channels, *kernel_shape)``, zeros where the patch hangs over the border.
+        ``(n, in_channels, *kernel_shape)``, zeros where the patch hangs over the border, and
+        where upsampling puts them.
     """
     image = x[batch]
     index, inside = [], []
-    for axis, (k, s, (begin, _), d) in enumerate(
-        zip(stage.kernel_shape, stage.strides, stage.pads, stage.dilations, strict=True)
+    for axis, (k, s, (begin, _), d, u) in enumerate(
+        zip(stage.kernel_shape, stage.strides, stage.pads, stage.dilations, stage.upsampling, strict=True)
     ):
         taps = positions[:, axis, None] * s - begin + np.arange(k) * d  # (n, k)
-        inside.append((taps >= 0) & (taps < image.shape[axis + 1]))
-        index.append(np.clip(taps, 0, image.shape[axis + 1] - 1))
+        pixels, between = np.divmod(taps, u)
+        inside.append((pixels >= 0) & (pixels < image.shape[axis + 1]) & (between == 0))
+        index.append(np.clip(pixels, 0, image.shape[axis + 1] - 1))
     rows, columns = index
     patches = image[:, rows[:, :, None], columns[:, None, :]]  # (c, n, kh, kw)
     mask = inside[0][:, :, None] & inside[1][:, None, :]

@@ -104,7 +104,7 @@ def kernel_text(shape: Sequence[int], group: int, strides: Sequence[int]) -> str
     if not shape:
         return "?"
     out, ins, *sides = shape
-    text = f"{ins * group}→{out} {by(sides)}"
+    text = f"{ins * group}→{out} {by(sides)}".rstrip()
     if group > 1:
         text += " depthwise" if ins == 1 and out == group else f" g{group}"
     if any(s > 1 for s in strides):

@@ -14,6 +14,7 @@ import numpy as np
 from sepfactor.factor import Factorization, Stage
 from sepfactor.factor.stage import Ints
 from sepfactor.graph.instrument import outside_blocked_layout
+from sepfactor.graph.kind import CONV_2D, Kind
 from sepfactor.graph.lower import bench_model, neighbour_model
 from sepfactor.layout import blockable
 from sepfactor.measure.ledger import Entry, Ledger
@@ -49,11 +50,12 @@ class LayerTime:
 
 @dataclass(frozen=True)
 class Place:
-    """What a layer's time depends on beside its shape: the map it reads, and the type of its numbers."""
+    """What a layer's time depends on beside its shape: its kind, map and type of numbers."""
 
     size: Ints
     batch: int
     dtype: np.dtype[np.floating]
+    kind: Kind = CONV_2D
 
 
 class Stopwatch:
@@ -92,11 +94,11 @@ class Stopwatch:
         rows = samples[: len(timed)]
         beside = 0.5 * float(np.sum(np.median(samples[len(timed) :], axis=1)))
         alone: Samples = np.maximum(rows - beside, _LEAST_SHARE * rows)
-        return self._entries(dense, alone, [outside for _, outside in timed])
-
-    def _entries(self, dense: Factorization, alone: Samples, outside: Sequence[int]) -> list[Entry]:
         # Where few channels keep its neighbours out of the layout too, leaving it costs nothing more.
-        matters = blockable(dense.in_channels) and blockable(dense.out_channels)
+        matters = place.kind.is_blocked and blockable(dense.in_channels) and blockable(dense.out_channels)
+        return self._entries(alone, [outside if matters else 0 for _, outside in timed])
+
+    def _entries(self, alone: Samples, outside: Sequence[int]) -> list[Entry]:
         entries: list[Entry] = []
         for row, count in zip(alone[1:], outside[1:], strict=True):
             found = ratio(alone[0], row, seed=self._seed)
@@ -107,14 +109,14 @@ class Stopwatch:
                     "speedup": found.speedup,
                     "low": found.low,
                     "high": found.high,
-                    "blocked": float(count <= outside[0] or not matters),
+                    "blocked": float(count <= outside[0]),
                 }
             )
         return entries
 
     def _call(self, factorization: Factorization, place: Place) -> tuple[Callable[[], object], int]:
         """A run of its micro-benchmark, and how many of its convolutions left the blocked layout."""
-        model = bench_model(factorization, place.size, place.dtype, place.batch)
+        model = bench_model(factorization, place.size, place.dtype, place.batch, place.kind)
         with tempfile.TemporaryDirectory(prefix="sepfactor-layout-") as folder:
             optimised = Path(folder) / "optimised.onnx"
             session = open_session(model, self._runtime, optimised_path=optimised)
@@ -127,7 +129,7 @@ class Stopwatch:
         models = [
             neighbour_model(channels, size, place.dtype, place.batch)
             for channels, size in sides
-            if blockable(channels)
+            if place.kind.is_blocked and blockable(channels)
         ]
         return [self._run_of(open_session(model, self._runtime), place) for model in models]
 
@@ -154,13 +156,16 @@ def _layer_time(entry: Entry | None) -> LayerTime | None:
 
 
 def _key(dense: Factorization, other: Factorization, place: Place) -> str:
-    """Shapes and geometry: nothing else decides how long it takes."""
+    """Shapes, geometry and kind: nothing else decides how long it takes."""
     parts = [_shape(dense), _shape(other), place.size, place.batch, place.dtype.str]
+    if place.kind != CONV_2D:
+        parts.append(place.kind.name)
     return json.dumps(parts, separators=(",", ":"))
 
 
 def _shape(factorization: Factorization) -> list[object]:
     def of(stage: Stage) -> list[object]:
-        return [stage.weight.shape, stage.strides, stage.pads, stage.dilations, stage.group]
+        said = [stage.weight.shape, stage.strides, stage.pads, stage.dilations, stage.group]
+        return [*said, stage.upsampling] if stage.is_transposed else said
 
     return [factorization.bias is not None, [[of(s) for s in chain.stages] for chain in factorization.chains]]

@@ -26,9 +26,6 @@ _PATCHES = 4096
 _ENTRIES = 1.5e7
 """Numbers kept per site, at most: wide layers keep fewer patches."""
 
-_FEEDS = 32
-"""Runs the patches are drawn from."""
-
 
 @dataclass(frozen=True, eq=False)
 class Observed:
@@ -68,7 +65,7 @@ def observe(
         return {}
     session = open_session(with_outputs(model, names), runtime, level="basic")
     order = [output.name for output in session.get_outputs()]
-    count = min(len(feeds), _FEEDS)
+    count = min(len(feeds), max(site.kind.runs for site in open_sites))
     samples: dict[str, _Sample] = defaultdict(_Sample)
     for i in range(count):
         progress("observe", i, count, "running the network")
@@ -77,7 +74,7 @@ def observe(
         for k, site in enumerate(open_sites):
             rng = np.random.default_rng((seed, i, k))
             wanted = -(-min(_PATCHES, int(_ENTRIES // _entries(site))) // count)
-            _take(site, values[site.input], samples[site.output], wanted, rng)
+            _take(site, site.kind.maps(values[site.input]), samples[site.output], wanted, rng)
     progress("observe", count, count, "")
     return {
         name: Observed(

@@ -52,10 +52,10 @@ def _row(
     }
     if stage is not None:
         bias = 0 if site.bias is None else site.bias.size
-        row |= {"group": stage.group, "strides": stage.strides}
+        row |= {"group": stage.group, "strides": site.kind.own(stage.strides)}
         row["parameters_before"] = row["parameters_after"] = stage.parameters + bias
         if seen is not None:
-            row["map_size"] = seen.size
+            row["map_size"] = site.kind.own(seen.size)
             row["macs_before"] = row["macs_after"] = stage.macs(seen.size)
     if choice.trial is not None:
         row["trial_speedup"] = choice.trial.speedup

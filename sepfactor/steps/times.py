@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
-from sepfactor.graph.instrument import convolution_times, upstream_conv, with_node_names
+from sepfactor.graph.instrument import convolution_times, product_times, upstream_conv, with_node_names
 from sepfactor.measure.profile import profile_nodes
 from sepfactor.measure.session import Runtime, open_session, run
 from sepfactor.measure.timing import interleave, ratio, summarise
 from sepfactor.report.model import Speed
 
 CONVOLUTIONS = ("Conv", "FusedConv")
+PRODUCTS = ("Gemm", "FusedGemm", "MatMul", "FusedMatMul", "ConvTranspose")
 _PROFILE_RUNS = 10
 
 Feed = Mapping[str, np.ndarray]
+Watch = Callable[[float], None]
 
 
 def time_networks(
-    models: Mapping[str, Path | bytes], feed: Feed, runtime: Runtime, seconds: float, seed: int
+    models: Mapping[str, Path | bytes],
+    feed: Feed,
+    runtime: Runtime,
+    seconds: float,
+    seed: int,
+    watch: Watch | None = None,
 ) -> Speed:
     """Interleave whole networks.
 
@@ -32,13 +39,15 @@ def time_networks(
         runtime: threads and provider, the same for all.
         seconds: how long.
         seed: of order and bootstrap.
+        watch: told which share of it is done.
     """
     calls = []
     for model in models.values():
         session = open_session(model, runtime)
         run(session, feed)  # fails with a sentence here, not in the middle of the timing
         calls.append(lambda s=session: s.run(None, dict(feed)))
-    samples = dict(zip(models, interleave(calls, budget_s=seconds, precision=0.005, seed=seed), strict=True))
+    rows = interleave(calls, budget_s=seconds, precision=0.005, seed=seed, watch=watch)
+    samples = dict(zip(models, rows, strict=True))
     prepared_matters = (
         "prepared" in models and ratio(samples["original"], samples["prepared"], seed=seed).measurable
     )
@@ -59,7 +68,7 @@ class LayerTimes:
     """Milliseconds of one run, from a profile.
 
     Attributes:
-        convolutions: output name of a Conv → time.
+        convolutions: output name of a Conv, ConvTranspose, Gemm or MatMul → time.
         additions: output name of an Add that did not fuse → time.
         operators: operator type → time.
     """
@@ -69,15 +78,21 @@ class LayerTimes:
     operators: Mapping[str, float]
 
 
-def profile_layers(model: ir.Model, feed: Feed, runtime: Runtime, runs: int = _PROFILE_RUNS) -> LayerTimes:
+def profile_layers(
+    model: ir.Model, feed: Feed, runtime: Runtime, runs: int = _PROFILE_RUNS, watch: Watch | None = None
+) -> LayerTimes:
     """Profile ``model`` in a session of its own, and trace events back to its Conv nodes."""
-    nodes = profile_nodes(with_node_names(model), feed, runtime, runs=runs)
+    nodes = profile_nodes(with_node_names(model), feed, runtime, runs=runs, watch=watch)
     operators: dict[str, float] = {}
     for node in nodes:
         operators[node.op_type] = operators.get(node.op_type, 0.0) + node.median_ms
-    events = {node.name: node.median_ms for node in nodes if node.op_type in CONVOLUTIONS}
+    convolutions, products = (
+        {node.name: node.median_ms for node in nodes if node.op_type in kinds}
+        for kinds in (CONVOLUTIONS, PRODUCTS)
+    )
     additions = {node.name: node.median_ms for node in nodes if node.op_type == "Add"}
-    return LayerTimes(convolution_times(model, events), additions, operators)
+    layers = convolution_times(model, convolutions) | product_times(model, products)
+    return LayerTimes(layers, additions, operators)
 
 
 def times_before(model: ir.Model, times: LayerTimes, outputs: Iterable[str]) -> dict[str, float]:

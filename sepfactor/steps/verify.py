@@ -10,12 +10,16 @@ import onnx
 from sepfactor import __version__
 from sepfactor.errors import ModelError
 from sepfactor.graph.instrument import serialized
-from sepfactor.graph.load import first_line
+from sepfactor.graph.load import external_files, first_line
 from sepfactor.graph.prepare import may_change_speed
+from sepfactor.graph.save import data_of
 from sepfactor.measure.accuracy import Accuracy, compare_sessions
 from sepfactor.measure.session import environment, open_session
+from sepfactor.plans.document import Plan
+from sepfactor.progress import in_shares
 from sepfactor.report.model import Report
 from sepfactor.steps.build import Built
+from sepfactor.steps.follow import fingerprint
 from sepfactor.steps.job import Job
 from sepfactor.steps.pictures import PictureBook
 from sepfactor.steps.planning import Outcome
@@ -36,13 +40,14 @@ class Trial:
 
     Attributes:
         job: the original and the data. built: what became of it. written: the file that holds it.
-        outcome: how it was chosen, where that was to a budget.
+        outcome: how it was chosen, where that was to a budget. plan: that was followed, if one was given.
     """
 
     job: Job
     built: Built
     written: Path
     outcome: Outcome | None = None
+    plan: Plan | None = None
 
 
 def verify(trial: Trial) -> Report:
@@ -70,16 +75,19 @@ def verify(trial: Trial) -> Report:
             progress=lambda done, total: progress("compare", done, total, "both networks"),
             watch=book.look if options.pictures else None,
         )
-    progress("time", 0, 2, "layer by layer")
+    watch = in_shares(progress, "profile", "the original, layer by layer")
     outputs = [decision.site.output for decision in built.decisions]
-    before = times_before(job.loaded.model, profile_layers(job.loaded.model, feed, runtime), outputs)
+    profile = profile_layers(job.loaded.model, feed, runtime, watch=watch)
+    before = times_before(job.loaded.model, profile, outputs)
     if built.is_changed:
-        profile = profile_layers(built.rebuilt.model, feed, runtime)
+        watch = in_shares(progress, "profile", "the result, layer by layer")
+        profile = profile_layers(built.rebuilt.model, feed, runtime, watch=watch)
         after = times_after(profile, built.rebuilt.site_of)
         if options.bench_seconds:
-            progress("time", 1, 2, f"whole networks, {options.bench_seconds:.0f} s")
-            speed = time_networks(_contestants(trial), feed, runtime, options.bench_seconds, options.seed)
-    progress("time", 2, 2, "")
+            watch = in_shares(progress, "time", "whole networks, in turns")
+            speed = time_networks(
+                _contestants(trial), feed, runtime, options.bench_seconds, options.seed, watch
+            )
     layers = layer_rows(built.decisions, built.fitted, before, after, job.spectra)
     return Report(
         sepfactor_version=__version__,
@@ -89,7 +97,7 @@ def verify(trial: Trial) -> Report:
         environment=environment(runtime).as_dict(),
         data=describe_data(job.data, options, built.fitted_on),
         layers=layers,
-        totals=totals(layers, _size(original), _size(trial.written)),
+        totals=totals(layers, *_sizes(trial)),
         accuracy=None if accuracy is None else accuracy.as_dict(),
         speed=speed,
         notes=_notes(trial, accuracy),
@@ -137,7 +145,7 @@ def _contestants(trial: Trial) -> dict[str, Path | bytes]:
 
 
 def _notes(trial: Trial, accuracy: Accuracy | None) -> tuple[str, ...]:
-    notes = []
+    notes = [*trial.job.loaded.notes]
     options = trial.job.options
     if trial.job.data.judged_on.synthetic:
         notes.append(
@@ -154,14 +162,20 @@ def _notes(trial: Trial, accuracy: Accuracy | None) -> tuple[str, ...]:
             f"The original itself gets only {100 * right:.1f} % right: preprocessing or labels do not "
             "fit the network."
         )
+    if trial.plan is not None and trial.plan.fingerprint != fingerprint(trial.job.sites):
+        notes.append(
+            "The plan was made for other weights: its schemes and ranks are taken, but what it predicted "
+            "does not hold."
+        )
     names = [name for d in trial.built.decisions for name in (d.site.name, d.site.output)]
     idle = [glob for glob in options.globs() if not options.matches(glob, names)]
     notes += [f"The pattern {glob!r} fits no convolution of this network." for glob in idle]
     return tuple(notes)
 
 
-def _size(model: Path | bytes) -> int:
-    if isinstance(model, bytes):
-        return len(model)
-    data = model.with_name(model.name + ".data")
-    return model.stat().st_size + (data.stat().st_size if data.exists() else 0)
+def _sizes(trial: Trial) -> tuple[int, int]:
+    """Bytes of the original and of the result, with what lies in files beside them."""
+    original, data = trial.job.loaded.runnable, data_of(trial.written)
+    own = len(original) if isinstance(original, bytes) else original.stat().st_size
+    before = own + sum(file.stat().st_size for file in external_files(trial.job.loaded.model))
+    return before, trial.written.stat().st_size + (data.stat().st_size if data.exists() else 0)

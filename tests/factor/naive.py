@@ -10,7 +10,11 @@ from sepfactor.factor.stage import Array
 
 def patches(stage: Stage, x: Array) -> Array:
     """``(*output_size, in_channels, *kernel_shape)``: what the kernel sees at every output pixel."""
-    padded = np.pad(x, [(0, 0), *stage.pads])
+    between = np.zeros(
+        (x.shape[0], *((n - 1) * u + 1 for n, u in zip(x.shape[1:], stage.upsampling, strict=True)))
+    )
+    between[(slice(None), *(slice(None, None, u) for u in stage.upsampling))] = x
+    padded = np.pad(between, [(0, 0), *stage.pads])
     reach = [(k - 1) * d for k, d in zip(stage.kernel_shape, stage.dilations, strict=True)]
     starts = [range(0, n - r, s) for n, r, s in zip(padded.shape[1:], reach, stage.strides, strict=True)]
     out = np.empty((*map(len, starts), stage.in_channels, *stage.kernel_shape))

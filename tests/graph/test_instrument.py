@@ -8,6 +8,8 @@ import pytest
 
 from sepfactor.graph.instrument import (
     convolution_times,
+    product_times,
+    read_by,
     serialized,
     upstream_conv,
     with_node_names,
@@ -128,3 +130,38 @@ def test_the_way_from_what_folding_left_to_the_original() -> None:
 
 def test_serialised_is_the_model() -> None:
     assert_same(run(serialized(graph(BLOCK)), FEED), run(BLOCK, FEED))
+
+
+OTHERS = model(
+    """[up] t = ConvTranspose<strides = [2,2]>(x, w)  r = Relu(t)  p = GlobalAveragePool(r)
+       f = Flatten(p)  g = Gemm(f, m, b)  q = Relu(g)  h = MatMul(q, m)  s = Add(h, b)  [k] u = Conv(r, w)
+       y = Softmax(s)  z = Sigmoid(u)""",
+    "float[N,8,H,W] x",
+    "float[N,8] y, float[N,8,P,Q] z",
+    w=normal(8, 8, 2, 2),
+    m=normal(8, 8),
+    b=normal(8),
+)
+
+
+def test_every_other_kind_gets_its_own_event() -> None:
+    """Also where it took in an activation or a bias."""
+    view = prepare(graph(OTHERS))
+    nodes = profile_nodes(with_node_names(view), {"x": normal(1, 8, 6, 6)}, Runtime(), runs=2)
+    kinds = ("Gemm", "FusedGemm", "MatMul", "ConvTranspose")
+    events = {node.name: node.median_ms for node in nodes if node.op_type in kinds}
+    assert len(events) == 3
+    assert {"g", "h"}.isdisjoint(events)
+    found = product_times(view, events)
+    assert sorted(found) == ["g", "h", "t"]
+    assert sorted(found.values()) == sorted(events.values())
+    assert product_times(view, {"u": 1.0, "nothing": 2.0}) == {}
+    for output in ("t", "g", "h", "u"):
+        assert upstream_conv(graph(OTHERS), output) == output
+
+
+def test_what_a_site_reads_is_followed_by_it() -> None:
+    followed = read_by(graph(OTHERS), ["g", "u"])
+    assert {"t", "r", "f", "x"} <= followed
+    assert followed.isdisjoint({"g", "u", "h", "s", "y", "z"})
+    assert read_by(graph(OTHERS), ["t"]) == {"x"}

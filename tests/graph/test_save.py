@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import onnx
@@ -190,3 +193,45 @@ def test_the_data_goes_if_the_model_cannot_follow(target: Path, monkeypatch: pyt
         write(target)
     assert names(target) == ["out.onnx"]
     assert target.read_bytes() == b"precious"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import onnx_ir as ir
+from sepfactor.graph import save
+save.PROTOBUF_LIMIT = 1000
+move, left = save._move, [int(sys.argv[2])]
+def moving(*given):
+    left[0] -= 1
+    if left[0] < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    move(*given)
+save._move = moving
+target = Path("out.onnx")
+with save.staged(ir.load(sys.argv[1]), target) as written:
+    save.publish(written, target, overwrite=True)
+"""
+"""Killed before the first or the second of the two files is moved."""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("moves", [0, 1])
+@pytest.mark.usefixtures("big")
+def test_killed_between_the_data_and_the_model(moves: int, target: Path, root: Path) -> None:
+    """No model is ever there with the data of another, and the next run is as good as the first."""
+    other = model("y = Conv(x, w)", "float[N,8,H,W] x", "float[N,8,P,Q] y", w=normal(8, 8, 3, 3, seed=1))
+    onnx.save(other, target.with_name("other.onnx"))
+    write(target)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, "other.onnx", str(moves)],
+        cwd=target.parent,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert not target.exists()
+    write(target, overwrite=True)
+    target.with_name("other.onnx").unlink()
+    assert names(target) == ["out.onnx", "out.onnx.data"]
+    assert_same(run(onnx.load(target), FEED), run(PROTO, FEED))

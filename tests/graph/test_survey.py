@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sepfactor.factor import Stage
-from sepfactor.graph.lower import conv_attributes
 from sepfactor.graph.prepare import prepare
 from sepfactor.graph.survey import Site, survey
+from sepfactor.graph.writer import conv_attributes
 from tests.graph.build import assert_same, model, normal, run, with_weights_as_inputs
 
 X = "float[N,4,H,W] x"
@@ -58,8 +58,8 @@ def test_every_convolution_in_order_with_its_numbers() -> None:
     assert second.bias is None
     assert [s.weight_shape for s in (first, second, third)] == [(6, 4, 3, 2), (6, 3, 1, 1), (2, 4, 1, 1)]
     assert not any(s.skipped or s.broken for s in (first, second, third))
-    assert (transposed.name, transposed.stage, transposed.weight_shape) == ("t", None, (4, 6, 3, 2))
-    assert transposed.skipped == "a ConvTranspose: only Conv is factored"
+    assert (transposed.name, transposed.weight_shape) == ("t", (4, 6, 3, 2))
+    assert (transposed.skipped, transposed.kind) == (None, third.kind)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,10 @@ HOLED = normal(4, 4, 3, 3).copy()
 HOLED[0, 0, 0, :2] = np.nan, np.inf
 
 SKIPPED = {
-    "1-D": (lambda: only("y = Conv(x, w)", "float[N,4,L] x", w=normal(4, 4, 3)), "a 1-D convolution"),
+    "strides of another axis": (
+        lambda: only("y = Conv<strides = [1,2]>(x, w)", "float[N,4,L] x", w=normal(4, 4, 3)),
+        "not a valid Conv",
+    ),
     "3-D": (
         lambda: only("y = Conv(x, w)", "float[N,4,D,H,W] x", w=normal(4, 4, 3, 3, 3)),
         "a 3-D convolution",
@@ -151,6 +154,18 @@ def test_what_is_skipped_says_why(make: object, said: str) -> None:
     assert site.stage is None
     assert site.output == "y"
     assert site.broken == ("NaN" in said)
+
+
+def test_one_axis_is_read_as_a_row() -> None:
+    body = "y = Conv<strides = [2], dilations = [3], pads = [1,4], group = 2>(x, w, c)"
+    weight = normal(6, 2, 5)
+    site = only(body, "float[N,4,L] x", w=weight, c=normal(6))
+    stage = site.stage
+    assert stage is not None
+    assert (stage.strides, stage.pads, stage.dilations) == ((1, 2), ((0, 0), (1, 4)), (1, 3))
+    assert (stage.group, site.weight_shape) == (2, (6, 2, 5))
+    np.testing.assert_array_equal(stage.weight, weight.astype(np.float64)[:, :, None])
+    np.testing.assert_array_equal(site.bias, normal(6).astype(np.float64))
 
 
 def test_weights_that_are_inputs_with_a_default_are_constants_once_prepared() -> None:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -54,3 +60,157 @@ def test_noting_what_is_asked_of_another() -> None:
     noting.put("c", {"ms": 3.0})
     assert noting.entries == {"a": {"ms": 1.0}, "c": {"ms": 3.0}}
     assert inner.get("c") == {"ms": 3.0}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A database that holds two entries."""
+    path = tmp_path / "times.sqlite"
+    for key in ("a", "b"):
+        DiskLedger(path, HERE).put(key, {"ms": 1.5})
+    return path
+
+
+@pytest.mark.parametrize("at", [16, 100, 4096 + 1, 8192 + 1])
+def test_a_damaged_database_is_begun_anew(at: int, path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[at : at + 3000] = b"\xff" * len(content[at : at + 3000])
+    path.write_bytes(content)
+    ledger = DiskLedger(path, HERE)
+    for key in "abcd":
+        assert ledger.get(key) in (None, {"ms": 1.5})
+        ledger.put(key, {"ms": 2.0})
+    assert DiskLedger(path, HERE).get("d") == {"ms": 2.0}
+
+
+def test_a_database_cut_off_anywhere(path: Path) -> None:
+    content = path.read_bytes()
+    for length in range(0, len(content), 511):
+        path.write_bytes(content[:length])
+        ledger = DiskLedger(path, HERE)
+        assert ledger.get("a") in (None, {"ms": 1.5})
+        ledger.put("c", {"ms": 2.0})
+        assert ledger.get("c") == {"ms": 2.0}
+
+
+def test_what_is_no_database_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "times.sqlite"
+    path.write_text("a diary")
+    ledger = DiskLedger(path, HERE)
+    ledger.put("a", {"ms": 1.0})
+    assert ledger.get("a") == {"ms": 1.0}
+    assert path.read_text() == "a diary"
+
+
+@pytest.mark.parametrize("make", ["folder", "pipe", "of another kind"])
+def test_what_is_in_its_place(make: str, tmp_path: Path) -> None:
+    path = tmp_path / "times.sqlite"
+    if make == "folder":
+        path.mkdir()
+    elif make == "pipe":
+        if not hasattr(os, "mkfifo"):
+            pytest.skip("there are no pipes")
+        os.mkfifo(path)
+    else:
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("CREATE TABLE times (a, b)")
+    ledger = DiskLedger(path, HERE)
+    assert ledger.get("a") is None
+    ledger.put("a", {"ms": 1.0})
+    assert ledger.get("a") == {"ms": 1.0}
+
+
+def test_a_folder_nobody_may_write() -> None:
+    ledger = DiskLedger(Path("/proc/nowhere/times.sqlite"), HERE)
+    ledger.put("a", {"ms": 1.0})
+    assert ledger.get("a") == {"ms": 1.0}
+
+
+def test_who_holds_it_for_ever_is_waited_for_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sepfactor.measure.ledger._WAIT_SECONDS", 0.05)
+    opened = []
+    connect = sqlite3.connect
+    with closing(connect(path, isolation_level=None)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: opened.append(a) or connect(*a, **k))
+        ledger = DiskLedger(path, HERE)
+        for key in "abc":
+            assert ledger.get(key) is None
+            ledger.put(key, {"ms": 3.0})
+            assert ledger.get(key) == {"ms": 3.0}
+        assert len(opened) == 1
+    assert DiskLedger(path, HERE).get("a") == {"ms": 1.5}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[1]", "3", "[" * 10**5, b"\xff", 7),
+        *('{"ms": "x"}', '{"ms": NaN}', '{"ms": Infinity}', '{"ms": null}'),
+    ],
+    ids=lambda text: repr(text)[:20],
+)
+def test_entries_that_say_nothing(text: object, path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE times SET entry = ? WHERE key = 'a'", (text,))
+    ledger = DiskLedger(path, HERE)
+    assert ledger.get("a") is None
+    assert ledger.get("b") == {"ms": 1.5}
+
+
+WRITER = """
+import itertools, resource, sys
+from pathlib import Path
+from sepfactor.measure.ledger import DiskLedger
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]),) * 2)
+ledger = DiskLedger(Path(sys.argv[1]), {"processor": "one"})
+print("begun", flush=True)
+for number in itertools.islice(itertools.count(), int(sys.argv[3])):
+    ledger.put(f"{sys.argv[2]}{number}", {"ms": float(number)})
+    assert ledger.get(f"{sys.argv[2]}{number}") == {"ms": float(number)}
+"""
+"""Writes many entries under a limit of the size of files, which stands for a full disk."""
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
+
+
+def writer(path: Path, prefix: str, count: int, root: Path, most: int = 2**30) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), prefix, str(count), str(most)],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@posix
+def test_several_write_at_once(path: Path, root: Path) -> None:
+    running = [writer(path, prefix, 40, root) for prefix in ("x", "y")]
+    for process in running:
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 0, said
+    ledger = DiskLedger(path, HERE)
+    assert all(ledger.get(f"{p}{i}") == {"ms": float(i)} for p in "xy" for i in range(40))
+
+
+@posix
+def test_killed_while_writing_it_stays_whole(path: Path, root: Path) -> None:
+    for wait in (0.0, 0.01, 0.03, 0.07):
+        process = writer(path, "k", 10**6, root)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        time.sleep(wait)
+        process.kill()
+        process.communicate(timeout=60)
+        with closing(sqlite3.connect(path)) as database:
+            assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert DiskLedger(path, HERE).get("a") == {"ms": 1.5}
+
+
+@posix
+def test_a_full_disk(path: Path, root: Path) -> None:
+    process = writer(path, "f", 2000, root, most=path.stat().st_size + 4096)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert DiskLedger(path, HERE).get("a") == {"ms": 1.5}

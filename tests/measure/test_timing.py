@@ -194,3 +194,17 @@ def test_verdicts(found: Ratio, verdict: str) -> None:
 def test_summary_is_median_and_quartiles() -> None:
     summary = summarise(np.array([5.0, 1.0, 2.0, 4.0, 3.0]))
     assert summary.as_dict() == {"median_ms": 3.0, "low_ms": 2.0, "high_ms": 4.0, "rounds": 5}
+
+
+def test_whoever_watches_is_told_how_far_it_is() -> None:
+    """Rising from above 0 to 1, now and then, and by the slower of rounds and seconds."""
+    clock = Clock()
+    told: list[float] = []
+    calls = [clock.call(0, lambda: 0.05)]
+    interleave(calls, budget_s=2.0, min_rounds=4, clock=clock, watch=told.append)
+    assert told == sorted(told)
+    assert 4 < len(told) < 12
+    assert told[-1] == 1.0
+    told.clear()
+    interleave([clock.call(0, lambda: 3.0)], budget_s=2.0, min_rounds=4, clock=clock, watch=told.append)
+    assert told == [0.25, 0.5, 0.75, 1.0, 1.0]

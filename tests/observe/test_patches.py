@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from sepfactor.factor import Stage
 from sepfactor.observe.patches import gather_patches, sample_positions
 from tests.factor import naive
-from tests.strategies import normal, seeds, sizes, stages
+from tests.strategies import normal, seeds, sizes, stages, transposed
 
 
 @given(st.data())
 def test_are_what_the_kernel_sees(data: st.DataObject) -> None:
-    """Strides, dilations, lopsided pads and kernels that hang over the border on both sides."""
-    stage = data.draw(stages())
+    """Strides, dilations, lopsided pads, kernels that hang over the border on both sides, and upsampling."""
+    stage = data.draw(st.one_of(stages(), transposed()))
     size = data.draw(sizes(stage))
     x = normal(data.draw(seeds), 3, stage.in_channels, *size)
     batch = data.draw(st.integers(0, 2))

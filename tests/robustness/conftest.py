@@ -19,3 +19,4 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(autouse=True)
 def _always_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_faster(monkeypatch.setattr)
+    monkeypatch.setenv("SEPFACTOR_RUN_SECONDS", "5")

@@ -30,7 +30,7 @@ from tests.graph.build import model, norm_of, normal, with_weights_as_inputs
 from tests.robustness import mutate
 from tests.robustness.way import attempt, pretend_faster
 
-OPTIONS: dict[str, Any] = {"limit": 1, "max_error": 0.3}
+OPTIONS: dict[str, Any] = {"limit": 1, "max_error": 0.3, "linear_layers": True}
 SHAPE = {"image": (1, 3, 16, 16)}
 MEMORY = 6 * 2**30
 PATIENCE_S = 60.0
@@ -84,11 +84,56 @@ def models() -> list[bytes]:
         w=normal(8, 3, 3, 3, dtype=np.float16),
         b=normal(8, dtype=np.float16),
     )
-    many = [networks.plain(), networks.two_inputs(), networks.classifier(), folded, branch, half]
+    kinds = model(
+        """t = ConvTranspose<strides = [2,2], pads = [1,1,1,1], output_padding = [1,1]>(image, u)
+           a = Reshape(t, axes) r = Conv<pads = [2,2]>(a, w) b = Relu(r) c = Conv<pads = [2,2]>(b, v, k)
+           p = GlobalAveragePool(c) f = Flatten(p)
+           g = Gemm<transB = 1, alpha = 0.5, beta = 2.0>(f, m, k) y = MatMul(g, m)""",
+        "float[N,3,H,W] image",
+        "float[N,C] y",
+        u=normal(3, 8, 3, 3),
+        axes=np.array([0, 8, -1]),
+        w=normal(16, 8, 5),
+        v=normal(16, 16, 5),
+        k=normal(16),
+        m=normal(16, 16),
+    )
+    many = [networks.plain(), networks.two_inputs(), networks.classifier(), folded, branch, half, kinds]
     old = with_weights_as_inputs(
         model("y = Conv(image, w)", ir_version=3, opset=8, w=normal(4, 3, 3, 3), **small)
     )
-    return [proto.SerializeToString() for proto in (*many, old)]
+    return [proto.SerializeToString() for proto in (*many, old, *wrapped())]
+
+
+def wrapped() -> list[onnx.ModelProto]:
+    """Convolutions in a function, in a branch always taken, in a loop; fused, and of a sparse weight."""
+    around = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 17, "own": 1, "com.microsoft": 1]>
+           g (float[N,3,H,W] image) => (float[N,C,P,Q] y) <bool yes = {1}, int64 three = {3}> {
+             a = own.Block<steps = [1,1]>(image, w)
+             b = If(yes) <
+               then_branch = t () => (float[N,3,H,W] c) { c = own.Block<steps = [1,1]>(a, w) },
+               else_branch = e () => (float[N,3,H,W] d) { d = Relu(a) }>
+             f = Loop(three, yes, b) <body = l (int64 i, bool on, float[N,3,H,W] before)
+               => (bool off, float[N,3,H,W] after) {
+                 off = Identity(on)  after = Conv<pads = [1,1,1,1]>(before, w) }>
+             y = com.microsoft.FusedConv<pads = [1,1,1,1], activation = "Clip",
+                                         activation_params = [-1.0, 1.0]>(f, w) }
+           <domain: "own", opset_import: ["": 17]> Block <steps> (x, w) => (y) {
+             a = Conv<pads = [1,1,1,1], strides: ints = @steps>(x, w)  y = Relu(a) }"""
+    )
+    around.graph.initializer.append(onnx.numpy_helper.from_array(normal(3, 3, 3, 3) / 5, "w"))
+    few = networks.plain()
+    weight = onnx.numpy_helper.to_array(few.graph.initializer.pop())
+    places = np.flatnonzero(np.abs(weight) > 0.05)
+    few.graph.sparse_initializer.append(
+        onnx.helper.make_sparse_tensor(
+            onnx.numpy_helper.from_array(weight.ravel()[places], "w2"),
+            onnx.numpy_helper.from_array(places, "places"),
+            weight.shape,
+        )
+    )
+    return [around, few]
 
 
 def external_models() -> list[bytes]:
@@ -230,6 +275,7 @@ def work(name: str, start: int, folder: Path) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     warnings.simplefilter("error")
     os.environ["SEPFACTOR_CACHE"] = str(folder / "cache")
+    os.environ["SEPFACTOR_RUN_SECONDS"] = "5"  # a damaged count makes a loop as good as endless
     pretend_faster(setattr)
     target = TARGETS[name]
     seed = start

@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 KINDS = {np.float32: TensorProto.FLOAT, np.float16: TensorProto.FLOAT16}
-Size = tuple[int, int]
+Size = tuple[int, ...]
 MOST_MULTIPLIED = 24
 """Channels of a map, at most."""
+
+MOST_WIDE = 30
+"""Pixels of a map along an axis, at most."""
 
 
 class Drawn:
@@ -32,7 +35,10 @@ class Drawn:
 
 @dataclass
 class _Sketch:
-    """A network while it is drawn: ``maps`` are its values, with channels and size of each."""
+    """A network while it is drawn: ``maps`` are its values, with channels and size of each.
+
+    ``ends`` are values that nothing reads any more: outputs, of other axes than maps.
+    """
 
     draw: st.DrawFn
     dtype: Any
@@ -41,6 +47,7 @@ class _Sketch:
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     maps: dict[str, tuple[int, Size]] = field(default_factory=dict)
     unread: set[str] = field(default_factory=set)
+    ends: dict[str, tuple[int, Size]] = field(default_factory=dict)
 
     def integer(self, low: int, high: int) -> int:
         return self.draw(st.integers(low, high))
@@ -160,6 +167,57 @@ def _geometry(sketch: _Sketch, kernel: tuple[int, ...], size: Size) -> tuple[dic
     return said, (height, width)
 
 
+def _transposed(sketch: _Sketch) -> None:
+    x = sketch.pick(sketch.maps)
+    channels, size = sketch.maps[x]
+    group = sketch.pick(g for g in (1, 1, 2, channels) if channels % g == 0)
+    outs = group * sketch.integer(1, max(1, MOST_MULTIPLIED // group // 2))
+    kernel, strides = ([sketch.pick(among) for _ in size] for among in ((1, 2, 3, 4), (1, 2, 2, 3)))
+    weight = sketch.constant(_weight(sketch, (channels, outs // group, *kernel)))
+    pads = [sketch.integer(0, k - 1) for k in (*kernel, *kernel)]
+    extra = [sketch.integer(0, s - 1) for s in strides]
+    out = tuple(
+        (n - 1) * s + k - pads[a] - pads[a + 2] + e
+        for a, (n, s, k, e) in enumerate(zip(size, strides, kernel, extra, strict=True))
+    )
+    if min(out) < 1 or max(out) > MOST_WIDE:
+        return
+    said = {"strides": strides, "pads": pads, "output_padding": extra, "group": group}
+    sketch.emit("ConvTranspose", [x, weight], outs, out, **said)
+
+
+def _row(sketch: _Sketch) -> None:
+    """One or two 1-D convolutions over a map whose pixels stand in a row; an end, as maps of one axis are."""
+    x = sketch.pick(sketch.maps)
+    channels, size = sketch.maps[x]
+    shape = sketch.constant(np.array([0, channels, -1]), plain=True)
+    value = sketch.emit("Reshape", [x, shape], channels, (size[0] * size[1],))
+    outs = sketch.pick((16, sketch.integer(1, MOST_MULTIPLIED)))
+    for ins in (channels, outs)[: sketch.integer(1, 2)]:
+        kernel = sketch.pick((1, 3, 5))
+        weight = sketch.constant(_weight(sketch, (outs, ins, kernel, 1))[..., 0], plain=True)
+        del sketch.maps[value]
+        convolved = sketch.emit("Conv", [value, weight], outs, (size[0] * size[1],), pads=[kernel // 2] * 2)
+        value = sketch.emit("Relu", [convolved], outs, (size[0] * size[1],))
+        del sketch.maps[convolved]
+    sketch.ends[value] = sketch.maps.pop(value)
+
+
+def _head(sketch: _Sketch) -> None:
+    """One or two products behind the mean of a map."""
+    x = sketch.pick(sketch.maps)
+    channels, size = sketch.maps[x]
+    pooled = sketch.emit("GlobalAveragePool", [x], channels, tuple(1 for _ in size))
+    del sketch.maps[pooled]
+    value = sketch.emit("Flatten", [pooled], channels, ())
+    for _ in range(sketch.integer(1, 2)):
+        ins, _ = sketch.maps.pop(value)
+        outs = sketch.integer(1, MOST_MULTIPLIED)
+        weight = sketch.constant(_weight(sketch, (ins, outs, 1, 1))[..., 0, 0], plain=True)
+        value = sketch.emit(sketch.pick(("Gemm", "MatMul")), [value, weight], outs, ())
+    sketch.ends[value] = sketch.maps.pop(value)
+
+
 def _unary(sketch: _Sketch) -> None:
     x = sketch.pick(sketch.maps)
     channels, size = sketch.maps[x]
@@ -205,13 +263,18 @@ def networks(draw: st.DrawFn) -> Drawn:
     inputs = dict(sketch.maps)
     _conv(sketch)
     for _ in range(sketch.integer(0, 6)):
-        draw(st.sampled_from((_conv, _conv, _unary, _join)))(sketch)
+        draw(st.sampled_from((_conv, _conv, _unary, _join, _transposed)))(sketch)
+    for kind in (_row, _head):
+        if sketch.coin(3):
+            kind(sketch)
     for name in [n for n in inputs if n in sketch.unread]:
         sketch.emit("Relu", [name], *inputs[name])
     ends = [name for name in sketch.maps if name in sketch.unread]
     more = [name for name in sketch.maps if name not in inputs and name not in ends]
     if more and sketch.coin():
         ends.append(sketch.pick(more))
+    ends += sketch.ends
+    sketch.maps |= sketch.ends
     return _finished(sketch, inputs, ends)
 
 
@@ -220,10 +283,10 @@ def _finished(sketch: _Sketch, inputs: dict[str, tuple[int, Size]], ends: list[s
     kind = KINDS[sketch.dtype]
 
     def declared(name: str, open_sizes: bool) -> onnx.ValueInfoProto:
-        channels, (height, width) = sketch.maps[name]
-        shape: list[Any] = ["N" if symbolic else 1, channels, height, width]
+        channels, size = sketch.maps[name]
+        shape: list[Any] = ["N" if symbolic else 1, channels, *size]
         if symbolic == 2:
-            shape[2:] = [f"{name}_h", f"{name}_w"] if open_sizes else ["H", "W"]
+            shape[2:] = [f"{name}_{axis}" if open_sizes else axis.upper() for axis in "hw"[: len(size)]]
         return helper.make_tensor_value_info(name, kind, shape)
 
     graph = helper.make_graph(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,13 @@ import onnxruntime
 import pytest
 
 from sepfactor.graph import save
+from sepfactor.pipeline import Result
+from sepfactor.steps.cost import Stopwatch
 from tests import networks
+from tests.robustness.way import attempt
+
+TIMES = Stopwatch.times
+"""As it is before anything is pretended."""
 
 KILLS = int(os.environ.get("SEPFACTOR_KILLS", "8"))
 """Set it to 50 or more for the long mode."""
@@ -201,6 +209,55 @@ def test_no_room_for_the_output(size: int, start: Start, folder: Path) -> None:
     assert "unexpectedly" not in said
     assert len(said.splitlines()) == 1
     assert names(folder) == set()
+
+
+class TestCache:
+    """Times are really measured here, and remembered where that cannot be."""
+
+    @pytest.fixture(autouse=True)
+    def _as_fast_as_it_is(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Stopwatch, "times", TIMES)
+
+    @staticmethod
+    def compress(folder: Path) -> Result:
+        data = {"image": networks.images(4)}
+        result = attempt(folder / "model.onnx", folder / "out.onnx", data=data, overwrite=True, cache=True)
+        assert not isinstance(result, str), result
+        return result
+
+    @pytest.mark.parametrize("state", ["a file", "a folder in its place", "damaged", "held by another"])
+    def test_a_cache_that_cannot_be_used(
+        self, state: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cache = folder / "cache"
+        times = cache / "times.sqlite"
+        monkeypatch.setenv("SEPFACTOR_CACHE", str(cache))
+        monkeypatch.setattr("sepfactor.measure.ledger._WAIT_SECONDS", 0.05)
+        with closing(sqlite3.connect(":memory:")) as other:
+            if state == "a file":
+                cache.write_text("in the way")
+            elif state == "a folder in its place":
+                times.mkdir(parents=True)
+            else:
+                cache.mkdir()
+                times.write_bytes(b"\xff" * 5000 if state == "damaged" else b"")
+            if state == "held by another":
+                other.execute("ATTACH ? AS held", (str(times),))
+                other.execute("CREATE TABLE held.x (y)")
+                other.isolation_level = None
+                other.execute("BEGIN EXCLUSIVE")
+            result = self.compress(folder)
+        assert result.report.totals.convolutions == 2
+        if result.path is not None:
+            assert_whole(result.path)
+
+    def test_what_one_run_timed_the_next_does_not(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SEPFACTOR_CACHE", str(folder / "cache"))
+        self.compress(folder)
+        monkeypatch.setattr(Stopwatch, "_time", lambda *_: pytest.fail("timed again"))
+        self.compress(folder)
 
 
 def test_ctrl_c_at_any_moment(start: Start, whole: float, folder: Path) -> None:

@@ -82,6 +82,12 @@ def changed(change: Callable[[onnx.GraphProto], object]) -> onnx.ModelProto:
     return proto
 
 
+def _branch_without_graph(graph: onnx.GraphProto) -> None:
+    node = helper.make_node("If", ["c"], ["r"])
+    node.attribute.add(name="then_branch", type=onnx.AttributeProto.GRAPH)
+    graph.node.append(node)
+
+
 def _rename(message: Any, field: str, value: object) -> None:
     setattr(message, field, value)
 
@@ -117,6 +123,11 @@ GRAPHS: dict[str, Callable[[onnx.GraphProto], object]] = {
     "a huge weight": lambda g: g.initializer[0].dims.__setitem__(0, 2**50),
     "a weight of a size that overflows": lambda g: g.initializer[0].dims.extend([2**62] * 2),
     "a weight of a negative size": lambda g: g.initializer[0].dims.__setitem__(0, -1),
+    "a weight in the field of another type": lambda g: g.initializer[0].CopyFrom(
+        TensorProto(
+            name="w1", data_type=TensorProto.FLOAT16, dims=[16, 3, 5, 5], uint64_data=[1] * (16 * 3 * 5 * 5)
+        )
+    ),
     "an empty weight": lambda g: g.initializer[0].CopyFrom(
         helper.make_tensor("w1", TensorProto.FLOAT, [0, 3, 5, 5], [])
     ),
@@ -126,6 +137,7 @@ GRAPHS: dict[str, Callable[[onnx.GraphProto], object]] = {
     "a weight that is text": lambda g: g.initializer[0].CopyFrom(
         helper.make_tensor("w1", TensorProto.STRING, [2], [b"a", b"b"])
     ),
+    "a branch that is not there": _branch_without_graph,
     "an input of no type": lambda g: g.input[0].ClearField("type"),
     "an input that is a list": lambda g: g.input[0].CopyFrom(
         helper.make_tensor_sequence_value_info("image", TensorProto.FLOAT, None)
@@ -135,8 +147,10 @@ GRAPHS: dict[str, Callable[[onnx.GraphProto], object]] = {
 
 
 @pytest.mark.parametrize("change", GRAPHS.values(), ids=GRAPHS.keys())
-def test_graphs_that_cannot_be(change: Callable[[onnx.GraphProto], object]) -> None:
+def test_graphs_that_cannot_be(change: Callable[[onnx.GraphProto], object], tmp_path: Path) -> None:
     refusal(changed(change))
+    (tmp_path / "model.onnx").write_bytes(changed(change).SerializeToString())
+    refusal(tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize("text", [b"body.first", b"image", b"map", b"Relu", b"batch", b"far.bin"])
@@ -239,6 +253,12 @@ class TestExternalData:
         far.with_name("around").symlink_to(tmp_path, target_is_directory=True)
         assert "out of its folder" in refusal(self.point(far, location="around/secret"))
 
+    def test_a_file_of_two_names(self, far: Path, tmp_path: Path) -> None:
+        far.with_name("also").hardlink_to(tmp_path / "secret")
+        said = refusal(self.point(far, location="also"))
+        assert "hard link" in said
+        assert "copy" in said
+
     @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
     def test_what_is_no_file(self, far: Path) -> None:
         os.mkfifo(far.with_name("pipe"))
@@ -321,3 +341,28 @@ def test_names_with_anything_in_them(tmp_path: Path) -> None:
         assert [path.name for path in tmp_path.iterdir()] == ["out.onnx"]
         onnx.checker.check_model(tmp_path / "out.onnx", full_check=True)
     assert np.isfinite(result.report.totals.macs_after)
+
+
+BODY = "<body = b (int64 i, bool c, float[3] f) => (bool d, float[3] g) { d = Identity(c)  g = Relu(f) }>"
+ENDLESS = {
+    "a loop": f"l = Loop(huge, yes, ones) {BODY}  s = ReduceMax<keepdims = 0>(l)",
+    "a loop within a branch": f"""s = If(yes) <
+        then_branch = t () => (float e) {{
+          l = Loop(huge, yes, ones) {BODY}  e = ReduceMax<keepdims = 0>(l) }},
+        else_branch = u () => (float k) {{ k = ReduceMax<keepdims = 0>(ones) }}>""",
+    "a huge range": "r = Range(nought, huge, one)  f = Cast<to = 1>(r)  s = ReduceMax<keepdims = 0>(f)",
+    "a huge constant": """h = Concat<axis = 0>(huge1, huge1)  f = ConstantOfShape(h)
+        s = ReduceMax<keepdims = 0>(f)""",
+    "a huge tile": "h = Concat<axis = 0>(huge1)  f = Tile(ones, h)  s = ReduceMax<keepdims = 0>(f)",
+}
+
+
+@pytest.mark.parametrize("body", ENDLESS.values(), ids=ENDLESS.keys())
+def test_what_never_ends_or_never_fits(body: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEPFACTOR_RUN_SECONDS", "0.2")
+    huge, yes = np.array(2**40), np.array(True)
+    numbers = {"huge": huge, "huge1": huge[None], "nought": np.array(0), "one": np.array(1), "yes": yes}
+    used = {name: array for name, array in numbers.items() if name in body}
+    ones = {"ones": np.ones(3, np.float32)} if "ones" in body else {}
+    proto = model(f"a = Conv(image, w)  {body}  y = Add(a, s)", X, Y, w=W, **used, **ones)
+    refusal(proto)

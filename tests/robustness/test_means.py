@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import sepfactor
-from sepfactor.errors import ModelError, OutputError
+from sepfactor.errors import ModelError, OptionError, OutputError
 from tests import networks
 from tests.robustness.way import assert_sentence
 
@@ -56,3 +56,11 @@ def test_an_error_keeps_its_kind(tmp_path: Path) -> None:
     """What is raised on purpose passes through."""
     with pytest.raises(ModelError, match="There is no file"):
         sepfactor.compress(tmp_path / "nowhere.onnx")
+
+
+@pytest.mark.parametrize("text", ["9" * 5000 + " = 2", "[layers." + "x" * 5000 + "]\nranks = 2"])
+def test_an_option_with_an_endless_name(text: str, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(text)
+    with pytest.raises(OptionError, match="There is no option") as caught:
+        sepfactor.compress(networks.plain(), config=tmp_path / "config.toml")
+    assert_sentence(str(caught.value))

@@ -27,6 +27,9 @@ OPTIONS = (
     {"min_snr": 20.0},
     {"max_macs": "60%", "force": True},
     {"min_snr": 10.0, "max_params": "80%", "force": True},
+    {"max_error": 0.0, "linear_layers": True},
+    {"rank": 2, "linear_layers": True},
+    {"max_macs": "60%", "force": True, "linear_layers": True},
 )
 relaxed = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
@@ -39,7 +42,7 @@ def test_the_whole_way(drawn: Drawn, options: dict[str, Any], with_data: bool) -
         onnx.checker.check_model(drawn.model, full_check=True)
         result = attempt(drawn.model, out, data=drawn.feed if with_data else None, limit=3, **options)
         if isinstance(result, str):
-            assert not any(node.op_type == "Conv" for node in drawn.model.graph.node), result
+            assert not any("Conv" in node.op_type for node in drawn.model.graph.node), result
             return
         event(f"replaced {min(result.report.totals.replaced, 3)}")
         assert out.exists() == (result.report.totals.replaced > 0)
@@ -56,7 +59,7 @@ def test_the_whole_way(drawn: Drawn, options: dict[str, Any], with_data: bool) -
 
 
 def _operators(model: onnx.ModelProto) -> set[str]:
-    return {node.op_type for node in model.graph.node} | {"Conv", "Add"}
+    return {node.op_type for node in model.graph.node} | {"Conv", "Add", "MatMul", "Unsqueeze", "Squeeze"}
 
 
 def _compare(drawn: Drawn, found: onnx.ModelProto, *, exact: bool) -> None:
@@ -84,3 +87,4 @@ def test_types_onnxruntime_has_no_convolution_for(kind: int) -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10)
     said = attempt(model)
     assert isinstance(said, str)
+    assert "float32" in said

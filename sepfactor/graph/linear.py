@@ -1,0 +1,138 @@
+"""Gemm and MatMul with constant weights: 1×1 convolutions over a map whose pixels are the rows.
+
+All leading axes are rows: ``(…, C)`` is read as ``(1, C, 1, rows)``. A chain of 1×1 stages becomes as
+many products; a bias is that of the Gemm at the end, or an Add behind the last MatMul.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from sepfactor.factor import Factorization, Stage
+from sepfactor.factor.stage import Array, Ints
+from sepfactor.graph.kind import Kind, Reading, Skip, check_numbers, constant, optional
+from sepfactor.graph.writer import Writer
+
+
+@dataclass(frozen=True)
+class Linear(Kind):
+    """A product of rows with a constant matrix."""
+
+    name: str = "linear"
+
+    is_blocked: ClassVar[bool] = False
+    runs: ClassVar[int] = 128
+
+    def maps(self, value: NDArray[Any]) -> NDArray[Any]:
+        """``(…, C)`` as ``(1, C, 1, rows)``."""
+        return value.reshape(-1, value.shape[-1]).T[None, :, None]
+
+    def shape(self, batch: int, channels: int, size: Ints) -> Ints:
+        """``(rows, C)``."""
+        return (batch * math.prod(size), channels)
+
+    def own(self, numbers: Ints) -> Ints:
+        """Nothing: a row has no axes."""
+        return ()
+
+    def write(self, writer: Writer, factorization: Factorization, x: ir.Value, output: ir.Value) -> None:
+        """As products of matrices."""
+
+        def product(
+            stage: Stage, x: ir.Value, name: str, bias: Array | None, output: ir.Value | None
+        ) -> ir.Value:
+            matrix = writer.weight(stage.regrouped(1).weight[:, :, 0, 0].T, f"{name}.weight")
+            if bias is None:
+                return writer.emit("MatMul", [x, matrix], name, output=output)
+            return self.biased(writer, x, matrix, writer.weight(bias, f"{name}.bias"), name, output)
+
+        writer.chains(factorization, x, output, product)
+
+    def biased(
+        self,
+        writer: Writer,
+        x: ir.Value,
+        matrix: ir.Value,
+        bias: ir.Value,
+        name: str,
+        output: ir.Value | None,
+    ) -> ir.Value:
+        """A product with a bias, over any number of axes."""
+        return writer.add(writer.emit("MatMul", [x, matrix], name), bias, f"{name}.biased", output)
+
+
+@dataclass(frozen=True)
+class Gemm(Linear):
+    """A product of two axes."""
+
+    name: str = "gemm"
+
+    def biased(
+        self,
+        writer: Writer,
+        x: ir.Value,
+        matrix: ir.Value,
+        bias: ir.Value,
+        name: str,
+        output: ir.Value | None,
+    ) -> ir.Value:
+        """A product with a bias, in one node."""
+        return writer.emit("Gemm", [x, matrix, bias], name, output=output)
+
+
+GEMM, MATMUL = Gemm(), Linear("matmul")
+
+
+def read_gemm(node: ir.Node) -> Reading:
+    """A Gemm as numbers: ``alpha``, ``beta`` and ``transB`` are in them.
+
+    Raises:
+        Skip: it cannot be replaced.
+    """
+    if node.attributes.get_int("transA", 0):
+        raise Skip("it transposes what it reads")
+    matrix, dtype = _matrix(node)
+    weight = matrix if node.attributes.get_int("transB", 0) else matrix.T
+    bias = optional(node, 2, "bias")
+    if bias is not None:
+        if bias.shape not in ((len(weight),), (1, len(weight))):
+            raise Skip(f"its bias of shape {bias.shape} is not one number for each of {len(weight)} outputs")
+        bias = _times(node, "beta", bias.reshape(-1), "bias")
+    return Reading(GEMM, Stage.pointwise(_times(node, "alpha", weight, "weight")), bias, weight.shape, dtype)
+
+
+def read_matmul(node: ir.Node) -> Reading:
+    """A MatMul as numbers.
+
+    Raises:
+        Skip: it cannot be replaced.
+    """
+    matrix, dtype = _matrix(node)
+    return Reading(MATMUL, Stage.pointwise(matrix.T), None, matrix.T.shape, dtype)
+
+
+def _times(node: ir.Node, name: str, array: Array, what: str) -> Array:
+    """Numbers with a factor that the node has for them."""
+    factor = node.attributes.get_float(name, 1.0)
+    with np.errstate(invalid="ignore"):  # zero times infinity
+        product = factor * array
+    check_numbers(product, f"{what} times its {name} of {factor:g}")
+    return product
+
+
+def _matrix(node: ir.Node) -> tuple[Array, np.dtype[np.floating]]:
+    opset = node.graph.opset_imports.get("", 1) if node.graph is not None else 1
+    if opset < 7:
+        raise Skip(f"it is of opset {opset}, in which onnxruntime adds no bias to a product")
+    matrix, dtype = constant(node, 1, "weight")
+    if matrix.ndim != 2:
+        raise Skip(f"its weight has {matrix.ndim} axes: only a matrix is factored")
+    if matrix.size == 0:
+        raise Skip("its weight is empty")
+    return matrix, dtype

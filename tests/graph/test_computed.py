@@ -1,0 +1,128 @@
+"""Weights that follow from constants are read as what they come to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from sepfactor.graph.prepare import prepare
+from sepfactor.graph.survey import Site, survey
+from tests.graph.build import model, normal, run
+from tests.robustness.way import assert_near, attempt, pretend_faster
+
+X, Y = "float[N,4,9,8] x", "float[N,C,P,Q] y"
+V, G = normal(6, 4, 3, 3), normal(6, 1, 1, 1)
+NORM = np.sqrt((V**2).sum(axis=(1, 2, 3), keepdims=True))
+AXES = np.array([1, 2, 3])
+
+KNOWN: dict[str, tuple[str, dict[str, Any], np.ndarray]] = {
+    "stored in half precision": ("w = Cast<to = 1>(v)", {"v": V.astype(np.float16)}, V.astype(np.float16)),
+    "stored in bfloat16": (
+        "w = Cast<to = 1>(v)",
+        {"v": V.astype(ml_dtypes.bfloat16)},
+        V.astype(ml_dtypes.bfloat16),
+    ),
+    "stored with channels last": (
+        "w = Transpose<perm = [3,2,0,1]>(v)",
+        {"v": V.transpose(2, 3, 1, 0)},
+        V,
+    ),
+    "stored flat": ("w = Reshape(v, s)", {"v": V.ravel(), "s": np.array([6, 4, 3, 3])}, V),
+    "normalised": (
+        "n = ReduceL2<axes = [1,2,3], keepdims = 1>(v)  d = Div(v, n)  w = Mul(g, d)",
+        {"v": V, "g": G},
+        V / NORM * G,
+    ),
+    "standardised": (
+        """m = ReduceMean<axes = [1,2,3], keepdims = 1>(v)  c = Sub(v, m)  q = Mul(c, c)
+           r = ReduceMean<axes = [1,2,3], keepdims = 1>(q)  t = Sqrt(r)  w = Div(c, t)""",
+        {"v": V},
+        (V - V.mean((1, 2, 3), keepdims=True)) / V.std((1, 2, 3), keepdims=True),
+    ),
+    "from Constant nodes": (
+        "two = Constant<value = float {2.0}>()  h = Mul(v, two)  w = Add(h, h)",
+        {"v": V},
+        4 * V,
+    ),
+}
+
+
+def only(body: str, weights: dict[str, Any]) -> tuple[Site, onnx.ModelProto]:
+    proto = model(f"{body}  [k] y = Conv<pads = [1,1,1,1]>(x, w)", X, Y, **weights)
+    (site,) = survey(prepare(ir.from_proto(proto)))
+    return site, proto
+
+
+@pytest.mark.parametrize(("body", "weights", "expected"), KNOWN.values(), ids=KNOWN.keys())
+def test_they_are_known(body: str, weights: dict[str, Any], expected: np.ndarray) -> None:
+    site, _ = only(body, weights)
+    assert site.skipped is None
+    assert site.stage is not None
+    assert site.dtype == np.float32
+    np.testing.assert_allclose(site.stage.weight, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_what_computed_them_goes_with_the_layer(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend_faster(monkeypatch.setattr)
+    body, weights, _ = KNOWN[name]
+    _, proto = only(body, weights)
+    data = {"x": normal(4, 4, 9, 8)}
+    result = attempt(proto, tmp_path / "out.onnx", data=data, rank=2, scheme=["spatial"], overwrite=True)
+    assert not isinstance(result, str), result
+    assert {node.op_type for node in onnx.load(tmp_path / "out.onnx").graph.node} == {"Conv"}
+    result = attempt(proto, tmp_path / "out.onnx", data=data, max_error=0, overwrite=True)
+    assert not isinstance(result, str), result
+    if result.path is not None:
+        assert_near(run(onnx.load(result.path), data)[0], run(proto, data)[0], {"float32": 1e-4})
+
+
+UNKNOWN: dict[str, tuple[str, dict[str, Any], str]] = {
+    "by an operator nobody writes there": ("w = Neg(v)", {"v": V}, "computed by Neg"),
+    "by chance": ("w = RandomNormal<shape = [6,4,3,3]>()", {}, "computed by RandomNormal"),
+    "from what is fed": (
+        "m = ReduceMean<keepdims = 0>(x)  w = Mul(v, m)",
+        {"v": V},
+        "computed by Mul",
+    ),
+    "into something huge": (
+        "h = Mul(a, b)  s = ReduceSum<keepdims = 0>(h)  w = Mul(v, s)",
+        {"v": V, "a": np.ones((2**14, 1), np.float32), "b": np.ones((1, 2**14), np.float32)},
+        "computed by Mul",
+    ),
+    "in more steps than anybody needs": (
+        "  ".join(f"{'v' if i == 0 else 'a'}{i + 1} = Abs({'v' if i == 0 else 'a'}{i})" for i in range(1))
+        + "  a1 = Abs(v1)  "
+        + "  ".join(f"a{i + 1} = Add(a{i}, a{i})" for i in range(1, 90))
+        + "  w = Identity(a90)",
+        {"v0": V},
+        "computed by Identity",
+    ),
+    "wrongly": ("w = Reshape(v, s)", {"v": V, "s": np.array([6, 4, 3, 2])}, "computed by Reshape"),
+}
+
+
+@pytest.mark.parametrize(("body", "weights", "reason"), UNKNOWN.values(), ids=UNKNOWN.keys())
+def test_they_are_not_known(body: str, weights: dict[str, Any], reason: str) -> None:
+    site, _ = only(body, weights)
+    assert reason in (site.skipped or "")
+
+
+def test_not_a_number_is_told() -> None:
+    site, _ = only("z = Sub(v, v)  w = Div(v, z)", {"v": V})
+    assert "NaN or infinite" in (site.skipped or "")
+    assert site.broken
+
+
+def test_a_bias_too() -> None:
+    proto = model("c = Cast<to = 1>(h)  y = Conv(x, w, c)", X, Y, w=V, h=np.arange(6, dtype=np.float16))
+    (site,) = survey(prepare(ir.from_proto(proto)))
+    np.testing.assert_array_equal(site.bias, np.arange(6))
