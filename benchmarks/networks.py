@@ -26,6 +26,7 @@ from sepfactor.graph.load import load
 from sepfactor.graph.prepare import prepare
 from sepfactor.graph.rebuild import Replacement, rebuild
 from sepfactor.graph.survey import Site, survey
+from sepfactor.measure.quality import Judge
 from sepfactor.measure.session import Runtime, open_session
 from sepfactor.measure.timing import Ratio, interleave, ratio
 from sepfactor.observe import Feeds, InputSpec, Preprocessing, open_feeds
@@ -41,6 +42,9 @@ _IMAGENET = _DATA / "imagenet1000"
 
 FITTING = Runtime(threads=2)
 TIMING = Runtime(threads=1)
+_MOST_COMPARED = 1000
+"""Runs the distance to the original is taken on."""
+
 VERTICAL = ("spatial-vertical",)
 """The one scheme of every plan here, so that columns differ in nothing but how factors are found."""
 
@@ -164,6 +168,16 @@ class Task:
         with _written(model) as path:
             return self.exam.take(path)
 
+    def distance(self, model: ir.Model) -> str:
+        """How far its answers are from the original's on the images it is judged on: KL, or SNR in dB."""
+        with _written(model) as path:
+            quality = self._judge(open_session(path, FITTING))
+        return f"{quality.divergence:.3f}" if self.is_classifier else f"{quality.expected:.1f} dB"
+
+    @functools.cached_property
+    def _judge(self) -> Judge:
+        return Judge(open_session(self.file, FITTING), self.exam.feeds[:_MOST_COMPARED])
+
     def speedups(self, model: ir.Model, seconds: float = 20.0) -> tuple[Ratio, Ratio]:
         """Of the written file over the original file and over the prepared network, one thread."""
         with _written(model) as result, _written(self.prepared) as prepared:
@@ -229,7 +243,9 @@ _ESPCN_FITTED_ON, _ESPCN_JUDGED_ON, _BORDER = 25, 100, 8
 
 
 def _pictures(part: str, count: int | None = None) -> list[Path]:
-    return sorted((_IMAGENET / part).iterdir())[:count]
+    """Evenly spaced over the folder: its files are sorted by class, and the first hundred are animals."""
+    paths = sorted((_IMAGENET / part).iterdir())
+    return [paths[i * len(paths) // count] for i in range(count)] if count else paths
 
 
 def _luma_pair(path: Path, upsampling: Image.Resampling) -> tuple[Feed, NDArray[np.float32]]:
@@ -295,11 +311,21 @@ def _squeezenet(name: str, plan: Plan, title: str) -> Task:
     )
 
 
-def _squeezenet_exam() -> Exam:
+def _classes(paths: Sequence[Path]) -> list[int]:
+    """The true classes of photographs."""
     with (_IMAGENET / "labels.csv").open(newline="") as file:
         label_of = {row["filename"]: int(row["label"]) for row in csv.DictReader(file)}
+    return [label_of[f"{path.parent.name}/{path.name}"] for path in paths]
+
+
+def squeezenet_labels() -> list[int]:
+    """True classes of the photographs SqueezeNet is fitted to."""
+    return _classes(_pictures("calibration", _SQUEEZENET_FITTED_ON))
+
+
+def _squeezenet_exam() -> Exam:
     paths = _pictures("evaluation")
-    labels = [label_of[f"evaluation/{path.name}"] for path in paths]
+    labels = _classes(paths)
     feeds = [_photograph(path) for path in paths]
     return Exam(feeds, lambda i, y: [100.0 * (int(y.argmax()) == labels[i])], feeds[0])
 

@@ -20,7 +20,7 @@ import numpy as np
 import onnx_ir as ir
 from baselines import BASELINES
 from int8 import SPARED, Quantizer
-from networks import FITTING, Task, select
+from networks import FITTING, TIMING, Task, select
 from subject import Subject
 from tables import Table, change, document, machine, score
 
@@ -55,7 +55,7 @@ class Point:
 
 def ours(task: Task) -> Iterator[tuple[str, str, ir.Model]]:
     """The front of ``sepfactor plan --pareto`` with the task's calibration images, and int8 on top."""
-    options = make_options({"data": task.feeds, "cache": False})
+    options = make_options({"data": task.feeds, "threads": TIMING.threads, "cache": False})
     job = open_job(load(task.file), options, silent)
     _, outcomes = explore(job)
     for number, outcome in enumerate(outcomes, 1):

@@ -67,11 +67,32 @@ def stages(
 
 
 @st.composite
+def transposed(
+    draw: st.DrawFn,
+    groupings: tuple[str, ...] = GROUPINGS,
+    kernel: tuple[int, int] = (1, 5),
+    axes: int = 2,
+) -> Stage:
+    """A transposed convolution: upsampled by 2 or 3 on an axis at least, cropped or with output padding."""
+    stage = draw(stages(groupings, kernel, axes))
+    upsampling = [draw(st.integers(1, 3)) for _ in stage.axes]
+    upsampling[draw(st.integers(0, axes - 1))] = draw(st.integers(2, 3))
+    pads = []
+    for k, d, u in zip(stage.kernel_shape, stage.dilations, upsampling, strict=True):
+        reach = (k - 1) * d
+        extra = draw(st.integers(0, max(u, d) - 1)) if u > 1 else 0
+        pads.append((draw(st.integers(0, reach)), draw(st.integers(0, reach)) + extra))
+    return replace(stage, strides=(1,) * axes, pads=tuple(pads), upsampling=tuple(upsampling))
+
+
+@st.composite
 def sizes(draw: st.DrawFn, stage: Stage) -> Ints:
     """A map of which something is left behind ``stage``."""
     return tuple(
-        max(1, (k - 1) * d + 1 - begin - end) + draw(st.integers(0, 4))
-        for k, d, (begin, end) in zip(stage.kernel_shape, stage.dilations, stage.pads, strict=True)
+        max(1, -(-((k - 1) * d - begin - end) // u) + 1) + draw(st.integers(0, 4))
+        for k, d, (begin, end), u in zip(
+            stage.kernel_shape, stage.dilations, stage.pads, stage.upsampling, strict=True
+        )
     )
 
 

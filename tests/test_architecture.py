@@ -21,15 +21,18 @@ MAY_IMPORT = {
     "layout": set(),
     "progress": set(),
     "threads": set(),
-    "options": set(),
+    "amounts": set(),
+    "config": set(),
+    "options": {"amounts", "config"},
     "factor": set(),
-    "graph": {"factor", "layout"},
+    "serialized": set(),
+    "graph": {"factor", "layout", "serialized"},
     "observe": {"factor"},
     "plans": {"factor", "layout"},
-    "measure": {"__init__"},
+    "measure": {"__init__", "serialized"},
     "report": set(),
     "steps": {
-        *("__init__", "factor", "graph", "measure", "observe"),
+        *("__init__", "amounts", "factor", "graph", "measure", "observe"),
         *("layout", "options", "plans", "progress", "report", "threads"),
     },
     **{
@@ -44,8 +47,8 @@ MAY_IMPORT = {
         *("plans", "progress", "report", "steps", "threads"),
     },
     "cli": {
-        *("__init__", "benchmark", "comparison", "inspection", "pipeline", "planning"),
-        *("progress", "report"),
+        *("__init__", "benchmark", "comparison", "inspection", "options", "pipeline"),
+        *("planning", "progress", "report"),
     },
 }
 """Room → rooms it may know; each may know itself and ``errors``. ``__init__`` holds the version."""
@@ -57,7 +60,8 @@ FOREIGN = {
     "onnxruntime": {"measure"},
     "click": {"cli"},
     "rich": {"cli", "report"},
-    "pydantic": {"options", "plans", "report"},
+    "pydantic": {"cli", "options", "plans", "report"},
+    "tomli_w": {"config"},
     "scipy": {"factor", "measure", "observe", "plans"},
     "platformdirs": {"measure"},
     "PIL": {"observe"},

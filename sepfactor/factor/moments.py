@@ -44,6 +44,7 @@ class Moments:
         power: total variance of the targets.
         x_mean: ``(group, D)``. y_mean: ``(out,)``.
         count: patches seen.
+        spread: ``(group, out/group, out/group)``, covariance of the targets, where it was asked for.
     """
 
     kernel_shape: tuple[int, ...]
@@ -53,6 +54,7 @@ class Moments:
     x_mean: Array
     y_mean: Array
     count: int
+    spread: Array | None = None
 
     @property
     def group(self) -> int:
@@ -91,11 +93,26 @@ class Moments:
         d = self.covariance.shape[-1]
         pull = share * np.trace(self.covariance, axis1=1, axis2=2)[:, None, None] / d
         f = self.split(anchor)
-        return replace(
+        pulled = replace(
             self,
             covariance=self.covariance + pull * np.eye(d),
             cross=self.cross + pull * f,
             power=self.power + float(np.sum(pull * f * f)),
+        )
+        if self.spread is None:
+            return pulled
+        return replace(pulled, spread=self.spread + pull * f @ np.swapaxes(f, 1, 2))
+
+    def turned(self, left: Array) -> Moments:
+        """With ``left @ y`` as targets, for ``(group, out/group, out/group)``; needs the spread."""
+        assert self.spread is not None
+        spread = left @ self.spread @ np.swapaxes(left, 1, 2)
+        return replace(
+            self,
+            cross=left @ self.cross,
+            y_mean=(left @ self.y_mean.reshape(*left.shape[:2], 1)).reshape(-1),
+            power=float(np.einsum("goo->", spread)),
+            spread=spread,
         )
 
     def target(self) -> Array:
@@ -165,9 +182,17 @@ class MomentSums:
         patch_shape: ``(in, *kernel)``, all groups together.
         group: number of groups. outs: output channels.
         precise: for reading small errors off.
+        spread: whether the covariance of the targets is wanted too.
     """
 
-    def __init__(self, patch_shape: tuple[int, ...], group: int, outs: int, precise: bool = False) -> None:
+    def __init__(
+        self,
+        patch_shape: tuple[int, ...],
+        group: int,
+        outs: int,
+        precise: bool = False,
+        spread: bool = False,
+    ) -> None:
         kernel_shape = (patch_shape[0] // group, *patch_shape[1:])
         d = math.prod(kernel_shape)
         self._kernel_shape, self._group = kernel_shape, group
@@ -176,6 +201,7 @@ class MomentSums:
         self._yx = np.zeros((group, outs // group, d))
         self._x, self._y = np.zeros((group, d)), np.zeros(outs)
         self._yy, self._count = 0.0, 0
+        self._spread = np.zeros((group, outs // group, outs // group)) if spread else None
         self._waiting: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
         self._origin: tuple[Array, Array] | None = None
 
@@ -201,7 +227,10 @@ class MomentSums:
         answers = answers - self._origin[1][:, None].astype(self._dtype)
         flipped = np.swapaxes(rows, 1, 2)
         self._xx += flipped @ rows
-        self._yx += np.swapaxes(answers, 1, 2) @ rows
+        flipped = np.swapaxes(answers, 1, 2)
+        self._yx += flipped @ rows
+        if self._spread is not None:
+            self._spread += flipped @ answers
         self._x += rows.sum(axis=1, dtype=np.float64)
         self._y += answers.sum(axis=1, dtype=np.float64).reshape(-1)
         self._yy += float(np.sum(answers.astype(np.float64) ** 2))
@@ -224,6 +253,7 @@ class MomentSums:
             x + origin[0],
             y + origin[1].reshape(-1),
             self._count,
+            None if self._spread is None else self._spread / n - ys[:, :, None] * ys[:, None, :],
         )
 
 
@@ -241,6 +271,7 @@ class MovedTargets:
         self._cross = np.zeros_like(moments.cross)
         self._sum = np.zeros_like(moments.y_mean)
         self._square, self._count = 0.0, 0
+        self._spread = None if moments.spread is None else np.zeros_like(moments.spread)
 
     def add(self, x: NDArray[np.float32], y: NDArray[np.float32], move: NDArray[np.float32]) -> None:
         """Add patches ``(n, in, *kernel)``, their targets ``(n, out)`` and by how much these moved."""
@@ -248,18 +279,25 @@ class MovedTargets:
         rows = (x.reshape(n, -1) - self._inputs).reshape(n, group, -1).swapaxes(0, 1)
         self._cross += move.reshape(n, group, -1).transpose(1, 2, 0) @ rows
         self._sum += move.sum(axis=0, dtype=np.float64)
-        self._square += float(np.sum(np.square(y + move - self._answers), dtype=np.float64))
+        answers = y + move - self._answers
+        self._square += float(np.sum(np.square(answers), dtype=np.float64))
+        if self._spread is not None:
+            parts = answers.reshape(n, group, -1).swapaxes(0, 1)
+            self._spread += np.swapaxes(parts, 1, 2) @ parts
         self._count += n
 
     def moments(self) -> Moments:
         """With the targets where they are now."""
         n = max(self._count, 1)
         shift = self._sum / n
+        by_group = shift.reshape(self._moments.group, -1)
+        spread = None if self._spread is None else self._spread / n - by_group[:, :, None] * by_group[:, None]
         return replace(
             self._moments,
             cross=self._moments.cross + self._cross / n,
             power=max(self._square / n - float(np.sum(shift * shift)), 0.0),
             y_mean=self._moments.y_mean + shift,
+            spread=spread,
         )
 
 

@@ -54,6 +54,35 @@ class Statistics:
         size, spread = _norm(right), _norm(right - right.mean(axis=0))
         return _norm(wrong) / ((spread if spread > _CONSTANT * size else size) or 1.0)
 
+    def felt_error(
+        self,
+        dense: Stage,
+        replacement: Factorization,
+        bias: Array | None = None,
+        weighed: Array | None = None,
+        rectified: bool = False,
+    ) -> float:
+        """:meth:`output_error` behind a ReLU and in a metric, if there is one.
+
+        Args:
+            dense: the convolution that is replaced.
+            replacement: with its own bias.
+            bias: of ``dense``, ``(out,)``.
+            weighed: ``(group, out/group, out/group)`` that answers are multiplied with.
+            rectified: whether a ReLU follows.
+        """
+        if weighed is None and not rectified:
+            return self.output_error(dense, replacement, bias)
+        answers = []
+        for weight, offset in ((dense.weight, bias), (on_grid(dense, replacement), replacement.bias)):
+            answer = self.outputs(weight, dense.group)
+            answer = answer if offset is None else answer + offset.astype(np.float32)
+            answer = np.maximum(answer, 0) if rectified else answer
+            answers.append(answer if weighed is None else _weighed(answer, weighed))
+        right, wrong = answers
+        size, spread = _norm(right), _norm(right - right.mean(axis=0))
+        return _norm(wrong - right) / ((spread if spread > _CONSTANT * size else size) or 1.0)
+
     def parts(self, share: float = 0.25) -> tuple[Statistics, Statistics]:
         """The first rows, to fit on, and the last ``share`` of them, to judge on.
 
@@ -64,9 +93,9 @@ class Statistics:
             return self, self
         return Statistics(self.patches[:cut]), Statistics(self.patches[cut:])
 
-    def moments(self, dense: Stage, bias: Array | None = None) -> Moments:
-        """Moments of these patches and of what ``dense`` answers to them."""
-        sums = MomentSums(self.patches.shape[1:], dense.group, dense.out_channels)
+    def moments(self, dense: Stage, bias: Array | None = None, spread: bool = False) -> Moments:
+        """Moments of these patches and of what ``dense`` answers to them, its covariance too if asked for."""
+        sums = MomentSums(self.patches.shape[1:], dense.group, dense.out_channels, spread=spread)
         answers = self.outputs(dense.weight, dense.group)
         if bias is not None:
             answers = answers + bias.astype(np.float32)
@@ -77,6 +106,12 @@ class Statistics:
 def _norm(rows: NDArray[np.float32]) -> float:
     """Summed in double: squares of float32 overflow from 1e19 on."""
     return math.sqrt(np.einsum("ij,ij->", rows, rows, dtype=np.float64))
+
+
+def _weighed(rows: NDArray[np.float32], left: Array) -> NDArray[np.float32]:
+    parts = rows.reshape(len(rows), len(left), -1).swapaxes(0, 1)
+    turned: NDArray[np.float32] = parts @ np.swapaxes(left, 1, 2).astype(np.float32)
+    return turned.swapaxes(0, 1).reshape(rows.shape)
 
 
 def kernel_difference(dense: Stage, replacement: Factorization) -> Stage:

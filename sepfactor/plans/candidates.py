@@ -10,7 +10,7 @@ from sepfactor.factor import Rank, Scheme
 from sepfactor.plans.ranks import Search, Spectrum, spectrum
 from sepfactor.plans.subject import Candidate, Subject
 
-_PER_SCHEME = 6
+_PER_SCHEME = 10
 """Ranks looked at per scheme, evenly spaced in the logarithm of their cost."""
 
 _CHEAPEST, _DEAREST = 0.06, 0.85
@@ -66,10 +66,11 @@ def propose(
             closest = near
     reason = "" if found else _reason(refusals, schemes, closest, rank, max_error)
     order = sorted(found, key=lambda c: (not c.exact, c.macs if rank is None else c.output_error))
-    return Proposal(tuple(order), reason, _spectra(searches))
+    return Proposal(tuple(order), reason, spectra(searches))
 
 
-def _spectra(searches: Sequence[Search]) -> dict[str, Spectrum]:
+def spectra(searches: Sequence[Search]) -> dict[str, Spectrum]:
+    """Scheme → error by rank; schemes without ranks left out."""
     found = {search.scheme.name: spectrum(search.decomposition) for search in searches}
     return {scheme: points for scheme, points in found.items() if points}
 
@@ -110,17 +111,17 @@ def spread(subject: Subject, schemes: Sequence[Scheme], *, max_error: float | No
             searches.append(Search(subject, scheme))
     lossless = [search.lossless for search in searches if search.lossless is not None]
     if lossless:
-        return Proposal((min(lossless, key=lambda c: c.macs),), "", _spectra(searches))
+        return Proposal((min(lossless, key=lambda c: c.macs),), "", spectra(searches))
     drawn = [(search, rank) for search in searches for rank in _drawn(search)]
     errors = [(search.macs(rank), search.decomposition.error(rank)) for search, rank in drawn]
     drawn = [drawn[i] for i in _worthwhile(errors, _WORSE_BEFORE)]
     found = [search.candidate(rank) for search, rank in drawn]
     closest = min(found, key=lambda c: c.output_error, default=None)
-    found = [found[i] for i in _worthwhile([(c.macs, c.output_error) for c in found], _WORSE_AFTER)]
+    found = [found[i] for i in _worthwhile([(c.macs, c.felt_error) for c in found], _WORSE_AFTER)]
     if max_error is not None:
         found = [c for c in found if c.output_error <= max_error]
     reason = "" if found else _reason(refusals, schemes, closest, None, max_error)
-    return Proposal(tuple(sorted(found, key=lambda c: c.macs)), reason, _spectra(searches))
+    return Proposal(tuple(sorted(found, key=lambda c: c.macs)), reason, spectra(searches))
 
 
 def _drawn(search: Search) -> Iterator[Rank]:

@@ -70,12 +70,13 @@ def solve(layers: Sequence[Options], minimise: str, bounds: Mapping[str, float])
         spent = np.where(open_to > 0, spent, 0.0) / (room if room > 0 else 1.0)
         constraints.append(scipy.optimize.LinearConstraint(spent[None, :], -np.inf, 1.0))
         objective = objective + _TIE * _scaled(spent)
+    # Presolved, HiGHS may repair a solution it found, and prints a line to stdout when it does.
     found = scipy.optimize.milp(
         objective,
         constraints=constraints,
         integrality=np.ones(len(pick), np.int64),
         bounds=scipy.optimize.Bounds(0, open_to),
-        options={"mip_rel_gap": 0.0, "time_limit": _SECONDS},
+        options={"mip_rel_gap": 0.0, "time_limit": _SECONDS, "presolve": False},
     )
     if found.x is None:
         return None

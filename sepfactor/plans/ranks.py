@@ -11,6 +11,7 @@ import numpy as np
 
 from sepfactor.factor import Chain, Decomposition, Factorization, Rank, Scheme, Stage, weight_error
 from sepfactor.factor.moments import Moments
+from sepfactor.factor.output_metric import OutputMetric
 from sepfactor.factor.refit import refit
 from sepfactor.factor.stage import Array, Ints
 from sepfactor.layout import BLOCK
@@ -36,8 +37,19 @@ class Search:
         self.decomposition = scheme.decompose(subject.stage)
         self.macs = MacsByRank(self.decomposition, subject.size)
         self.lossless = self._lossless()
+        self.metric: OutputMetric | None = None
+        self.target, self.aims = subject.stage, subject.moments
         if subject.moments is not None and self.lossless is None:
-            self.decomposition = scheme.decompose(subject.stage, subject.moments)
+            self.decomposition = self._weighed(subject.moments)
+
+    def _weighed(self, moments: Moments) -> Decomposition:
+        """In the metric of what the layer sees, and of who reads its answer."""
+        if self.subject.metric_before_relu is not None:
+            least = tuple(min(1, full) for full in self.decomposition.full_rank)
+            form = Factorization(self.decomposition.build(least))
+            self.metric = self.subject.metric_before_relu.for_form(form)
+            self.target, self.aims = self.metric.turn_stage(self.target), self.metric.turn_moments(moments)
+        return self.scheme.decompose(self.target, self.aims)
 
     def _lossless(self) -> Candidate | None:
         """The cheapest rank at which the bare weights lose nothing, if it is cheaper than the layer."""
@@ -53,7 +65,7 @@ class Search:
         subject = self.subject
         factorization = Factorization(self.decomposition.build(rank), subject.bias)
         if fitted and subject.moments is not None:
-            factorization = self._fit(factorization, subject.moments)
+            factorization = self._fit(replace(factorization, bias=None))
         error = weight_error(subject.stage, factorization)
         return Candidate(
             self.scheme.name,
@@ -63,14 +75,18 @@ class Search:
             self.macs(rank),
             error,
             subject.parts[1].output_error(subject.stage, factorization, subject.bias),
+            subject.felt_error(factorization),
             error <= _EXACT_ULPS * subject.epsilon,
         )
 
-    def _fit(self, factorization: Factorization, moments: Moments) -> Factorization:
+    def _fit(self, factorization: Factorization) -> Factorization:
         """Last factors solved for; in wide layers, where that takes seconds each time, the bias only."""
-        if moments.covariance.shape[-1] >= _WIDE:
-            return replace(factorization, bias=moments.bias(factorization.dense().weight))
-        return refit(self.subject.stage, factorization, moments, sweeps=0)
+        assert self.aims is not None
+        if self.aims.covariance.shape[-1] >= _WIDE:
+            found = replace(factorization, bias=self.aims.bias(factorization.dense().weight))
+        else:
+            found = refit(self.target, factorization, self.aims, sweeps=0)
+        return found if self.metric is None else self.metric.turn_back(found)
 
     def at_rank(self, rank: int) -> tuple[Candidate | None, Candidate | None]:
         """The candidate of about this rank if it is cheaper than the layer, and the one to name if not."""

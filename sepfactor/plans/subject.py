@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from sepfactor.factor import Factorization, Rank, Stage, Statistics
 from sepfactor.factor.moments import Moments
+from sepfactor.factor.output_metric import OutputMetric
 from sepfactor.factor.stage import Array, Ints
 from sepfactor.layout import BLOCK
 
@@ -20,7 +23,8 @@ class Candidate:
         factorization: what to build.
         macs: multiply-accumulates on the site's map.
         weight_error: relative, ``‖W − W'‖ / ‖W‖``.
-        output_error: relative, on the sample of patches.
+        output_error: relative, on the sample of patches. felt_error: the same as those see it who read the
+            answer: behind a ReLU, and as their kernels weigh it.
         exact: the weight error is rounding.
     """
 
@@ -31,6 +35,7 @@ class Candidate:
     macs: int
     weight_error: float
     output_error: float
+    felt_error: float
     exact: bool
 
     @property
@@ -49,6 +54,8 @@ class Subject:
         epsilon: of the dtype its weights are stored in.
         block: widths are multiples of it, where the layer is that wide.
         pull: ridge towards the weights for fitting to the patches; None to factor the bare weights.
+        metric: of errors of its answer, behind the ReLU if there is one; None counts channels alike.
+        rectified: whether it is only seen behind a ReLU.
     """
 
     stage: Stage
@@ -58,6 +65,8 @@ class Subject:
     epsilon: float
     pull: float | None = None
     block: int = BLOCK
+    metric: OutputMetric | None = None
+    rectified: bool = False
 
     @cached_property
     def parts(self) -> tuple[Statistics, Statistics]:
@@ -69,7 +78,33 @@ class Subject:
         """What to fit to."""
         if self.pull is None:
             return None
-        return self.parts[0].moments(self.stage, self.bias).ridged(self.stage.weight, self.pull)
+        return (
+            self.parts[0]
+            .moments(self.stage, self.bias, spread=self.metric is not None)
+            .ridged(self.stage.weight, self.pull)
+        )
+
+    @cached_property
+    def metric_before_relu(self) -> OutputMetric | None:
+        """What fits are to be weighed by."""
+        if self.metric is None or not self.rectified:
+            return self.metric
+        return self.metric.behind(self._both_positive())
+
+    def _both_positive(self) -> Array:
+        """``(group, out/group, out/group)``: how often two answers are positive at once."""
+        patches, group = self.parts[0], self.stage.group
+        answers = patches.outputs(self.stage.weight, group)
+        positive = (answers if self.bias is None else answers + self.bias) > 0
+        parts = positive.astype(np.float32).reshape(len(positive), group, -1).swapaxes(0, 1)
+        both: Array = (np.swapaxes(parts, 1, 2) @ parts).astype(np.float64) / max(len(positive), 1)
+        return both
+
+    def felt_error(self, replacement: Factorization) -> float:
+        """Relative error of a replacement as those see it who read the answer."""
+        metric = None if self.metric is None else self.metric.roots[0]
+        patches = self.parts[1]
+        return patches.felt_error(self.stage, replacement, self.bias, metric, self.rectified)
 
     @property
     def macs(self) -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sepfactor.factor import Factorization, weight_error
+from sepfactor.factor import Chain, Factorization, weight_error
 from sepfactor.graph.rebuild import Rebuilt, Replacement, rebuild
 from sepfactor.graph.survey import Site
+from sepfactor.options import Options
 from sepfactor.steps.fit import FitSettings, Fitted, Wish, affordable, fit
 from sepfactor.steps.job import Decision, Job
 
@@ -41,7 +42,9 @@ def build(job: Job, decisions: Sequence[Decision], settings: FitSettings | None 
         settings: of the fit, where they are not to be those of the job's method.
     """
     fitted, count = _fit_all(job, decisions, settings)
-    return Built(decisions, fitted, count, rebuild(job.prepared, _replacements(decisions, fitted)))
+    return Built(
+        decisions, fitted, count, rebuild(job.prepared, _replacements(decisions, fitted, job.options))
+    )
 
 
 def _fit_all(
@@ -75,9 +78,15 @@ def wishes(job: Job, decisions: Sequence[Decision]) -> list[Wish]:
     return found
 
 
-def _replacements(decisions: Sequence[Decision], fitted: Mapping[str, Fitted]) -> list[Replacement]:
-    """What goes into the graph, with the metadata of the new nodes: factors as fitted, and corrections."""
+def _replacements(
+    decisions: Sequence[Decision], fitted: Mapping[str, Fitted], options: Options
+) -> list[Replacement]:
+    """What goes into the graph, with the metadata of the new nodes: factors as fitted, and corrections.
+
+    Where anything is replaced, so are layers that are faster in another form, as they are.
+    """
     found = []
+    changes = any(decision.choice.candidate is not None for decision in decisions)
     for decision in decisions:
         site, candidate = decision.site, decision.choice.candidate
         fit = fitted.get(site.output)
@@ -88,7 +97,17 @@ def _replacements(decisions: Sequence[Decision], fitted: Mapping[str, Fitted]) -
         elif fit is not None:
             metadata = _metadata(site, fit.factorization, "corrected", "", fit)
             found.append(Replacement(site, fit.factorization, metadata))
+        elif changes and _is_rewritten(site, options):
+            assert site.stage is not None
+            same = Factorization((Chain((site.stage,)),), site.bias)
+            found.append(Replacement(site, same, _metadata(site, same, "rewritten", "", None)))
     return found
+
+
+def _is_rewritten(site: Site, options: Options) -> bool:
+    """Whether a layer that is kept as it is may be touched, and is faster in another form."""
+    may = not options.for_layer(site.name, site.output).keep
+    return may and site.stage is not None and site.kind.rewrites(site.stage)
 
 
 def _metadata(site: Site, built: Factorization, scheme: str, rank: str, fit: Fitted | None) -> dict[str, str]:

@@ -55,8 +55,18 @@ def subject_of(job: Job, site: Site) -> Subject | str:
     seen = job.observed.get(site.output)
     if seen is None or seen.statistics is None:
         return "it did not run on the data, so its map is unknown"
-    epsilon = float(np.finfo(site.dtype).eps)
-    return Subject(site.stage, site.bias, seen.size, seen.statistics, epsilon, job.method.pull)
+    one = np.ones((), site.dtype)
+    epsilon = float(np.nextafter(one, one + one) - one)  # numpy's finfo does not know bfloat16
+    return Subject(
+        site.stage,
+        site.bias,
+        seen.size,
+        seen.statistics,
+        epsilon,
+        job.method.pull,
+        metric=job.metrics.get(site.output),
+        rectified=site.output in job.rectified,
+    )
 
 
 def schemes_of(wish: LayerOptions) -> tuple[Scheme, ...]:
@@ -72,4 +82,4 @@ def dense_form(subject: Subject) -> Factorization:
 def place_of(job: Job, site: Site) -> Place:
     """Where the site runs."""
     seen = job.observed[site.output]
-    return Place(seen.size, seen.batch, site.dtype)
+    return Place(seen.size, seen.batch, site.dtype, site.kind)

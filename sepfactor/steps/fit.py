@@ -4,19 +4,22 @@ Layers are taken in the order of the graph. The original network walks beside th
 compressed: the first tells what a layer should answer, the second what it reads by now. So an error
 made early is corrected later instead of growing. Layers that stay dense are corrected the same way.
 A part of the data is held out: it picks how hard a fit is pulled towards the original weights, and
-whether the fit is kept at all. Where a ReLU follows, factors are fitted to what it lets through.
+whether the fit is kept at all. Where a ReLU follows, factors are fitted to what it lets through; and
+errors count by what the layers make of them that read the answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from sepfactor.factor import Chain, Factorization, Scheme, Stage, select_schemes
 from sepfactor.factor.moments import Moments
+from sepfactor.factor.output_metric import OutputMetric
 from sepfactor.factor.refit import refit
 from sepfactor.factor.scheme import Rank
 from sepfactor.factor.statistics import on_grid
@@ -25,13 +28,14 @@ from sepfactor.graph.survey import Site
 from sepfactor.measure.session import Runtime
 from sepfactor.observe import Feed
 from sepfactor.progress import Progress
+from sepfactor.steps.readers import output_metrics
 from sepfactor.steps.reading import read_rows
 from sepfactor.steps.rectified import error_behind_relu, refit_behind_relu
 from sepfactor.steps.rows import Rows
 from sepfactor.steps.walk import Walk
 from sepfactor.threads import blas_threads
 
-PULLS = (1e-4, 1e-3, 1e-2, 1e-1)
+PULLS = (1e-4, 1e-3, 1e-2, 1e-1, 3e-1)
 """Ridge towards the original weights, in shares of the mean input variance; held-out data choose."""
 
 _ENTRIES = 4e7
@@ -97,6 +101,7 @@ class FitSettings:
         residual: where the answer goes into a residual sum, aim at the original's sum.
         correct_kept: refit layers that stay dense behind one that was replaced.
         relu_rounds: refits to what a following ReLU lets through; 0 fits to all of the answer.
+        weigh_by_readers: count errors of factors by what the layers that read the answer make of them.
         entries: bound on what is read per layer. Where a ReLU follows, up to twice as many float32
             are held while the layer is fitted.
     """
@@ -107,10 +112,11 @@ class FitSettings:
     residual: bool = True
     correct_kept: bool = True
     relu_rounds: int = 2
+    weigh_by_readers: bool = True
     entries: float = _ENTRIES
 
 
-SEARCH = FitSettings(sweeps=1, pulls=(1e-3, 1e-2), relu_rounds=1, entries=1e7)
+SEARCH = FitSettings(sweeps=1, pulls=(1e-3, 1e-2, 3e-1), relu_rounds=1, entries=1e7)
 """Less effort, to compare plans by; what it costs is in ``benchmarks/results/experiments.md``."""
 
 
@@ -143,6 +149,8 @@ def fit(
         order = np.random.default_rng(seed).permutation(len(together))
         held = set(order[: max(1, len(together) // 4)].tolist())
     original, compressed = Walk(model, together, runtime), Walk(model, together, runtime)
+    factored = [wish.site for wish in wishes if wish.schemes and settings.weigh_by_readers]
+    metrics = output_metrics(model, factored)
     done: dict[str, Fitted] = {}
     for number, wish in enumerate(wishes):
         site = wish.site
@@ -162,8 +170,9 @@ def fit(
             entries=chosen.entries,
             residual=chosen.residual,
             rectified=chosen.relu_rounds > 0,
+            spread=site.output in metrics,
         )
-        found = _fit_site(wish, seen, judged, chosen)
+        found = _fit_site(wish, seen, judged, chosen, metrics.get(site.output))
         del seen, judged  # before the next ones are read
         if found is None:
             continue
@@ -195,43 +204,89 @@ def affordable(model: ir.Model, stops: Sequence[str], feed: Feed, runtime: Runti
 def _put(walk: Walk, site: Site, factorization: Factorization) -> None:
     x, y = ir.val(site.input), ir.val(site.output)
     lowered = lower(
-        factorization, x, y, prefix=f"{site.output}/fitted", dtype=site.dtype, opset=walk.cutter.opset
+        factorization,
+        x,
+        y,
+        kind=site.kind,
+        prefix=f"{site.output}/fitted",
+        dtype=site.dtype,
+        opset=walk.cutter.opset,
     )
     walk.cutter.replace(site.output, lowered.nodes, lowered.initializers)
 
 
-def _fit_site(wish: Wish, seen: Rows, held: Rows, settings: FitSettings) -> Fitted | None:
-    moments = seen.moments()
+def _fit_site(
+    wish: Wish, seen: Rows, held: Rows, settings: FitSettings, metric: OutputMetric | None
+) -> Fitted | None:
+    moments, judged = seen.moments(), held.moments()
     with blas_threads(moments.covariance.shape[-1]):
-        found = _fit_moments(wish, moments, held.moments(), settings)
-        if found is None or found.pull is None or not seen.kept:
-            return found
-        stage, pull = _stage(wish.site), found.pull
-
-        def again(start: Factorization, moved: Moments) -> Factorization:
-            pulled = refit(stage, start, moved.ridged(stage.weight, pull), sweeps=min(settings.sweeps, 1))
-            return _with_bias(pulled, moved, stage)
-
-        fitted = refit_behind_relu(
-            found.factorization, (seen, held), moments, rounds=settings.relu_rounds, again=again
-        )
-        unfitted = _unfitted(wish, found.scheme, moments)
+        before_relu = metric.behind(seen.both_positive()) if metric is not None and seen.kept else metric
+        found = _fit_moments(wish, moments, judged, settings, before_relu)
+        if found is None:
+            return None
+        fitted = found.factorization
+        unfitted = fitted if wish.fixed is not None else _unfitted(wish, found.scheme, moments)
+        if found.pull is None or not seen.kept:
+            stage = _stage(wish.site)
+            return replace(found, before=_error(unfitted, judged, stage), after=_error(fitted, judged, stage))
+        fitted = _behind_relu(wish, found, (seen, held), settings, metric)
         before, after = (error_behind_relu(one, held) for one in (unfitted, fitted))
     return replace(found, factorization=fitted, before=before, after=after)
 
 
-def _fit_moments(wish: Wish, seen: Moments, held: Moments, settings: FitSettings) -> Fitted | None:
+def _behind_relu(
+    wish: Wish,
+    found: Fitted,
+    parts: tuple[Rows, Rows],
+    settings: FitSettings,
+    metric: OutputMetric | None,
+) -> Factorization:
+    """``found``, fitted again to what the ReLU lets through."""
+    seen = parts[0]
+    dense, moments, sweeps = _stage(wish.site), seen.moments(), min(settings.sweeps, 1)
+    assert found.pull is not None
+    pull = found.pull
+    weighed = None if metric is None else metric.for_form(found.factorization)
+    before_relu = None if weighed is None else weighed.behind(seen.both_positive())
+
+    def again(start: Factorization, moved: Moments) -> Factorization:
+        stage, aims = _turned(before_relu, dense, moved)
+        turned = start if before_relu is None else before_relu.turn(start)
+        pulled = refit(stage, turned, aims.ridged(stage.weight, pull), sweeps=sweeps)
+        return _with_bias(pulled if before_relu is None else before_relu.turn_back(pulled), moved, dense)
+
+    return refit_behind_relu(
+        found.factorization,
+        parts,
+        moments,
+        rounds=settings.relu_rounds,
+        again=again,
+        weighed=None if weighed is None else weighed.roots[0],
+    )
+
+
+def _turned(metric: OutputMetric | None, stage: Stage, *moments: Moments) -> tuple[Any, ...]:
+    """The layer and its moments with answers weighed by ``metric``."""
+    if metric is None:
+        return (stage, *moments)
+    return (metric.turn_stage(stage), *(metric.turn_moments(one) for one in moments))
+
+
+def _fit_moments(
+    wish: Wish, seen: Moments, held: Moments, settings: FitSettings, metric: OutputMetric | None
+) -> Fitted | None:
+    """The best fit; its errors are relative ones as ``metric`` has it, to choose by."""
     stage = _stage(wish.site)
     if wish.fixed is not None:
-        error = _error(wish.fixed, held, stage)
-        return Fitted(wish.fixed, "", None, error, error)
+        return Fitted(wish.fixed, "", None, 0.0, 0.0)
     if not wish.schemes:
         unfitted = _unfitted(wish, "", seen)
         if _error(unfitted, held, stage) < _LEAST_ERROR:
             return None
         found = _best(unfitted, stage, seen, held, settings, lambda target, _: _dense(target))
         return found if found.after < (1 - _LEAST_GAIN) * found.before else None
-    choices = [_factored(wish, scheme, seen, held, settings) for scheme in select_schemes(wish.schemes)]
+    schemes = select_schemes(wish.schemes)
+    choices = [_factored(wish, scheme, seen, held, settings, metric) for scheme in schemes]
     return min(choices, key=lambda choice: choice.after)
 
 
@@ -255,15 +310,26 @@ def _unfitted(wish: Wish, scheme: str, moments: Moments) -> Factorization:
     return _with_bias(Factorization(chosen.decompose(stage).build(wish.rank)), moments, stage)
 
 
-def _factored(wish: Wish, scheme: Scheme, seen: Moments, held: Moments, settings: FitSettings) -> Fitted:
-    stage = _stage(wish.site)
+def _factored(
+    wish: Wish,
+    scheme: Scheme,
+    seen: Moments,
+    held: Moments,
+    settings: FitSettings,
+    metric: OutputMetric | None,
+) -> Fitted:
+    unfitted = _unfitted(wish, scheme.name, seen)
+    weighed = None if metric is None else metric.for_form(unfitted)
+    stage, seen, held = _turned(weighed, _stage(wish.site), seen, held)
 
     def build(target: Stage, moments: Moments) -> Factorization:
         start = Factorization(scheme.decompose(target, moments).build(wish.rank))
         return refit(stage, start, moments, sweeps=settings.sweeps)
 
-    unfitted = _unfitted(wish, scheme.name, seen)
-    return replace(_best(unfitted, stage, seen, held, settings, build), scheme=scheme.name)
+    if weighed is None:
+        return replace(_best(unfitted, stage, seen, held, settings, build), scheme=scheme.name)
+    found = _best(weighed.turn(unfitted), stage, seen, held, settings, build)
+    return replace(found, factorization=weighed.turn_back(found.factorization), scheme=scheme.name)
 
 
 def _best(

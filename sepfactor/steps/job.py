@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 
 import onnx_ir as ir
 
+from sepfactor.factor.output_metric import OutputMetric
 from sepfactor.graph.load import Loaded
 from sepfactor.graph.prepare import prepare
 from sepfactor.graph.survey import Site, survey
+from sepfactor.graph.walk import Cutter
 from sepfactor.measure.ledger import DiskLedger, Ledger, MemoryLedger, default_path
 from sepfactor.measure.session import Runtime, environment
 from sepfactor.options import Options
@@ -21,6 +23,7 @@ from sepfactor.progress import Progress
 from sepfactor.steps.gather import Data, gather
 from sepfactor.steps.method import Method, choose_method
 from sepfactor.steps.observe import Observed, observe
+from sepfactor.steps.readers import output_metrics
 
 _SECONDS = 2.5
 """At most so long are whole networks timed while plans are made."""
@@ -60,6 +63,18 @@ class Job:
         return observe(
             self.prepared, self.sites, self.data.fit, self.runtime, self.options.seed, self.progress
         )
+
+    @cached_property
+    def metrics(self) -> Mapping[str, OutputMetric]:
+        """What those who read it make of errors in a site's answer, by the name of its output."""
+        return output_metrics(self.prepared, self.sites)
+
+    @cached_property
+    def rectified(self) -> Set[str]:
+        """Outputs of sites that are only seen behind a ReLU, with nothing added before."""
+        cutter = Cutter(self.prepared)
+        outputs = {site.output for site in self.sites if site.stage is not None}
+        return {name for name in outputs if cutter.is_rectified(name) and cutter.partner(name) is None}
 
     @cached_property
     def spectra(self) -> dict[str, Mapping[str, Spectrum]]:
@@ -111,8 +126,11 @@ def open_job(loaded: Loaded, options: Options, progress: Progress) -> Job:
         SepfactorError: the model cannot be run, or the data cannot be read or do not fit.
     """
     runtime = Runtime(options.threads, options.provider)
+    progress("prepare", 0, 2, "making the model plain")
     prepared = prepare(loaded.model)
-    sites = survey(prepared)
+    sites = survey(prepared, linear_layers=options.linear_layers)
+    progress("prepare", 1, 2, "opening the data")
     data = gather(loaded, options, runtime)
     method = choose_method(loaded, data, options)
+    progress("prepare", 2, 2, "")
     return Job(loaded, prepared, sites, data, method, options, runtime, progress)

@@ -8,23 +8,21 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from sepfactor.factor.stage import Array
-from sepfactor.graph.instrument import followed_by, serialized
+from sepfactor.graph.instrument import read_by, serialized
 from sepfactor.graph.survey import Site
 from sepfactor.measure.session import open_session, run
 from sepfactor.measure.timing import interleave
 from sepfactor.plans.candidates import spread
 from sepfactor.plans.choose import Choice, is_faster, no_gain
 from sepfactor.plans.knapsack import Options as Columns
-from sepfactor.plans.loss import LossCurve
+from sepfactor.plans.loss import LossCurve, shares_left
 from sepfactor.plans.subject import Candidate
+from sepfactor.progress import in_shares
 from sepfactor.steps.choose import dense_form, place_of, schemes_of, subject_of
 from sepfactor.steps.cost import LayerTime, Stopwatch
 from sepfactor.steps.job import Decision, Job
 from sepfactor.steps.times import profile_layers
 from sepfactor.threads import blas_threads
-
-_SHARES = (0.1, 1.5)
-"""Of a loss is left so much at the least and at the most, whatever one plan says."""
 
 _PROFILED = 30
 """Runs the times of layers are medians of: what a neighbour on the machine does lasts longer than ten."""
@@ -52,7 +50,7 @@ class Row:
         macs, parameters: of the layer.
         loss: divergence at the output by error of this layer, replaced alone.
         is_followed: whether a convolution behind it may make up for its errors.
-        share: of that loss which is left once those behind are fitted.
+        share: of that loss which is left in a network fitted in sequence.
         usual: by scheme, time in the network over what was expected, as it came out where it was built.
     """
 
@@ -86,7 +84,11 @@ class Row:
 
     def expected_loss(self, option: int) -> float:
         """Divergence to expect of an option in a network fitted in sequence."""
-        return self.share * self.loss(self.candidates[option - 1].output_error) if option else 0.0
+        return self.share * self.alone_loss(option)
+
+    def alone_loss(self, option: int) -> float:
+        """Divergence to expect of an option if no other layer is replaced."""
+        return self.loss(self.candidates[option - 1].felt_error) if option else 0.0
 
     def columns(self, trust: float = 1.0) -> Columns:
         """Time, loss, multiply-accumulates and parameters of every option.
@@ -96,7 +98,7 @@ class Row:
                 all layers matter alike; between is their geometric mean. Layers were tried alone, but are
                 fitted in sequence, where those behind make up for errors of those before.
         """
-        errors = [c.output_error for c in self.candidates]
+        errors = [c.felt_error for c in self.candidates]
         losses = [self.expected_loss(k) ** trust * (e * e) ** (1 - trust) for k, e in enumerate(errors, 1)]
         biased = 0 if self.site.bias is None else len(self.site.bias)
         sizes = [
@@ -171,24 +173,20 @@ class Menu:
         """Expected divergence at the output."""
         return float(sum(r.expected_loss(k) for r, k in zip(self.rows, options, strict=True)))
 
-    def learn_share(self, options: Sequence[int], measured: float) -> Menu:
-        """The same with the share of the losses that was left when these options were built.
-
-        Layers were tried alone. Fitted in sequence, those behind make up for errors of those before; the
-        last ones have nobody behind them.
+    def learn_shares(self, built: Sequence[tuple[Sequence[int], float]]) -> Menu:
+        """The same with the shares of the losses that are left in a network fitted in sequence.
 
         Args:
-            options: that were built.
-            measured: divergence of the result.
+            built: plans as options, each with the divergence of the result.
         """
-        chosen = list(zip(self.rows, options, strict=True))
-        last = sum(row.expected_loss(k) for row, k in chosen if not row.is_followed)
-        before = sum(row.expected_loss(k) / row.share for row, k in chosen if row.is_followed)
-        if before <= 0 or not np.isfinite(measured):
-            return self
-        share = float(np.clip((measured - last) / before, *_SHARES))
+        sums = []
+        for options, measured in built:
+            alone = [(row.is_followed, row.alone_loss(k)) for row, k in zip(self.rows, options, strict=True)]
+            before, last = (sum(loss for f, loss in alone if f is followed) for followed in (True, False))
+            sums.append((before, last, measured))
+        before, last = shares_left(sums)
         return replace(
-            self, rows=tuple(replace(row, share=share) if row.is_followed else row for row in self.rows)
+            self, rows=tuple(replace(row, share=before if row.is_followed else last) for row in self.rows)
         )
 
     def decisions(self, job: Job, options: Sequence[int]) -> list[Decision]:
@@ -223,7 +221,7 @@ def gather_menu(job: Job, stopwatch: Stopwatch) -> Menu:
         else:
             kept[site.output] = found
     job.progress("propose", len(job.sites), len(job.sites), "")
-    followed = followed_by(job.prepared, "Conv")
+    followed = read_by(job.prepared, [site.output for site in job.sites])
     rows = [replace(row, is_followed=row.site.output in followed) for row in rows]
     fixed = network.prepared_ms - sum(row.ms for row in rows)
     return Menu(tuple(rows), kept, network.original_ms, network.prepared_ms, (max(fixed, 0.0),))
@@ -247,7 +245,7 @@ def network_times(job: Job) -> NetworkTimes:
     """Of the machine that is planned for: measured, or read from its profile."""
     if job.machine is not None:
         return NetworkTimes(job.machine.layers, job.machine.original_ms, job.machine.prepared_ms)
-    job.progress("time", 0, 1, "the network, layer by layer")
+    watch = in_shares(job.progress, "time", "the whole network")
     feed = job.data.judged_on[0]
     calls = []
     for model in (job.loaded.runnable, serialized(job.prepared)):
@@ -260,10 +258,11 @@ def network_times(job: Job) -> NetworkTimes:
         min_rounds=FEW_ROUNDS,
         precision=0.005,
         seed=job.options.seed,
+        watch=watch,
     )
     original_ms, prepared_ms = (float(np.median(row)) for row in samples)
-    times = profile_layers(job.prepared, feed, job.runtime, runs=job.profile_runs(prepared_ms, _PROFILED))
-    job.progress("time", 1, 1, "")
+    watch = in_shares(job.progress, "profile", "the network, layer by layer")
+    times = profile_layers(job.prepared, feed, job.runtime, job.profile_runs(prepared_ms, _PROFILED), watch)
     # A profile costs time itself; what the layers take of it, they take of an ordinary run.
     scale = prepared_ms / (sum(times.operators.values()) or 1.0)
     layers = {name: scale * ms for name, ms in times.convolutions.items()}
@@ -314,7 +313,7 @@ def times_count(job: Job) -> bool:
 def _front(pairs: Sequence[tuple[Candidate, LayerTime]]) -> list[tuple[Candidate, LayerTime]]:
     """Those that nothing beats in time, error, multiply-accumulates and parameters at once; fastest first."""
     table: Array = np.array(
-        [(t.ms, c.output_error, c.macs, c.factorization.parameters) for c, t in pairs], float
+        [(t.ms, c.felt_error, c.macs, c.factorization.parameters) for c, t in pairs], float
     )
     kept = []
     for i, row in enumerate(table):

@@ -61,6 +61,8 @@ def make_planner(job: Job) -> tuple[Planner, Judge]:
     judge = Judge(original, data, data.labels, dense=dense, metric=metric)
     if data is job.data.held_out:
         judge.learn(job.data.fit, job.data.fit.labels)
+    if job.method.sequential:
+        menu = menu.learn_shares(())
     return Planner(job, menu, judge, SEARCH if job.method.settings is not None else None), judge
 
 
@@ -120,6 +122,7 @@ def _careful(planner: Planner, point: Point) -> Point:
 
 
 def _outcome(job: Job, planner: Planner, point: Point, limit: Limit | None, failure: str = "") -> Outcome:
+    _planned(job, planner)
     verdicts = []
     options = job.options
     if options.limits_cost:
@@ -130,6 +133,11 @@ def _outcome(job: Job, planner: Planner, point: Point, limit: Limit | None, fail
         verdicts.append(f"{limit.text}: {'kept' if kept else 'not kept'}, {_said(point)}")
     met = kept and not failure
     return Outcome(point.built, point, limit, met, "; ".join(verdicts), tuple(planner.points), planner.menu)
+
+
+def _planned(job: Job, planner: Planner) -> None:
+    """Say that no more plans will be built."""
+    job.progress("plan", len(planner.points), len(planner.points), "")
 
 
 def _said(point: Point) -> str:
@@ -188,6 +196,7 @@ def cost_text(options: Options) -> str:
 
 
 def _keep_all(job: Job, planner: Planner, limit: Limit | None, verdict: str) -> Outcome:
+    _planned(job, planner)
     options = (0,) * len(planner.menu.rows)
     built = build(job, planner.menu.decisions(job, options))
     return Outcome(built, None, limit, True, verdict, tuple(planner.points), planner.menu)
@@ -200,6 +209,7 @@ def explore(job: Job) -> tuple[Menu, list[Outcome]]:
     if not planner.menu.rows:
         return planner.menu, outcomes
     for number in range(1, _FRONT + 1):
+        planner.learn_shares()
         menu = planner.menu
         fastest = menu.milliseconds(planner.fastest())
         whole = menu.prepared_ms * (fastest / menu.prepared_ms) ** (number / _FRONT)
@@ -212,4 +222,5 @@ def explore(job: Job) -> tuple[Menu, list[Outcome]]:
             continue
         point = _careful(planner, planner.build(options, f"point {number} of {_FRONT}"))
         outcomes.append(Outcome(point.built, point, None, True, point.label, (point,), planner.menu))
+    _planned(job, planner)
     return planner.menu, outcomes

@@ -23,6 +23,7 @@ def read_rows(
     entries: float,
     residual: bool,
     rectified: bool,
+    spread: bool = False,
 ) -> tuple[Rows, Rows]:
     """Rows to fit to, and rows to judge on: the same ones where nothing is held out.
 
@@ -35,6 +36,7 @@ def read_rows(
         entries: bound on patches × entries. Rows that are kept hold as many float32 again at most.
         residual: where the answer goes into a sum, aim at the original's.
         rectified: keep the rows if this answer, or the sum it goes into, is only seen behind a ReLU.
+        spread: whether their moments are to hold the covariance of the answers.
     """
     stage = site.stage
     assert stage is not None
@@ -42,17 +44,18 @@ def read_rows(
     partner = compressed.cutter.partner(site.output) if residual or keep else None
     if partner is not None and not _is_alike(partner, site.output, original, compressed):
         partner, keep = None, False
-    parts = Rows(stage, keep, precise=not held), Rows(stage, keep, precise=True)
-    samples = sum(compressed.value(i, site.input).shape[0] for i in range(len(compressed)))
+    parts = Rows(stage, keep, not held, spread), Rows(stage, keep, True, spread)
+    maps = site.kind.maps
+    samples = sum(maps(compressed.value(i, site.input)).shape[0] for i in range(len(compressed)))
     width = stage.in_channels * math.prod(stage.kernel_shape)
     if keep:
         width = max(width, stage.out_channels * (1 if partner is None else 2))
     per_sample = max(1, int(entries / (width * max(samples, 1))))
     for i in range(len(compressed)):
-        x, y = compressed.value(i, site.input), original.value(i, site.output).astype(np.float32)
-        beside = None if partner is None else compressed.value(i, partner).astype(np.float32)
+        x, y = maps(compressed.value(i, site.input)), maps(original.value(i, site.output)).astype(np.float32)
+        beside = None if partner is None else maps(compressed.value(i, partner)).astype(np.float32)
         if partner is not None and beside is not None and residual:
-            y = y + _shortfall(original.value(i, partner), beside)
+            y = y + _shortfall(maps(original.value(i, partner)), beside)
         for b in range(x.shape[0]):
             rng = np.random.default_rng((seed, i, b))
             where = sample_positions(tuple(y.shape[2:]), per_sample, rng)

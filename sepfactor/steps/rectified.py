@@ -14,13 +14,20 @@ import numpy as np
 
 from sepfactor.factor import Factorization
 from sepfactor.factor.moments import Moments
+from sepfactor.factor.stage import Array
 from sepfactor.steps.rows import Block, Rows, Single
 
 Refit = Callable[[Factorization, Moments], Factorization]
 
 
 def refit_behind_relu(
-    start: Factorization, parts: tuple[Rows, Rows], moments: Moments, *, rounds: int, again: Refit
+    start: Factorization,
+    parts: tuple[Rows, Rows],
+    moments: Moments,
+    *,
+    rounds: int,
+    again: Refit,
+    weighed: Array | None = None,
 ) -> Factorization:
     """``start``, or what ``rounds`` of new targets make of it if held-out rows are missed by less.
 
@@ -30,26 +37,43 @@ def refit_behind_relu(
         moments: of those to fit to.
         rounds: how often targets are moved.
         again: fits factors to moments, starting from the factors given.
+        weighed: as for :func:`error_behind_relu`.
     """
     seen, held = parts
-    best, least = start, error_behind_relu(start, held)
+    best, least = start, error_behind_relu(start, held, weighed)
     current = start
     for _ in range(rounds):
         current = again(current, seen.moved(moments, current, _move))
-        error = error_behind_relu(current, held)
+        error = error_behind_relu(current, held, weighed)
         if not error < least:
             break
         best, least = current, error
     return best
 
 
-def error_behind_relu(factorization: Factorization, held: Rows) -> float:
-    """Relative error of the rows kept once negatives are 0: root of the share of variance missed."""
+def error_behind_relu(factorization: Factorization, held: Rows, weighed: Array | None = None) -> float:
+    """Relative error of the rows kept once negatives are 0: root of the share of variance missed.
+
+    Args:
+        factorization: what answers.
+        held: what to answer.
+        weighed: ``(group, out/group, out/group)`` that errors and answers are multiplied with.
+    """
+    group = 1 if weighed is None else len(weighed)
+    left = None if weighed is None else np.swapaxes(weighed, 1, 2).astype(np.float32)
+
+    def seen(rows: Single) -> Single:
+        if left is None:
+            return rows
+        turned: Single = rows.reshape(len(rows), group, -1).swapaxes(0, 1) @ left
+        return turned.swapaxes(0, 1).reshape(rows.shape)
+
     missed, square, count = 0.0, 0.0, 0
     total: Single | float = 0.0
     for block, answers in held.answered(factorization):
         right = np.maximum(block.whole(block.y), 0)
-        wrong = np.maximum(block.whole(answers), 0) - right
+        wrong = seen(np.maximum(block.whole(answers), 0) - right)
+        right = seen(right)
         missed += float(np.sum(np.square(wrong), dtype=np.float64))
         square += float(np.sum(np.square(right), dtype=np.float64))
         total = total + right.sum(axis=0, dtype=np.float64)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sepfactor.factor import Factorization, Stage
 from sepfactor.factor.moments import BATCH, Moments, MomentSums, MovedTargets
+from sepfactor.factor.stage import Array
 from sepfactor.factor.statistics import on_grid
 from sepfactor.observe.patches import usable
 
@@ -41,12 +42,13 @@ class Rows:
         stage: the convolution.
         keep: whether the rows are wanted again; if not, only their moments are left.
         precise: whether small errors are to be read off their moments.
+        spread: whether their moments are to hold the covariance of the answers.
     """
 
-    def __init__(self, stage: Stage, keep: bool, precise: bool = False) -> None:
+    def __init__(self, stage: Stage, keep: bool, precise: bool = False, spread: bool = False) -> None:
         self._stage, self.kept = stage, keep
         shape = (stage.in_channels, *stage.kernel_shape)
-        self._sums = MomentSums(shape, stage.group, stage.out_channels, precise)
+        self._sums = MomentSums(shape, stage.group, stage.out_channels, precise, spread)
         self._blocks: list[Block] = []
         self._waiting: list[tuple[Single, ...]] = []
 
@@ -68,6 +70,19 @@ class Rows:
     def moments(self) -> Moments:
         """Of all rows."""
         return self._sums.moments()
+
+    def both_positive(self) -> Array:
+        """``(group, out/group, out/group)``: how often two answers are positive at once; of the rows kept."""
+        self._flush()
+        group = self._stage.group
+        size = self._stage.out_channels // group
+        total, count = np.zeros((group, size, size)), 0
+        for block in self._blocks:
+            positive = (block.whole(block.y) > 0).astype(np.float32)
+            parts = positive.reshape(len(positive), group, -1).swapaxes(0, 1)
+            total += np.swapaxes(parts, 1, 2) @ parts
+            count += len(positive)
+        return total / max(count, 1)
 
     def answered(self, factorization: Factorization) -> Iterator[tuple[Block, Single]]:
         """Block by block the rows kept, and what ``factorization`` answers to them, ``(n, out)``."""

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from sepfactor.amounts import Amount
 from sepfactor.errors import OptionError
 from sepfactor.graph.instrument import serialized
 from sepfactor.graph.survey import Site
 from sepfactor.measure.quality import Judge, Quality
 from sepfactor.measure.session import open_session, run
 from sepfactor.measure.timing import Ratio, interleave, ratio
-from sepfactor.options import Amount, Options
+from sepfactor.options import Options
 from sepfactor.plans.budget import LossSearch
 from sepfactor.plans.knapsack import solve
 from sepfactor.steps.build import Built, build
@@ -36,6 +37,15 @@ _SLACK = 0.955
 
 _INSIDE = 0.985
 """Aim so far inside the time allowed: half of what is aimed at the edge falls outside."""
+
+_USUAL_BUILDS = _BUILDS + 4
+"""In all, with a first one to learn from, those that trust sensitivities less, and the last, with care."""
+
+_WORK = 1.2e12
+"""Multiply-accumulates of the network, on all images, that plans may be built for: of large networks fewer."""
+
+_FEWEST = 3
+"""Plans built at least, if so many are wanted. No clock is asked: the same input gives the same network."""
 
 _RETRIES = 4
 """Builds more where the time, or the final fit, turned out other than predicted."""
@@ -108,9 +118,9 @@ class Planner:
         losses = [row.columns().quantities["loss"] for row in self.menu.rows]
         search = LossSearch(limit.most, limit.exponent, float(sum(row.max() for row in losses)))
         kept: list[Point] = []
-        before = len(self.points)
+        most = len(self.points) + _BUILDS
         for predicted in search.steps(start):
-            if len(self.points) - before >= _BUILDS:
+            if len(self.points) >= most or not self.may_build:
                 break
             options = self.solve("time", {"loss": predicted})
             if options is None or not any(options):
@@ -127,14 +137,26 @@ class Planner:
         best = min(kept, key=lambda p: self.menu.milliseconds(p.options))
         return self._better(best, {"time": self.menu_time(best.options)})
 
+    @property
+    def may_build(self) -> bool:
+        """Whether another plan to compare with is worth its time."""
+        runs = len(self.job.data.fit) + len(self.job.data.held_out)
+        work = runs * sum(macs_of(self.job, site) for site in self.job.sites)
+        return len(self.points) < max(_FEWEST, int(_WORK // max(work, 1)))
+
     def _calibrated(self, start: float) -> float:
         """Learn from a first build what of the predicted losses is left; returns where to start then."""
         options = self.solve("time", {"loss": start})
         if options is None or not any(options) or not self.job.method.sequential:
             return start
-        point = self.build(options, "to see what those behind make up for")
-        self.menu = self.menu.learn_share(options, point.quality.divergence)
+        self.build(options, "to see what those behind make up for")
+        self.learn_shares()
         return start
+
+    def learn_shares(self) -> None:
+        """Correct what is expected to be left of the losses by all that was built."""
+        if self.job.method.sequential:
+            self.menu = self.menu.learn_shares([(p.options, p.quality.divergence) for p in self.points])
 
     def within(self, bounds: Mapping[str, float]) -> Point | None:
         """The plan of least loss whose time, multiply-accumulates and parameters stay within ``bounds``.
@@ -145,11 +167,8 @@ class Planner:
         if "time" in asked:
             asked["time"] *= _INSIDE
         best: Point | None = None
-        options = self.solve("loss", self._of_rows(asked))
-        if options is not None and self.job.method.sequential:
-            first = self.build(options, "to see what those behind make up for")
-            self.menu = self.menu.learn_share(options, first.quality.divergence)
         for _ in range(_RETRIES):
+            self.learn_shares()
             options = self.solve("loss", self._of_rows(asked))
             if options is None:
                 return best
@@ -162,17 +181,21 @@ class Planner:
             reached = self.menu.original_ms / point.speed.speedup
             if best is None or _is_better(point, best, self.menu.original_ms / bounds["time"]):
                 best = point
-            if bounds["time"] * _SLACK <= reached <= bounds["time"]:
+            if bounds["time"] * _SLACK <= reached <= bounds["time"] or not self.may_build:
                 break
             asked["time"] *= _INSIDE * bounds["time"] / reached
         return best
 
     def _better(self, point: Point, bounds: Mapping[str, float]) -> Point:
-        """``point``, or the plan within the same bounds that trusts sensitivities less and diverges less."""
+        """``point``, or the plan within the same bounds that trusts sensitivities less and diverges less.
+
+        After those, the plan that is expected to lose least by all that was learned from them.
+        """
         found = [point]
-        for trust, label in _LESS_TRUST.items():
+        for trust, label in (*_LESS_TRUST.items(), (1.0, "by what these lost")):
+            self.learn_shares()
             options = self.solve("loss", bounds, trust)
-            if options is not None and any(options):
+            if options is not None and any(options) and self.may_build:
                 found.append(self.build(options, label))
         return min(found, key=lambda p: p.quality.divergence)
 
@@ -194,7 +217,8 @@ class Planner:
         for point in self.points:
             if point.options == options and settings is None:
                 return point
-        self.job.progress("plan", len(self.points), len(self.points) + 1, label)
+        number = len(self.points)
+        self.job.progress("plan", number, max(number + 1, _USUAL_BUILDS), label)
         built = build(self.job, self.menu.decisions(self.job, options), chosen)
         session = open_session(serialized(built.rebuilt.model), self.job.runtime)
         quality = self.judge(session)

@@ -47,13 +47,13 @@ def measure_sensitivity(job: Job, menu: Menu, judge: Judge) -> Mapping[str, Loss
         if number == 0:
             one = (time.perf_counter() - begun) / count
             count = int(min(count, max(_IMAGES[0], _SECONDS / (len(trials) * max(one, 1e-6)))))
-        points[row.site.output].append((candidate.output_error, divergence))
+        points[row.site.output].append((candidate.felt_error, divergence))
     job.progress("sensitivity", len(trials), len(trials), "")
     return {name: LossCurve.through(found) for name, found in points.items()}
 
 
 def _levels(row: Row) -> list[int]:
     """Candidates to try: of the least error, of the largest, and between them."""
-    by_error = sorted(range(len(row.candidates)), key=lambda i: row.candidates[i].output_error)
+    by_error = sorted(range(len(row.candidates)), key=lambda i: row.candidates[i].felt_error)
     last = len(by_error) - 1
     return [by_error[i] for i in sorted({round(k * last / (_LEVELS - 1)) for k in range(_LEVELS)})]

@@ -39,8 +39,8 @@ class Rows:
         kernels = weight.reshape(self.stage.group, -1, self.blocks.shape[-1])
         return np.concatenate([b @ k.T for b, k in zip(self.blocks, kernels, strict=True)], axis=1)
 
-    def moments(self) -> Moments:
-        sums = MomentSums(self.x.shape[1:], self.stage.group, self.stage.out_channels)
+    def moments(self, spread: bool = False) -> Moments:
+        sums = MomentSums(self.x.shape[1:], self.stage.group, self.stage.out_channels, spread=spread)
         sums.add(self.x, self.y)
         return sums.moments()
 

@@ -78,11 +78,13 @@ def site_of(prepared: ir.Model, output: str) -> Site:
     return next(site for site in survey(prepared) if site.output == output)
 
 
-def wishes(prepared: ir.Model, wanted: Mapping[str, tuple[str, Rank]]) -> list[Wish]:
+def wishes(
+    prepared: ir.Model, wanted: Mapping[str, tuple[str, Rank]], *, linear_layers: bool = False
+) -> list[Wish]:
     """What is wanted of some sites; the others are kept."""
     return [
         Wish(site, (wanted[site.output][0],), wanted[site.output][1]) if site.output in wanted else Wish(site)
-        for site in survey(prepared)
+        for site in survey(prepared, linear_layers=linear_layers)
     ]
 
 
@@ -92,17 +94,19 @@ def fitted(
     data: Sequence[Feed],
     held_out: Sequence[Feed] = (),
     seed: int = 0,
+    linear_layers: bool = False,
     **settings: Any,
 ) -> dict[str, Fitted]:
     prepared = opened(proto)
-    asked = wishes(prepared, wanted) if isinstance(wanted, Mapping) else wanted
+    asked = wishes(prepared, wanted, linear_layers=linear_layers) if isinstance(wanted, Mapping) else wanted
     return fit(prepared, asked, data, RUNTIME, seed, silent, FitSettings(**settings), held_out)
 
 
-def built(proto: onnx.ModelProto, found: Mapping[str, Fitted]) -> ir.Model:
+def built(proto: onnx.ModelProto, found: Mapping[str, Fitted], *, linear_layers: bool = False) -> ir.Model:
     """The network with what was fitted in it."""
     prepared = opened(proto)
-    replacements = [Replacement(site_of(prepared, k), v.factorization, {}) for k, v in found.items()]
+    sites = {site.output: site for site in survey(prepared, linear_layers=linear_layers)}
+    replacements = [Replacement(sites[k], v.factorization, {}) for k, v in found.items()]
     return rebuild(prepared, replacements).model
 
 

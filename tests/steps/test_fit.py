@@ -16,7 +16,7 @@ from sepfactor.factor.statistics import on_grid
 from sepfactor.graph.survey import survey
 from sepfactor.measure import Runtime
 from sepfactor.steps import fit as engine
-from sepfactor.steps.fit import FitSettings, Fitted, Wish, affordable, fit
+from sepfactor.steps.fit import Fitted, Wish, affordable, fit
 from sepfactor.steps.walk import Walk
 from tests.graph.build import model, normal
 from tests.steps.small import (
@@ -369,9 +369,9 @@ class TestSamples:
         counts = []
         original = engine._fit_site
 
-        def spy(wish: Wish, seen: Any, held: Any, settings: FitSettings) -> Any:
+        def spy(wish: Wish, seen: Any, held: Any, *others: Any) -> Any:
             counts.append((seen.moments().count + held.moments().count) * wish.site.stage.weight[0].size)
-            return original(wish, seen, held, settings)
+            return original(wish, seen, held, *others)
 
         monkeypatch.setattr(engine, "_fit_site", spy)
         data = [{"x": smooth(batch, seed=i)} for i in range(4)]
