@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.stage import Array, Chain, Factorization, Stage
@@ -25,6 +26,16 @@ from sepfactor.factor.stage import Array, Chain, Factorization, Stage
 _EVEN_SHARE = 0.5
 """Of the mean importance, given to every direction: what is read is refitted later, and errors go further
 than one layer. Two fifths to twice as much made no difference."""
+
+
+Rows = NDArray[np.float32]
+
+
+def both_positive(answers: Rows, group: int) -> Array:
+    """``(group, out/group, out/group)``: in how many rows ``(n, out)`` two answers are both positive."""
+    positive = (answers > 0).astype(np.float32).reshape(len(answers), group, -1).swapaxes(0, 1)
+    both: Array = (np.swapaxes(positive, 1, 2) @ positive).astype(np.float64)
+    return both
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +80,13 @@ class OutputMetric:
         flipped = np.swapaxes(vectors, -1, -2)
         root = np.sqrt(lifted)[..., None, :]
         return (vectors * root) @ flipped, (vectors / root) @ flipped
+
+    def weigh(self, answers: Rows) -> Rows:
+        """``L y`` of answers ``(n, out)``."""
+        group = len(self.gram)
+        left = np.swapaxes(self.roots[0], 1, 2).astype(np.float32)
+        turned: Rows = answers.reshape(len(answers), group, -1).swapaxes(0, 1) @ left
+        return turned.swapaxes(0, 1).reshape(answers.shape)
 
     def turn_stage(self, dense: Stage) -> Stage:
         """``L W``: the dense convolution that answers ``L y``."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sepfactor.factor.moments import Moments, MomentSums
+from sepfactor.factor.output_metric import OutputMetric
 from sepfactor.factor.stage import Array, Factorization, Stage
 
 _CONSTANT = 1e-5
@@ -59,7 +60,7 @@ class Statistics:
         dense: Stage,
         replacement: Factorization,
         bias: Array | None = None,
-        weighed: Array | None = None,
+        metric: OutputMetric | None = None,
         rectified: bool = False,
     ) -> float:
         """:meth:`output_error` behind a ReLU and in a metric, if there is one.
@@ -68,17 +69,17 @@ class Statistics:
             dense: the convolution that is replaced.
             replacement: with its own bias.
             bias: of ``dense``, ``(out,)``.
-            weighed: ``(group, out/group, out/group)`` that answers are multiplied with.
+            metric: of errors of the answer.
             rectified: whether a ReLU follows.
         """
-        if weighed is None and not rectified:
+        if metric is None and not rectified:
             return self.output_error(dense, replacement, bias)
         answers = []
         for weight, offset in ((dense.weight, bias), (on_grid(dense, replacement), replacement.bias)):
             answer = self.outputs(weight, dense.group)
             answer = answer if offset is None else answer + offset.astype(np.float32)
             answer = np.maximum(answer, 0) if rectified else answer
-            answers.append(answer if weighed is None else _weighed(answer, weighed))
+            answers.append(answer if metric is None else metric.weigh(answer))
         right, wrong = answers
         size, spread = _norm(right), _norm(right - right.mean(axis=0))
         return _norm(wrong - right) / ((spread if spread > _CONSTANT * size else size) or 1.0)
@@ -106,12 +107,6 @@ class Statistics:
 def _norm(rows: NDArray[np.float32]) -> float:
     """Summed in double: squares of float32 overflow from 1e19 on."""
     return math.sqrt(np.einsum("ij,ij->", rows, rows, dtype=np.float64))
-
-
-def _weighed(rows: NDArray[np.float32], left: Array) -> NDArray[np.float32]:
-    parts = rows.reshape(len(rows), len(left), -1).swapaxes(0, 1)
-    turned: NDArray[np.float32] = parts @ np.swapaxes(left, 1, 2).astype(np.float32)
-    return turned.swapaxes(0, 1).reshape(rows.shape)
 
 
 def kernel_difference(dense: Stage, replacement: Factorization) -> Stage:

@@ -42,6 +42,9 @@ class Kind:
     is_blocked: ClassVar[bool] = True
     """Whether neighbours of its own kind share onnxruntime's blocked layout with it."""
 
+    has_channels_second: ClassVar[bool] = True
+    """Whether the second axis of what it writes is that of channels."""
+
     runs: ClassVar[int] = 32
     """Of the network, that patches are drawn from while candidates are looked for."""
 

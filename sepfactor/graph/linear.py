@@ -27,6 +27,7 @@ class Linear(Kind):
     name: str = "linear"
 
     is_blocked: ClassVar[bool] = False
+    has_channels_second: ClassVar[bool] = False
     runs: ClassVar[int] = 128
 
     def maps(self, value: NDArray[Any]) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -20,68 +20,87 @@ _CHANNEL_BY_CHANNEL = {
 
 _SUMS = {"Add", "Sum", "Sub"}
 
+_MOST_FOLLOWED = 64
+"""Convolutions that read one answer, through sums, up to which each is looked at; more read it evenly."""
 
-def reading_grams(model: ir.Model, outputs: Iterable[str]) -> dict[str, Gram]:
-    """``Σ AᵀA`` over the kernels that read each value, ``(channels, channels)``, by the value's name.
+
+def reading_grams(model: ir.Model, channels: Mapping[str, int]) -> Iterator[tuple[str, Gram]]:
+    """``Σ AᵀA`` over the kernels that read each value, ``(channels, channels)``, with the value's name.
 
     Each convolution that reads a value counts alike. What else reads it, or cannot be followed, counts
     as one that reads all channels evenly; a value that nothing else reads is left out.
 
     Args:
         model: with constant weights and known shapes.
-        outputs: names of values ``(N, C, …)``.
+        channels: names of values ``(N, C, …)``, and how many channels each has.
     """
     values = {value.name: value for node in model.graph for value in node.outputs}
-    found = {}
-    for name in outputs:
+    for name, count in channels.items():
         value = values.get(name)
-        channels = None if value is None else _channels(value)
-        gram = None if value is None or channels is None else _gram(value, channels, model)
+        if value is None or _channels(value) != count:
+            continue
+        gram = _gram(value, count)
         if gram is not None:
-            found[name] = gram
-    return found
+            yield name, gram
 
 
-def _gram(value: ir.Value, channels: int, model: ir.Model) -> Gram | None:
+def _gram(value: ir.Value, channels: int) -> Gram | None:
+    kernels, evenly = _kernels(value)
     total: Gram = np.zeros((channels, channels))
+    for weight, offset in kernels:
+        gram = _square(weight, offset, channels)
+        evenly |= gram is None
+        if gram is not None and np.trace(gram) > 0:
+            total += gram * (channels / np.trace(gram))
+    if not total.any():
+        return None
+    return total + np.eye(channels) if evenly else total
+
+
+def _kernels(value: ir.Value) -> tuple[list[tuple[ir.Node, int]], bool]:
+    """Convolutions that read the value with the channel it begins at there; whether others read it too."""
+    found: list[tuple[ir.Node, int]] = []
     evenly = False
-    results = set(model.graph.outputs)
     front, seen = [(value, 0)], set()
     while front:
         at = front.pop()
         if at in seen:
             continue
         seen.add(at)
-        evenly |= at[0] in results
+        evenly |= at[0].is_graph_output()
         for node, index in at[0].uses():
-            gram = _kernels(node, index, at[1], channels)
-            onward = [] if gram is not None else _through(node, index, at[1])
-            front += onward
-            evenly |= gram is None and not onward
-            if gram is not None and np.trace(gram) > 0:
-                total += gram * (channels / np.trace(gram))
-    if not total.any():
+            if _is(node, {"Conv"}) and index == 0:
+                found.append((node, at[1]))
+                continue
+            onward = _through(node, index, at[1])
+            front += [onward] if onward is not None else []
+            evenly |= onward is None
+    return found[:_MOST_FOLLOWED], evenly or len(found) > _MOST_FOLLOWED
+
+
+def _is(node: ir.Node, kinds: Collection[str]) -> bool:
+    return node.op_type in kinds and node.domain in ("", "ai.onnx")
+
+
+def _through(node: ir.Node, index: int, offset: int) -> tuple[ir.Value, int] | None:
+    """Where the value goes on, and from which channel on it lies there; None if that cannot be said."""
+    if not node.outputs:
         return None
-    return total + np.eye(channels) if evenly else total
-
-
-def _through(node: ir.Node, index: int, offset: int) -> list[tuple[ir.Value, int]]:
-    """Where the value goes on, and from which channel on it lies there."""
-    if (node.op_type in _CHANNEL_BY_CHANNEL and index == 0) or node.op_type in _SUMS:
-        return [(node.outputs[0], offset)]
+    read, written = node.inputs[index], node.outputs[0]
+    if (_is(node, _CHANNEL_BY_CHANNEL) and index == 0) or _is(node, _SUMS):
+        same = read is not None and _rank(read) == _rank(written) and _channels(read) == _channels(written)
+        return (written, offset) if same else None
     axis = node.attributes.get("axis")
-    if node.op_type != "Concat" or axis is None or axis.as_int() not in (1, -3):
-        return []
+    if not _is(node, {"Concat"}) or axis is None or axis.as_int() % (_rank(written) or 4) != 1:
+        return None
     before = [None if other is None else _channels(other) for other in node.inputs[:index]]
     if None in before:
-        return []
-    return [(node.outputs[0], offset + sum(size for size in before if size is not None))]
-
-
-def _kernels(node: ir.Node, index: int, offset: int, channels: int) -> Gram | None:
-    """``Σ AᵀA`` of a convolution over some of the channels it reads; None if it is none, or not constant."""
-    if node.op_type != "Conv" or index != 0:
         return None
+    return written, offset + sum(size for size in before if size is not None)
+
+
+def _square(node: ir.Node, offset: int, channels: int) -> Gram | None:
+    """``Σ AᵀA`` of a convolution over some of the channels it reads; None if its weights are not constant."""
     constant = ir.convenience.get_const_tensor(node.inputs[1]) if node.inputs[1] is not None else None
     if constant is None:
         return None
@@ -91,11 +110,12 @@ def _kernels(node: ir.Node, index: int, offset: int, channels: int) -> Gram | No
     if offset + channels > group * width or not np.isfinite(weight).all():
         return None
     taps = weight.reshape(group, weight.shape[0] // group, width, -1)
-    blocks = np.einsum("goit,gojt->gij", taps, taps, optimize=True)
-    whole = np.zeros((group * width, group * width))
-    for g, block in enumerate(blocks):
-        whole[g * width : (g + 1) * width, g * width : (g + 1) * width] = block
-    return whole[offset : offset + channels, offset : offset + channels]
+    gram = np.zeros((channels, channels))
+    for g in range(offset // width, -(-(offset + channels) // width)):
+        begin, end = max(g * width, offset), min((g + 1) * width, offset + channels)
+        read = np.moveaxis(taps[g][:, begin - g * width : end - g * width], 1, 0).reshape(end - begin, -1)
+        gram[begin - offset : end - offset, begin - offset : end - offset] = read @ read.T
+    return gram
 
 
 def _channels(value: ir.Value) -> int | None:
@@ -105,3 +125,7 @@ def _channels(value: ir.Value) -> int | None:
         return None
     size = shape[1]
     return size if isinstance(size, int) else None
+
+
+def _rank(value: ir.Value) -> int | None:
+    return None if value.shape is None else len(value.shape)

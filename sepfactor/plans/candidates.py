@@ -10,7 +10,7 @@ from sepfactor.factor import Rank, Scheme
 from sepfactor.plans.ranks import Search, Spectrum, spectrum
 from sepfactor.plans.subject import Candidate, Subject
 
-_PER_SCHEME = 10
+PER_SCHEME = 10
 """Ranks looked at per scheme, evenly spaced in the logarithm of their cost."""
 
 _CHEAPEST, _DEAREST = 0.06, 0.85
@@ -94,13 +94,20 @@ def _reason(
     )
 
 
-def spread(subject: Subject, schemes: Sequence[Scheme], *, max_error: float | None = None) -> Proposal:
+def spread(
+    subject: Subject,
+    schemes: Sequence[Scheme],
+    *,
+    max_error: float | None = None,
+    per_scheme: int = PER_SCHEME,
+) -> Proposal:
     """Candidates over the whole range of costs, of every scheme that may be best somewhere; cheapest first.
 
     Args:
         subject: the convolution.
         schemes: to try.
         max_error: leave out what is less accurate.
+        per_scheme: ranks to look at, at most.
     """
     searches, refusals = [], []
     for scheme in schemes:
@@ -112,7 +119,7 @@ def spread(subject: Subject, schemes: Sequence[Scheme], *, max_error: float | No
     lossless = [search.lossless for search in searches if search.lossless is not None]
     if lossless:
         return Proposal((min(lossless, key=lambda c: c.macs),), "", spectra(searches))
-    drawn = [(search, rank) for search in searches for rank in _drawn(search)]
+    drawn = [(search, rank) for search in searches for rank in _drawn(search, per_scheme)]
     errors = [(search.macs(rank), search.decomposition.error(rank)) for search, rank in drawn]
     drawn = [drawn[i] for i in _worthwhile(errors, _WORSE_BEFORE)]
     found = [search.candidate(rank) for search, rank in drawn]
@@ -124,7 +131,7 @@ def spread(subject: Subject, schemes: Sequence[Scheme], *, max_error: float | No
     return Proposal(tuple(sorted(found, key=lambda c: c.macs)), reason, spectra(searches))
 
 
-def _drawn(search: Search) -> Iterator[Rank]:
+def _drawn(search: Search, count: int) -> Iterator[Rank]:
     """A few ranks of the front, the first of each step of the cost."""
     dense = search.subject.macs
     steps = set()
@@ -132,7 +139,7 @@ def _drawn(search: Search) -> Iterator[Rank]:
         share = search.macs(rank) / dense
         if not _CHEAPEST <= share <= _DEAREST:
             continue
-        at = round((_PER_SCHEME - 1) * math.log(share / _CHEAPEST) / math.log(_DEAREST / _CHEAPEST))
+        at = round((count - 1) * math.log(share / _CHEAPEST) / math.log(_DEAREST / _CHEAPEST))
         if at not in steps:
             steps.add(at)
             yield rank

@@ -34,7 +34,7 @@ class Search:
 
     def __init__(self, subject: Subject, scheme: Scheme) -> None:
         self.subject, self.scheme = subject, scheme
-        self.decomposition = scheme.decompose(subject.stage)
+        self.decomposition = self._bare = scheme.decompose(subject.stage)
         self.macs = MacsByRank(self.decomposition, subject.size)
         self.lossless = self._lossless()
         self.metric: OutputMetric | None = None
@@ -53,17 +53,23 @@ class Search:
 
     def _lossless(self) -> Candidate | None:
         """The cheapest rank at which the bare weights lose nothing, if it is cheaper than the layer."""
-        tolerance = (_EXACT_ULPS * self.subject.epsilon) ** 2
         for rank in self.front():
-            if self.decomposition.squared_error[rank] <= tolerance:
-                found = self.candidate(rank, fitted=False)
-                return found if found.exact else None
+            if (found := self.exactly(rank)) is not None:
+                return found
         return None
+
+    def exactly(self, rank: Rank) -> Candidate | None:
+        """The bare weights at this rank, on the grid or not, if they lose nothing."""
+        if self._bare.squared_error[rank] > (_EXACT_ULPS * self.subject.epsilon) ** 2:
+            return None
+        found = self.candidate(rank, fitted=False)
+        return found if found.exact else None
 
     def candidate(self, rank: Rank, fitted: bool = True) -> Candidate:
         """The candidate of this rank, fitted to the patches if there is anything to fit to."""
         subject = self.subject
-        factorization = Factorization(self.decomposition.build(rank), subject.bias)
+        chains = (self.decomposition if fitted else self._bare).build(rank)
+        factorization = Factorization(chains, subject.bias)
         if fitted and subject.moments is not None:
             factorization = self._fit(replace(factorization, bias=None))
         error = weight_error(subject.stage, factorization)
@@ -71,7 +77,7 @@ class Search:
             self.scheme.name,
             self.scheme.form,
             rank,
-            factorization,
+            replace(factorization),  # without the dense kernel it remembers, larger than all its factors
             self.macs(rank),
             error,
             subject.parts[1].output_error(subject.stage, factorization, subject.bias),
@@ -99,7 +105,7 @@ class Search:
             return self.lossless, self.lossless
         if (wanted and max(wanted) < rank) or self.macs(chosen) >= self.subject.macs:
             return None, None
-        return self.candidate(chosen), None
+        return self.exactly(chosen) or self.candidate(chosen), None
 
     def within(self, max_error: float) -> tuple[Candidate | None, Candidate | None]:
         """The cheapest lossless rank, else the cheapest within ``max_error``; and the most accurate one.

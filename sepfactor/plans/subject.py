@@ -9,7 +9,7 @@ import numpy as np
 
 from sepfactor.factor import Factorization, Rank, Stage, Statistics
 from sepfactor.factor.moments import Moments
-from sepfactor.factor.output_metric import OutputMetric
+from sepfactor.factor.output_metric import OutputMetric, both_positive
 from sepfactor.factor.stage import Array, Ints
 from sepfactor.layout import BLOCK
 
@@ -89,22 +89,15 @@ class Subject:
         """What fits are to be weighed by."""
         if self.metric is None or not self.rectified:
             return self.metric
-        return self.metric.behind(self._both_positive())
-
-    def _both_positive(self) -> Array:
-        """``(group, out/group, out/group)``: how often two answers are positive at once."""
-        patches, group = self.parts[0], self.stage.group
-        answers = patches.outputs(self.stage.weight, group)
-        positive = (answers if self.bias is None else answers + self.bias) > 0
-        parts = positive.astype(np.float32).reshape(len(positive), group, -1).swapaxes(0, 1)
-        both: Array = (np.swapaxes(parts, 1, 2) @ parts).astype(np.float64) / max(len(positive), 1)
-        return both
+        answers = self.parts[0].outputs(self.stage.weight, self.stage.group)
+        if self.bias is not None:
+            answers = answers + self.bias.astype(np.float32)
+        return self.metric.behind(both_positive(answers, self.stage.group))
 
     def felt_error(self, replacement: Factorization) -> float:
         """Relative error of a replacement as those see it who read the answer."""
-        metric = None if self.metric is None else self.metric.roots[0]
         patches = self.parts[1]
-        return patches.felt_error(self.stage, replacement, self.bias, metric, self.rectified)
+        return patches.felt_error(self.stage, replacement, self.bias, self.metric, self.rectified)
 
     @property
     def macs(self) -> int:

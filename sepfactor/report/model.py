@@ -26,12 +26,15 @@ class Layer(Frozen):
         output_error: ``‖y − y'‖ / ‖y − mean(y)‖`` of the layer alone, on patches of the original network.
         unfitted_error, fitted_error: the same on held-out data in the network compressed so far, errors
             of earlier layers included: with the factors of the bare weights (their bias corrected), and
-            as fitted.
+            as fitted. These count all channels alike; but fits are chosen by errors as the layers weigh them
+            that read the answer, so the fitted one may be the larger of the two.
         pull: ridge towards the original weights that the held-out data chose; None if they preferred the
             unfitted factors.
         corrected: the layer stays dense, with weights that make up for errors before it.
         spectrum: scheme → relative error at a few ranks, rising, ``[[rank, error], …]``: what it could
-            have become. Schemes of one rank only.
+            have become. Errors before fitting, as candidates were looked for: weighed by the layers that
+            read the answer where factors are fitted, plain under a rule (``rank``, ``max_error``), and of
+            the bare weights without a refit or where these lose nothing. Schemes of one rank only.
     """
 
     name: str

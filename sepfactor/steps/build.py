@@ -61,7 +61,8 @@ def _fit_all(
     feeds = data.fit[: max(1, most - len(held_out))]
     chosen = settings or job.method.settings
     seed = job.options.seed
-    return fit(job.prepared, asked, feeds, job.runtime, seed, job.progress, chosen, held_out), len(feeds)
+    found = fit(job.prepared, asked, feeds, job.runtime, seed, job.progress, chosen, held_out, job.metrics)
+    return found, len(feeds)
 
 
 def wishes(job: Job, decisions: Sequence[Decision]) -> list[Wish]:

@@ -32,7 +32,7 @@ def decide(job: Job) -> list[Decision]:
 
 def _decide(job: Job, site: Site, stopwatch: Stopwatch) -> Choice:
     wish = job.options.for_layer(site.name, site.output)
-    subject = subject_of(job, site)
+    subject = subject_of(job, site, weighed=False)  # a rule speaks of the plain error
     if isinstance(subject, str):
         return Choice(reason=subject)
     max_error = DEFAULT_MAX_ERROR if wish.max_error is None else wish.max_error
@@ -46,8 +46,15 @@ def _decide(job: Job, site: Site, stopwatch: Stopwatch) -> Choice:
     return choose(proposal, times, fastest=wish.rank is None)
 
 
-def subject_of(job: Job, site: Site) -> Subject | str:
-    """What candidates are looked for, or why the site is kept without looking."""
+def subject_of(job: Job, site: Site, *, weighed: bool = True) -> Subject | str:
+    """What candidates are looked for, or why the site is kept without looking.
+
+    Args:
+        job: the run.
+        site: one of its sites.
+        weighed: whether errors count as the layers have it that read the answer. So they do only
+            where fitting follows: factors made here are then never written, and a plan need not say.
+    """
     if job.options.for_layer(site.name, site.output).keep:
         return "left alone as asked"
     if site.stage is None or site.skipped is not None:
@@ -56,6 +63,7 @@ def subject_of(job: Job, site: Site) -> Subject | str:
     if seen is None or seen.statistics is None:
         return "it did not run on the data, so its map is unknown"
     one = np.ones((), site.dtype)
+    weighed = weighed and job.method.settings is not None
     epsilon = float(np.nextafter(one, one + one) - one)  # numpy's finfo does not know bfloat16
     return Subject(
         site.stage,
@@ -64,8 +72,8 @@ def subject_of(job: Job, site: Site) -> Subject | str:
         seen.statistics,
         epsilon,
         job.method.pull,
-        metric=job.metrics.get(site.output),
-        rectified=site.output in job.rectified,
+        metric=job.metrics.get(site.output) if weighed else None,
+        rectified=weighed and site.output in job.rectified,
     )
 
 

@@ -10,7 +10,7 @@ errors count by what the layers make of them that read the answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -129,6 +129,7 @@ def fit(
     progress: Progress,
     settings: FitSettings = FitSettings(),
     held_out: Sequence[Feed] = (),
+    metrics: Mapping[str, OutputMetric] | None = None,
 ) -> dict[str, Fitted]:
     """What each site becomes, by the name of its output value; sites better left alone are absent.
 
@@ -141,6 +142,7 @@ def fit(
         progress: called per layer.
         settings: of the method.
         held_out: data to judge fits on; without any, a quarter of ``feeds`` is set aside.
+        metrics: of the answers of sites, by output, where they are known already.
     """
     together = [*feeds, *held_out]
     if held_out or len(together) == 1:
@@ -149,8 +151,8 @@ def fit(
         order = np.random.default_rng(seed).permutation(len(together))
         held = set(order[: max(1, len(together) // 4)].tolist())
     original, compressed = Walk(model, together, runtime), Walk(model, together, runtime)
-    factored = [wish.site for wish in wishes if wish.schemes and settings.weigh_by_readers]
-    metrics = output_metrics(model, factored)
+    if metrics is None:
+        metrics = output_metrics(model, [wish.site for wish in wishes if wish.schemes])
     done: dict[str, Fitted] = {}
     for number, wish in enumerate(wishes):
         site = wish.site
@@ -161,6 +163,7 @@ def fit(
         compressed.advance(at)
         original.advance(at + 1)
         chosen = _within_reason(settings, wish)
+        metric = metrics.get(site.output) if wish.schemes and settings.weigh_by_readers else None
         seen, judged = read_rows(
             site,
             original,
@@ -170,9 +173,9 @@ def fit(
             entries=chosen.entries,
             residual=chosen.residual,
             rectified=chosen.relu_rounds > 0,
-            spread=site.output in metrics,
+            spread=metric is not None,
         )
-        found = _fit_site(wish, seen, judged, chosen, metrics.get(site.output))
+        found = _fit_site(wish, seen, judged, chosen, metric)
         del seen, judged  # before the next ones are read
         if found is None:
             continue
@@ -261,7 +264,7 @@ def _behind_relu(
         moments,
         rounds=settings.relu_rounds,
         again=again,
-        weighed=None if weighed is None else weighed.roots[0],
+        metric=weighed,
     )
 
 
@@ -295,7 +298,7 @@ def _within_reason(settings: FitSettings, wish: Wish) -> FitSettings:
     stage = _stage(wish.site)
     if stage.weight[0].size >= _WIDE:
         middle = tuple(pull for pull in settings.pulls if pull in (1e-3, 1e-2)) or settings.pulls
-        return replace(settings, sweeps=min(settings.sweeps, 1), pulls=middle, relu_rounds=0)
+        return replace(settings, sweeps=settings.sweeps // 2, pulls=middle, relu_rounds=0)
     if wish.fixed is not None or (not wish.schemes and stage.is_pointwise):
         return replace(settings, relu_rounds=0)
     return settings

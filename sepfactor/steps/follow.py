@@ -76,7 +76,7 @@ def plan_of(
 
     Args:
         job: the run.
-        decisions: one per Conv.
+        decisions: one per layer.
         expected: what was predicted or measured of the whole.
         milliseconds: output name of a site → expected before and after.
     """
@@ -142,12 +142,12 @@ def follow(job: Job, plan: Plan) -> list[Decision]:
         site = by_output.get(layer.output)
         if site is None:
             raise PlanError(
-                f"The plan speaks of a Conv {layer.name!r} writing {layer.output!r}, which {job.loaded.name} "
-                "does not have. It was made for another network; make one for this."
+                f"The plan speaks of a layer {layer.name!r} writing {layer.output!r}, which "
+                f"{job.loaded.name} does not have. It was made for another network; make one for this."
             )
         if layer.scheme != KEEP and site.weight_shape != layer.weight_shape:
             raise PlanError(
-                f"The plan takes {layer.name!r} for a Conv of shape {layer.weight_shape}; here it is "
+                f"In the plan {layer.name!r} has weights of shape {layer.weight_shape}; here they are "
                 f"{site.weight_shape}. Make a plan for this network."
             )
     decisions = []
@@ -191,6 +191,4 @@ def _candidate(search: Search, layer: PlannedLayer) -> Candidate:
             f"The plan gives {layer.name!r} the rank {'×'.join(map(str, layer.rank)) or 'none'}; "
             f"{layer.scheme} takes {most} at most there."
         )
-    if search.lossless is not None and search.lossless.rank == layer.rank:
-        return search.lossless
-    return search.candidate(layer.rank)
+    return search.exactly(layer.rank) or search.candidate(layer.rank)

@@ -12,7 +12,7 @@ from sepfactor.graph.instrument import read_by, serialized
 from sepfactor.graph.survey import Site
 from sepfactor.measure.session import open_session, run
 from sepfactor.measure.timing import interleave
-from sepfactor.plans.candidates import spread
+from sepfactor.plans.candidates import PER_SCHEME, spread
 from sepfactor.plans.choose import Choice, is_faster, no_gain
 from sepfactor.plans.knapsack import Options as Columns
 from sepfactor.plans.loss import LossCurve, shares_left
@@ -35,6 +35,9 @@ _LEAST_MS = 0.02
 
 _FACTORS = (0.5, 3.0)
 """A profile that says a layer is off by more is not believed beyond that."""
+
+_FEWEST_RANKS, _ALL_RANKS = 4, 260
+"""Of each scheme, for a layer and for all: where there are many layers, each is looked at less closely."""
 
 _FINE = 4
 """Widths are multiples of it where time does not count."""
@@ -277,7 +280,8 @@ def _row(job: Job, site: Site, stopwatch: Stopwatch, ms: float) -> Row | Choice:
     counts_time = times_count(job)
     if not counts_time:
         subject = replace(subject, block=_FINE)
-    proposal = spread(subject, schemes_of(wish), max_error=wish.max_error)
+    count = max(_FEWEST_RANKS, min(PER_SCHEME, _ALL_RANKS // len(job.sites)))
+    proposal = spread(subject, schemes_of(wish), max_error=wish.max_error, per_scheme=count)
     job.spectra[site.output] = proposal.spectra
     if not proposal.candidates:
         return Choice(reason=proposal.reason)

@@ -21,10 +21,7 @@ def output_metrics(model: ir.Model, sites: Iterable[Site]) -> dict[str, OutputMe
         model: the prepared network.
         sites: of it.
     """
-    stages = {site.output: site.stage for site in sites if site.stage is not None}
-    wanted = [name for name, s in stages.items() if s.out_channels // s.group <= _MOST_WEIGHED]
-    return {
-        name: OutputMetric.of(gram, stages[name].group)
-        for name, gram in reading_grams(model, wanted).items()
-        if len(gram) == stages[name].out_channels
-    }
+    stages = {s.output: s.stage for s in sites if s.stage is not None and s.kind.has_channels_second}
+    stages = {name: s for name, s in stages.items() if s.out_channels // s.group <= _MOST_WEIGHED}
+    grams = reading_grams(model, {name: stage.out_channels for name, stage in stages.items()})
+    return {name: OutputMetric.of(gram, stages[name].group) for name, gram in grams}

@@ -14,7 +14,7 @@ import numpy as np
 
 from sepfactor.factor import Factorization
 from sepfactor.factor.moments import Moments
-from sepfactor.factor.stage import Array
+from sepfactor.factor.output_metric import OutputMetric
 from sepfactor.steps.rows import Block, Rows, Single
 
 Refit = Callable[[Factorization, Moments], Factorization]
@@ -27,7 +27,7 @@ def refit_behind_relu(
     *,
     rounds: int,
     again: Refit,
-    weighed: Array | None = None,
+    metric: OutputMetric | None = None,
 ) -> Factorization:
     """``start``, or what ``rounds`` of new targets make of it if held-out rows are missed by less.
 
@@ -37,43 +37,35 @@ def refit_behind_relu(
         moments: of those to fit to.
         rounds: how often targets are moved.
         again: fits factors to moments, starting from the factors given.
-        weighed: as for :func:`error_behind_relu`.
+        metric: of errors behind the ReLU.
     """
     seen, held = parts
-    best, least = start, error_behind_relu(start, held, weighed)
+    best, least = start, error_behind_relu(start, held, metric)
     current = start
     for _ in range(rounds):
         current = again(current, seen.moved(moments, current, _move))
-        error = error_behind_relu(current, held, weighed)
+        error = error_behind_relu(current, held, metric)
         if not error < least:
             break
         best, least = current, error
     return best
 
 
-def error_behind_relu(factorization: Factorization, held: Rows, weighed: Array | None = None) -> float:
+def error_behind_relu(factorization: Factorization, held: Rows, metric: OutputMetric | None = None) -> float:
     """Relative error of the rows kept once negatives are 0: root of the share of variance missed.
 
     Args:
         factorization: what answers.
         held: what to answer.
-        weighed: ``(group, out/group, out/group)`` that errors and answers are multiplied with.
+        metric: of errors and answers.
     """
-    group = 1 if weighed is None else len(weighed)
-    left = None if weighed is None else np.swapaxes(weighed, 1, 2).astype(np.float32)
-
-    def seen(rows: Single) -> Single:
-        if left is None:
-            return rows
-        turned: Single = rows.reshape(len(rows), group, -1).swapaxes(0, 1) @ left
-        return turned.swapaxes(0, 1).reshape(rows.shape)
-
     missed, square, count = 0.0, 0.0, 0
     total: Single | float = 0.0
     for block, answers in held.answered(factorization):
         right = np.maximum(block.whole(block.y), 0)
-        wrong = seen(np.maximum(block.whole(answers), 0) - right)
-        right = seen(right)
+        wrong = np.maximum(block.whole(answers), 0) - right
+        if metric is not None:
+            wrong, right = metric.weigh(wrong), metric.weigh(right)
         missed += float(np.sum(np.square(wrong), dtype=np.float64))
         square += float(np.sum(np.square(right), dtype=np.float64))
         total = total + right.sum(axis=0, dtype=np.float64)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sepfactor.factor import Factorization, Stage
 from sepfactor.factor.moments import BATCH, Moments, MomentSums, MovedTargets
+from sepfactor.factor.output_metric import both_positive
 from sepfactor.factor.stage import Array
 from sepfactor.factor.statistics import on_grid
 from sepfactor.observe.patches import usable
@@ -78,10 +79,8 @@ class Rows:
         size = self._stage.out_channels // group
         total, count = np.zeros((group, size, size)), 0
         for block in self._blocks:
-            positive = (block.whole(block.y) > 0).astype(np.float32)
-            parts = positive.reshape(len(positive), group, -1).swapaxes(0, 1)
-            total += np.swapaxes(parts, 1, 2) @ parts
-            count += len(positive)
+            total += both_positive(block.whole(block.y), group)
+            count += len(block.y)
         return total / max(count, 1)
 
     def answered(self, factorization: Factorization) -> Iterator[tuple[Block, Single]]:

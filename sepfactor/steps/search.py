@@ -42,7 +42,7 @@ _USUAL_BUILDS = _BUILDS + 4
 """In all, with a first one to learn from, those that trust sensitivities less, and the last, with care."""
 
 _WORK = 1.2e12
-"""Multiply-accumulates of the network, on all images, that plans may be built for: of large networks fewer."""
+"""Multiply-accumulates on all images that plans may be built for: of large networks fewer are."""
 
 _FEWEST = 3
 """Plans built at least, if so many are wanted. No clock is asked: the same input gives the same network."""
@@ -114,13 +114,13 @@ class Planner:
 
     def cheapest(self, limit: Limit, start: float) -> Point | None:
         """The fastest plan that keeps ``limit``, or None."""
-        start = self._calibrated(start)
+        self._calibrate(start)
         losses = [row.columns().quantities["loss"] for row in self.menu.rows]
         search = LossSearch(limit.most, limit.exponent, float(sum(row.max() for row in losses)))
         kept: list[Point] = []
         most = len(self.points) + _BUILDS
         for predicted in search.steps(start):
-            if len(self.points) >= most or not self.may_build:
+            if len(self.points) >= most or (kept and not self.may_compare):
                 break
             options = self.solve("time", {"loss": predicted})
             if options is None or not any(options):
@@ -138,20 +138,18 @@ class Planner:
         return self._better(best, {"time": self.menu_time(best.options)})
 
     @property
-    def may_build(self) -> bool:
+    def may_compare(self) -> bool:
         """Whether another plan to compare with is worth its time."""
         runs = len(self.job.data.fit) + len(self.job.data.held_out)
         work = runs * sum(macs_of(self.job, site) for site in self.job.sites)
         return len(self.points) < max(_FEWEST, int(_WORK // max(work, 1)))
 
-    def _calibrated(self, start: float) -> float:
-        """Learn from a first build what of the predicted losses is left; returns where to start then."""
+    def _calibrate(self, start: float) -> None:
+        """Learn from a first build, of about this predicted loss, what of such losses is left."""
         options = self.solve("time", {"loss": start})
-        if options is None or not any(options) or not self.job.method.sequential:
-            return start
-        self.build(options, "to see what those behind make up for")
-        self.learn_shares()
-        return start
+        if options is not None and any(options) and self.job.method.sequential:
+            self.build(options, "to see what those behind make up for")
+            self.learn_shares()
 
     def learn_shares(self) -> None:
         """Correct what is expected to be left of the losses by all that was built."""
@@ -181,7 +179,7 @@ class Planner:
             reached = self.menu.original_ms / point.speed.speedup
             if best is None or _is_better(point, best, self.menu.original_ms / bounds["time"]):
                 best = point
-            if bounds["time"] * _SLACK <= reached <= bounds["time"] or not self.may_build:
+            if reached <= bounds["time"] and (bounds["time"] * _SLACK <= reached or not self.may_compare):
                 break
             asked["time"] *= _INSIDE * bounds["time"] / reached
         return best
@@ -195,7 +193,7 @@ class Planner:
         for trust, label in (*_LESS_TRUST.items(), (1.0, "by what these lost")):
             self.learn_shares()
             options = self.solve("loss", bounds, trust)
-            if options is not None and any(options) and self.may_build:
+            if options is not None and any(options) and self.may_compare:
                 found.append(self.build(options, label))
         return min(found, key=lambda p: p.quality.divergence)
 

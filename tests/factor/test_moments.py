@@ -33,7 +33,7 @@ def covariance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def added(rows: Rows, cuts: list[int], dtype: type = np.float64) -> moments.Moments:
     """The moments of ``rows``, added in batches that end at ``cuts``."""
-    sums = MomentSums(rows.x.shape[1:], rows.stage.group, rows.stage.out_channels)
+    sums = MomentSums(rows.x.shape[1:], rows.stage.group, rows.stage.out_channels, spread=True)
     for begin, end in pairwise([0, *sorted(cuts), len(rows.x)]):
         sums.add(rows.x[begin:end].astype(dtype), rows.y[begin:end].astype(dtype))
     return sums.moments()
@@ -45,6 +45,9 @@ def check(found: moments.Moments, rows: Rows, tolerance: float) -> None:
         np.testing.assert_allclose(
             found.cross[g], covariance(y, x), rtol=0, atol=tolerance * (y.std() * x.std() + 1e-30) * 30
         )
+    assert found.spread is not None
+    for block, y in zip(found.spread, rows.answers, strict=True):
+        close(block, covariance(y, y), tolerance)
     close(found.x_mean, rows.blocks.mean(axis=1), tolerance)
     close(found.y_mean, rows.y.mean(axis=0), tolerance)
     assert found.power == pytest.approx(float(rows.y.var(axis=0).sum()), rel=tolerance)
@@ -195,6 +198,25 @@ class TestTarget:
         assert ridged.loss(other) == pytest.approx(expected, rel=1e-9)
         assert ridged.error(other) >= 0
         close(ridged.bias(other), found.bias(other))
+
+    @given(st.data())
+    def test_ridge_is_as_rows_more_that_the_anchor_answers(self, data: st.DataObject) -> None:
+        """One more for each entry of a patch, as far off as the pull is strong."""
+        stage = data.draw(LIVELY)
+        rows = data.draw(correlated(stage))
+        found, share = rows.moments(spread=True), data.draw(st.floats(0, 10))
+        ridged = found.ridged(stage.weight, share)
+        assert ridged.spread is not None
+        anchor, n = found.split(stage.weight), len(rows.x)
+        for g, (x, y) in enumerate(zip(rows.blocks, rows.answers, strict=True)):
+            entries = x.shape[1]
+            more = np.sqrt(n * share * x.var(axis=0).sum() / entries) * np.eye(entries)
+            xs = np.concatenate([x - x.mean(axis=0), more])
+            ys = np.concatenate([y - y.mean(axis=0), more @ anchor[g].T])
+            close(ridged.covariance[g], xs.T @ xs / n, 1e-6)
+            close(ridged.cross[g], ys.T @ xs / n, 1e-6)
+            close(ridged.spread[g], ys.T @ ys / n, 1e-6)
+        assert ridged.power == pytest.approx(float(np.einsum("goo->", ridged.spread)), rel=1e-6)
 
 
 def test_error_is_never_negative_nor_undefined() -> None:

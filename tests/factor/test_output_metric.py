@@ -143,6 +143,6 @@ def test_the_felt_error_is_that_of_answers_computed_one_by_one(
         answers = [np.maximum(a, 0) for a in answers]
     right, wrong = (a @ left.T for a in answers)
     wanted = np.linalg.norm(wrong - right) / np.linalg.norm(right - right.mean(axis=0))
-    roots = metric_for(stage, seed).roots[0] if weighed else None
-    got = Statistics(patches).felt_error(stage, found, bias, roots, rectified)
+    metric = metric_for(stage, seed) if weighed else None
+    got = Statistics(patches).felt_error(stage, found, bias, metric, rectified)
     assert got == pytest.approx(float(wanted), rel=1e-3)

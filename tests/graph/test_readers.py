@@ -20,7 +20,7 @@ def grams(body: str, outputs: str = "y", **constants: np.ndarray) -> dict[str, A
     """Of the value ``a``, which is the input passed on."""
     declared = ", ".join(f"float[N,C,H,W] {name}" for name in outputs.split())
     proto = model(f"a = Identity (x) {body}", SHAPED, declared, **constants)
-    return reading_grams(ir.from_proto(onnx.shape_inference.infer_shapes(proto)), ["a"])
+    return dict(reading_grams(ir.from_proto(onnx.shape_inference.infer_shapes(proto)), {"a": 4}))
 
 
 def summed(*kernels: np.ndarray) -> np.ndarray:
@@ -92,3 +92,39 @@ def test_nothing_is_said_where_no_convolution_reads() -> None:
     assert grams("y = Relu (a)") == {}
     assert grams("y = Conv (x, a)") == {}
     assert grams("u = Abs (x) y = Conv (a, u)") == {}
+
+
+def test_channels_that_moved_are_not_followed() -> None:
+    wide = normal(5, 6, 1, 1, seed=6)
+    pads = np.array([0, 2, 0, 0, 0, 0, 0, 0], np.int64)
+    assert grams("p = Pad (a, pads) y = Conv (p, wide)", pads=pads, wide=wide) == {}
+    found = grams("p = Pad (a, pads) y = Conv (p, wide) z = Conv (a, v)", "y z", pads=pads, wide=wide, v=V)
+    np.testing.assert_allclose(found["a"], summed(V) + np.eye(4), rtol=1e-5)
+
+
+def test_what_leaves_through_a_branch_is_read_evenly() -> None:
+    branches = """
+        y = Conv (a, v)
+        z = If (on) <then_branch = t () => (float[N,C,H,W] r) { r = Relu (a) },
+                     else_branch = e () => (float[N,C,H,W] s) { s = Neg (a) }>
+    """
+    found = grams(branches, "y z", v=V, on=np.array(True))
+    np.testing.assert_allclose(found["a"], summed(V) + np.eye(4), rtol=1e-5)
+
+
+def test_operators_of_other_domains_are_not_followed() -> None:
+    proto = model(
+        "a = Identity (x) y = own.Conv (a, v) z = Conv (a, v)",
+        SHAPED,
+        "float[N,C,H,W] y, float[N,C,H,W] z",
+        v=V,
+    )
+    proto.opset_import.append(onnx.helper.make_opsetid("own", 1))
+    found = dict(reading_grams(ir.from_proto(onnx.shape_inference.infer_shapes(proto)), {"a": 4}))
+    np.testing.assert_allclose(found["a"], summed(V) + np.eye(4), rtol=1e-5)
+
+
+def test_another_number_of_channels_than_expected_says_nothing() -> None:
+    proto = model("a = Identity (x) y = Conv (a, v)", SHAPED, "float[N,C,H,W] y", v=V)
+    inferred = ir.from_proto(onnx.shape_inference.infer_shapes(proto))
+    assert dict(reading_grams(inferred, {"a": 10**9, "nowhere": 4})) == {}

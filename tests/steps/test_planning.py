@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
 
 import sepfactor
 from sepfactor.cli import main
 from sepfactor.errors import OptionError, PlanError
+from sepfactor.factor import Factorization, select_schemes
 from sepfactor.plans.document import KEEP, Plan, read_plan
+from sepfactor.steps import search
 from tests import networks
-from tests.steps.small import feeds, outputs, residual_network, smooth
+from tests.graph.build import model
+from tests.steps.small import feeds, outputs, residual_network, smooth, weights
+from tests.strategies import unpadded
 from tests.timing import times_by_macs
 
 DATA: dict[str, Any] = {"data": {"x": smooth(16)}, "bench_seconds": 0}
@@ -35,6 +40,27 @@ def snr(one: Any, other: Any, data: list[dict[str, np.ndarray]]) -> float:
 
 def replaced(plan: Plan) -> dict[str, tuple[str, tuple[int, ...]]]:
     return {layer.output: (layer.scheme, layer.rank) for layer in plan.layers if layer.scheme != KEEP}
+
+
+def planted_network(rank: int) -> onnx.ModelProto:
+    """Three convolutions, ``a b y``; the wide one in the middle is of this rank."""
+    values = weights(w1=(64, 3, 3, 3), w2=(64, 64, 3, 3), w3=(3, 64, 3, 3))
+    (scheme,) = select_schemes(["spatial-vertical"])
+    chains = scheme.decompose(unpadded(values["w2"].astype(float))).build((rank,))
+    values["w2"] = Factorization(chains).dense().weight.astype(np.float32)
+    same = "<pads = [1, 1, 1, 1]>"
+    return model(
+        f"""
+        a = Conv {same} (x, w1, b1)
+        r = Relu (a)
+        b = Conv {same} (r, w2, b2)
+        s = Relu (b)
+        y = Conv {same} (s, w3, b3)
+        """,
+        "float[N, 3, H, W] x",
+        "float[N, 3, H, W] y",
+        **values,
+    )
 
 
 class TestBudget:
@@ -76,6 +102,27 @@ class TestBudget:
         other = sepfactor.compress(residual_network(), max_macs="50%", scheme="channel", **DATA)
         data = feeds(8, seed=77)
         assert snr(residual_network(), best.model, data) >= snr(residual_network(), other.model, data)
+
+    @pytest.mark.parametrize("budget", [{"min_snr": 20.0}, {"max_macs": "50%"}])
+    def test_of_a_large_network_fewer_plans_are_built_and_the_budget_is_kept(
+        self, budget: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        built = []
+        original = search.Planner.build
+
+        def count(self: search.Planner, *arguments: Any, **others: Any) -> Any:
+            found = original(self, *arguments, **others)
+            built.append(len(self.points))
+            return found
+
+        monkeypatch.setattr(search.Planner, "build", count)
+        assert sepfactor.compress(residual_network(), **budget, **DATA).is_met
+        usual = max(built)
+        built.clear()
+        monkeypatch.setattr(search, "_WORK", 0.0)
+        monkeypatch.setattr(search, "_FEWEST", 1)
+        assert sepfactor.compress(residual_network(), **budget, **DATA).is_met
+        assert max(built) < usual
 
     @pytest.mark.parametrize("bound", [{"max_macs": "0.1%"}, {"max_params": "0.1%"}])
     def test_a_cost_that_cannot_be_reached(self, bound: dict[str, str]) -> None:
@@ -127,6 +174,36 @@ class TestPlanFile:
         assert Path("first.onnx").read_bytes() == Path("second.onnx").read_bytes()
         assert replaced(again.plan) == replaced(first.plan)
         assert replaced(again.plan)
+
+    @pytest.mark.parametrize("refit", [True, False])
+    @pytest.mark.parametrize("data", ["data.npz", None])
+    @pytest.mark.parametrize(
+        "asked",
+        [{"rank": 4, "scheme": "spatial"}, {"max_error": 0.3}, {"max_macs": "50%"}],
+        ids=lambda asked: next(iter(asked)),
+    )
+    def test_the_same_bytes_however_it_was_made(
+        self, asked: dict[str, Any], data: str | None, refit: bool
+    ) -> None:
+        np.savez("data.npz", x=smooth(16))
+        made = networks.classifier() if data is None else residual_network()
+        options: dict[str, Any] = {"data": data, "refit": refit, "limit": 4, "bench_seconds": 0}
+        first = sepfactor.compress(made, "first.onnx", force=True, **asked, **options)
+        assert replaced(first.plan)
+        sepfactor.apply(made, first.plan, "second.onnx", bench_seconds=0)
+        assert Path("first.onnx").read_bytes() == Path("second.onnx").read_bytes()
+
+    def test_a_lossless_rank_off_the_grid_stays_lossless(self) -> None:
+        """Where time does not count, ranks are looked for on a finer grid."""
+        np.savez("data.npz", x=smooth(8))
+        proto = planted_network(12)
+        first = sepfactor.compress(proto, "first.onnx", data="data.npz", max_macs="60%", bench_seconds=0)
+        Path("plan.json").write_text(first.plan.to_json())
+        again = sepfactor.apply(proto, "plan.json", "second.onnx", bench_seconds=0)
+        for result in (first, again):
+            assert replaced(result.plan)["b"] == ("spatial-vertical", (12,))
+            assert result.report.layers[1].exact
+        assert Path("first.onnx").read_bytes() == Path("second.onnx").read_bytes()
 
     def test_a_line_edited_and_applied_again(self) -> None:
         plan = self.plan()
@@ -210,8 +287,6 @@ class TestElsewhere:
 class TestCommands:
     @pytest.fixture(autouse=True)
     def _files(self) -> None:
-        import onnx
-
         onnx.save(residual_network(), "model.onnx")
         np.savez("data.npz", x=smooth(16))
 
