@@ -80,7 +80,8 @@ class Fitted:
             their best bias; the layer as it was where it is only corrected).
         after: the same as fitted. Both are of the network compressed so far against the original,
             relative to the spread of the original's answers: errors made before are in them. Where
-            the fit looked at a ReLU that follows, they are behind it.
+            the fit looked at a ReLU that follows, they are behind it. Channels count alike in both, though
+            the fit was chosen by what the layers that read the answer make of errors.
     """
 
     factorization: Factorization
@@ -116,7 +117,7 @@ class FitSettings:
     entries: float = _ENTRIES
 
 
-SEARCH = FitSettings(sweeps=1, pulls=(1e-3, 1e-2, 3e-1), relu_rounds=1, entries=1e7)
+SEARCH = FitSettings(sweeps=1, pulls=(1e-3, 1e-1), relu_rounds=1, entries=1e7)
 """Less effort, to compare plans by; what it costs is in ``benchmarks/results/experiments.md``."""
 
 

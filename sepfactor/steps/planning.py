@@ -97,7 +97,14 @@ def _within(job: Job, planner: Planner, limit: Limit | None) -> Outcome:
     if point is None:
         point = planner.build(planner.fastest(), "as fast as it gets")
         return _outcome(job, planner, point, limit, f"no plan keeps {cost_text(job.options)}")
-    return _outcome(job, planner, _careful(planner, point), limit)
+    careful = _careful(planner, point)
+    if "time" in bounds and _over_cost(job, planner, careful):  # the same shapes, a little slower this time
+        assert careful.speed is not None
+        reached = planner.menu.original_ms / careful.speed.speedup
+        point = planner.within(bounds | {"time": bounds["time"] ** 2 / reached})
+        again = careful if point is None else _careful(planner, point)
+        careful = careful if _over_cost(job, planner, again) else again
+    return _outcome(job, planner, careful, limit)
 
 
 def _with_care(job: Job, planner: Planner, point: Point, limit: Limit) -> Outcome:
