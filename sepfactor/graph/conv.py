@@ -110,9 +110,7 @@ def read_conv(node: ir.Node) -> Reading:
         TypeError, ValueError, AttributeError: it is no valid Conv.
     """
     weight, dtype = constant(node, 1, "weight")
-    strides, dilations, group = _geometry(node, weight)
-    if weight.shape[0] % group:
-        raise Skip(f"its {weight.shape[0]} outputs do not divide into {group} groups")
+    strides, dilations, group = _geometry(node, weight, "outputs")
     pads = _pads(node, weight.shape[2:], strides, dilations)
     if any(p < 0 for pair in pads for p in pair):
         raise Skip("it has negative pads")
@@ -127,9 +125,7 @@ def read_transposed(node: ir.Node) -> Reading:
         TypeError, ValueError, AttributeError: it is no valid ConvTranspose.
     """
     weight, dtype = constant(node, 1, "weight")
-    strides, dilations, group = _geometry(node, weight)
-    if weight.shape[0] % group:
-        raise Skip(f"its {weight.shape[0]} inputs do not divide into {group} groups")
+    strides, dilations, group = _geometry(node, weight, "inputs")
     reach = [(k - 1) * d for k, d in zip(weight.shape[2:], dilations, strict=True)]
     cropped = _cropped(node, reach, strides)
     pads = tuple((r - b, r - e) for r, (b, e) in zip(reach, cropped, strict=True))
@@ -154,8 +150,8 @@ def _reading(node: ir.Node, stage: Stage, dtype: np.dtype[np.floating]) -> Readi
     return Reading(CONV_1D, over_a_row, bias, shape, dtype)
 
 
-def _geometry(node: ir.Node, weight: Array) -> tuple[Ints, Ints, int]:
-    """``strides, dilations, group``."""
+def _geometry(node: ir.Node, weight: Array, first: str) -> tuple[Ints, Ints, int]:
+    """``strides, dilations, group``; ``first`` is what the first axis of the weight counts."""
     axes = weight.ndim - 2
     if axes not in (1, 2):
         raise Skip(f"a {axes}-D convolution: only 1-D and 2-D ones are factored")
@@ -169,6 +165,8 @@ def _geometry(node: ir.Node, weight: Array) -> tuple[Ints, Ints, int]:
         raise Skip(f"not a valid {node.op_type}: group {group}, strides {strides}, dilations {dilations}")
     if _ints(attributes.get_ints("kernel_shape", weight.shape[2:])) != weight.shape[2:]:
         raise Skip(f"not a valid {node.op_type}: its kernel_shape is not that of its weight")
+    if weight.shape[0] % group:
+        raise Skip(f"its {weight.shape[0]} {first} do not divide into {group} groups")
     return strides, dilations, group
 
 

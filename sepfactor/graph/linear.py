@@ -30,6 +30,9 @@ class Linear(Kind):
     has_channels_second: ClassVar[bool] = False
     runs: ClassVar[int] = 128
 
+    adds_bias: ClassVar[bool] = False
+    """Whether a node of two axes multiplies and adds a bias at once."""
+
     def maps(self, value: NDArray[Any]) -> NDArray[Any]:
         """``(…, C)`` as ``(1, C, 1, rows)``."""
         return value.reshape(-1, value.shape[-1]).T[None, :, None]
@@ -51,21 +54,12 @@ class Linear(Kind):
             matrix = writer.weight(stage.regrouped(1).weight[:, :, 0, 0].T, f"{name}.weight")
             if bias is None:
                 return writer.emit("MatMul", [x, matrix], name, output=output)
-            return self.biased(writer, x, matrix, writer.weight(bias, f"{name}.bias"), name, output)
+            added = writer.weight(bias, f"{name}.bias")
+            if self.adds_bias:
+                return writer.emit("Gemm", [x, matrix, added], name, output=output)
+            return writer.add(writer.emit("MatMul", [x, matrix], name), added, f"{name}.biased", output)
 
         writer.chains(factorization, x, output, product)
-
-    def biased(
-        self,
-        writer: Writer,
-        x: ir.Value,
-        matrix: ir.Value,
-        bias: ir.Value,
-        name: str,
-        output: ir.Value | None,
-    ) -> ir.Value:
-        """A product with a bias, over any number of axes."""
-        return writer.add(writer.emit("MatMul", [x, matrix], name), bias, f"{name}.biased", output)
 
 
 @dataclass(frozen=True)
@@ -74,17 +68,7 @@ class Gemm(Linear):
 
     name: str = "gemm"
 
-    def biased(
-        self,
-        writer: Writer,
-        x: ir.Value,
-        matrix: ir.Value,
-        bias: ir.Value,
-        name: str,
-        output: ir.Value | None,
-    ) -> ir.Value:
-        """A product with a bias, in one node."""
-        return writer.emit("Gemm", [x, matrix, bias], name, output=output)
+    adds_bias: ClassVar[bool] = True
 
 
 GEMM, MATMUL = Gemm(), Linear("matmul")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -28,7 +27,7 @@ from sepfactor.graph.survey import Site
 from sepfactor.measure.session import Runtime
 from sepfactor.observe import Feed
 from sepfactor.progress import Progress
-from sepfactor.steps.readers import output_metrics
+from sepfactor.steps.metrics import output_metrics
 from sepfactor.steps.reading import read_rows
 from sepfactor.steps.rectified import error_behind_relu, refit_behind_relu
 from sepfactor.steps.rows import Rows
@@ -43,6 +42,9 @@ _ENTRIES = 4e7
 
 _WIDE = 2000
 """Entries per patch from which a layer is fitted with less effort, and without regard to a ReLU."""
+
+_WIDE_PULLS = (1e-3, 1e-2)
+"""What such a layer chooses from."""
 
 _LEAST_GAIN = 1e-3
 """A kept layer gets new weights only if they miss so much less of the held-out variance, relatively."""
@@ -233,7 +235,7 @@ def _fit_site(
         if found.pull is None or not seen.kept:
             stage = _stage(wish.site)
             return replace(found, before=_error(unfitted, judged, stage), after=_error(fitted, judged, stage))
-        fitted = _behind_relu(wish, found, (seen, held), settings, metric)
+        fitted = _behind_relu(wish, found, (seen, held), moments, settings, (metric, before_relu))
         before, after = (error_behind_relu(one, held) for one in (unfitted, fitted))
     return replace(found, factorization=fitted, before=before, after=after)
 
@@ -242,22 +244,22 @@ def _behind_relu(
     wish: Wish,
     found: Fitted,
     parts: tuple[Rows, Rows],
+    moments: Moments,
     settings: FitSettings,
-    metric: OutputMetric | None,
+    metrics: tuple[OutputMetric | None, OutputMetric | None],
 ) -> Factorization:
-    """``found``, fitted again to what the ReLU lets through."""
-    seen = parts[0]
-    dense, moments, sweeps = _stage(wish.site), seen.moments(), min(settings.sweeps, 1)
+    """``found``, fitted again to what the ReLU lets through, in the metrics behind it and before it."""
+    dense, sweeps = _stage(wish.site), min(settings.sweeps, 1)
     assert found.pull is not None
     pull = found.pull
-    weighed = None if metric is None else metric.for_form(found.factorization)
-    before_relu = None if weighed is None else weighed.behind(seen.both_positive())
+    behind, before = (None if one is None else one.for_form(found.factorization) for one in metrics)
 
     def again(start: Factorization, moved: Moments) -> Factorization:
-        stage, aims = _turned(before_relu, dense, moved)
-        turned = start if before_relu is None else before_relu.turn(start)
-        pulled = refit(stage, turned, aims.ridged(stage.weight, pull), sweeps=sweeps)
-        return _with_bias(pulled if before_relu is None else before_relu.turn_back(pulled), moved, dense)
+        if before is None:
+            return refit(dense, start, moved.ridged(dense.weight, pull), sweeps=sweeps)
+        stage, aims = before.turn_stage(dense), before.turn_moments(moved)
+        pulled = refit(stage, before.turn(start), aims.ridged(stage.weight, pull), sweeps=sweeps)
+        return before.turn_back(pulled)
 
     return refit_behind_relu(
         found.factorization,
@@ -265,15 +267,8 @@ def _behind_relu(
         moments,
         rounds=settings.relu_rounds,
         again=again,
-        metric=weighed,
+        metric=behind,
     )
-
-
-def _turned(metric: OutputMetric | None, stage: Stage, *moments: Moments) -> tuple[Any, ...]:
-    """The layer and its moments with answers weighed by ``metric``."""
-    if metric is None:
-        return (stage, *moments)
-    return (metric.turn_stage(stage), *(metric.turn_moments(one) for one in moments))
 
 
 def _fit_moments(
@@ -298,8 +293,8 @@ def _within_reason(settings: FitSettings, wish: Wish) -> FitSettings:
     """Less effort where a patch has so many entries that each step takes seconds, or it gains nothing."""
     stage = _stage(wish.site)
     if stage.weight[0].size >= _WIDE:
-        middle = tuple(pull for pull in settings.pulls if pull in (1e-3, 1e-2)) or settings.pulls
-        return replace(settings, sweeps=settings.sweeps // 2, pulls=middle, relu_rounds=0)
+        pulls = _WIDE_PULLS if len(settings.pulls) > 1 else settings.pulls
+        return replace(settings, sweeps=settings.sweeps // 2, pulls=pulls, relu_rounds=0)
     if wish.fixed is not None or (not wish.schemes and stage.is_pointwise):
         return replace(settings, relu_rounds=0)
     return settings
@@ -322,18 +317,19 @@ def _factored(
     settings: FitSettings,
     metric: OutputMetric | None,
 ) -> Fitted:
-    unfitted = _unfitted(wish, scheme.name, seen)
+    stage, unfitted = _stage(wish.site), _unfitted(wish, scheme.name, seen)
     weighed = None if metric is None else metric.for_form(unfitted)
-    stage, seen, held = _turned(weighed, _stage(wish.site), seen, held)
+    if weighed is not None:
+        stage, unfitted = weighed.turn_stage(stage), weighed.turn(unfitted)
+        seen, held = weighed.turn_moments(seen), weighed.turn_moments(held)
 
     def build(target: Stage, moments: Moments) -> Factorization:
         start = Factorization(scheme.decompose(target, moments).build(wish.rank))
         return refit(stage, start, moments, sweeps=settings.sweeps)
 
-    if weighed is None:
-        return replace(_best(unfitted, stage, seen, held, settings, build), scheme=scheme.name)
-    found = _best(weighed.turn(unfitted), stage, seen, held, settings, build)
-    return replace(found, factorization=weighed.turn_back(found.factorization), scheme=scheme.name)
+    found = _best(unfitted, stage, seen, held, settings, build)
+    fitted = found.factorization if weighed is None else weighed.turn_back(found.factorization)
+    return replace(found, factorization=fitted, scheme=scheme.name)
 
 
 def _best(

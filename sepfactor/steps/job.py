@@ -22,8 +22,8 @@ from sepfactor.plans.ranks import Spectrum
 from sepfactor.progress import Progress
 from sepfactor.steps.gather import Data, gather
 from sepfactor.steps.method import Method, choose_method
+from sepfactor.steps.metrics import output_metrics
 from sepfactor.steps.observe import Observed, observe
-from sepfactor.steps.readers import output_metrics
 
 _SECONDS = 2.5
 """At most so long are whole networks timed while plans are made."""

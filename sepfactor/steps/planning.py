@@ -98,8 +98,9 @@ def _within(job: Job, planner: Planner, limit: Limit | None) -> Outcome:
         point = planner.build(planner.fastest(), "as fast as it gets")
         return _outcome(job, planner, point, limit, f"no plan keeps {cost_text(job.options)}")
     careful = _careful(planner, point)
-    if "time" in bounds and _over_cost(job, planner, careful):  # the same shapes, a little slower this time
-        assert careful.speed is not None
+    if careful.speed is not None and _over_cost(
+        job, planner, careful
+    ):  # the same shapes, but slower this time
         reached = planner.menu.original_ms / careful.speed.speedup
         point = planner.within(bounds | {"time": bounds["time"] ** 2 / reached})
         again = careful if point is None else _careful(planner, point)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import sepfactor
 from sepfactor.cli import main
 from sepfactor.errors import OptionError, PlanError
 from sepfactor.factor import Factorization, select_schemes
+from sepfactor.measure.timing import Ratio
 from sepfactor.plans.document import KEEP, Plan, read_plan
 from sepfactor.steps import search
 from tests import networks
@@ -123,6 +125,31 @@ class TestBudget:
         monkeypatch.setattr(search, "_FEWEST", 1)
         assert sepfactor.compress(residual_network(), **budget, **DATA).is_met
         assert max(built) < usual
+
+    @pytest.mark.parametrize("slower", [1.0, 0.9, 0.01])
+    def test_a_last_build_that_is_too_slow_is_followed_by_a_faster_plan(
+        self, slower: float, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Every build is as fast as predicted, but for the first one made with care."""
+        predicted: list[float] = []
+        original = search.Planner.build
+
+        def build(self: search.Planner, *arguments: Any, **others: Any) -> search.Point:
+            point = original(self, *arguments, **others)
+            speed = self.menu.original_ms / point.predicted_ms
+            if len(arguments) > 2:  # settings: the last build
+                predicted.append(speed)
+                speed *= slower if len(predicted) == 1 else 1.0
+            return replace(point, speed=Ratio(speed, speed, speed))
+
+        monkeypatch.setattr(search.Planner, "build", build)
+        monkeypatch.setattr(search.Planner, "_learn", lambda *_: None)
+        result = sepfactor.compress(residual_network(), speedup=1.1, **DATA)
+        assert result.is_met == (slower > 0.5)
+        if slower == 0.9:
+            assert predicted[1] > predicted[0]
+        else:  # fast enough, or no plan is
+            assert len(predicted) == 1
 
     @pytest.mark.parametrize("bound", [{"max_macs": "0.1%"}, {"max_params": "0.1%"}])
     def test_a_cost_that_cannot_be_reached(self, bound: dict[str, str]) -> None:

@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from sepfactor.graph.readers import reading_grams
+from sepfactor.graph.consumers import consumer_grams
 from tests.graph.build import model, normal, run
 
 SHAPED = "float[1,4,9,9] x"
@@ -20,7 +20,7 @@ def grams(body: str, outputs: str = "y", **constants: np.ndarray) -> dict[str, A
     """Of the value ``a``, which is the input passed on."""
     declared = ", ".join(f"float[N,C,H,W] {name}" for name in outputs.split())
     proto = model(f"a = Identity (x) {body}", SHAPED, declared, **constants)
-    return dict(reading_grams(ir.from_proto(onnx.shape_inference.infer_shapes(proto)), {"a": 4}))
+    return dict(consumer_grams(ir.from_proto(onnx.shape_inference.infer_shapes(proto)), {"a": 4}))
 
 
 def summed(*kernels: np.ndarray) -> np.ndarray:
@@ -120,11 +120,11 @@ def test_operators_of_other_domains_are_not_followed() -> None:
         v=V,
     )
     proto.opset_import.append(onnx.helper.make_opsetid("own", 1))
-    found = dict(reading_grams(ir.from_proto(onnx.shape_inference.infer_shapes(proto)), {"a": 4}))
+    found = dict(consumer_grams(ir.from_proto(onnx.shape_inference.infer_shapes(proto)), {"a": 4}))
     np.testing.assert_allclose(found["a"], summed(V) + np.eye(4), rtol=1e-5)
 
 
 def test_another_number_of_channels_than_expected_says_nothing() -> None:
     proto = model("a = Identity (x) y = Conv (a, v)", SHAPED, "float[N,C,H,W] y", v=V)
     inferred = ir.from_proto(onnx.shape_inference.infer_shapes(proto))
-    assert dict(reading_grams(inferred, {"a": 10**9, "nowhere": 4})) == {}
+    assert dict(consumer_grams(inferred, {"a": 10**9, "nowhere": 4})) == {}

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import onnx_ir as ir
 
 from sepfactor.factor.output_metric import OutputMetric
-from sepfactor.graph.readers import reading_grams
+from sepfactor.graph.consumers import consumer_grams
 from sepfactor.graph.survey import Site
 
 _MOST_WEIGHED = 1024
@@ -23,5 +23,5 @@ def output_metrics(model: ir.Model, sites: Iterable[Site]) -> dict[str, OutputMe
     """
     stages = {s.output: s.stage for s in sites if s.stage is not None and s.kind.has_channels_second}
     stages = {name: s for name, s in stages.items() if s.out_channels // s.group <= _MOST_WEIGHED}
-    grams = reading_grams(model, {name: stage.out_channels for name, stage in stages.items()})
+    grams = consumer_grams(model, {name: stage.out_channels for name, stage in stages.items()})
     return {name: OutputMetric.of(gram, stages[name].group) for name, gram in grams}

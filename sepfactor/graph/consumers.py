@@ -24,7 +24,7 @@ _MOST_FOLLOWED = 64
 """Convolutions that read one answer, through sums, up to which each is looked at; more read it evenly."""
 
 
-def reading_grams(model: ir.Model, channels: Mapping[str, int]) -> Iterator[tuple[str, Gram]]:
+def consumer_grams(model: ir.Model, channels: Mapping[str, int]) -> Iterator[tuple[str, Gram]]:
     """``Σ AᵀA`` over the kernels that read each value, ``(channels, channels)``, with the value's name.
 
     Each convolution that reads a value counts alike. What else reads it, or cannot be followed, counts
