@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import onnx_ir as ir
+
 from sepfactor import __version__
 from sepfactor.errors import NothingToReplace, within_means
-from sepfactor.factor import Scheme, Stage, select_schemes
+from sepfactor.factor import Decomposition, Scheme, Stage, select_schemes
 from sepfactor.factor.moments import Moments
+from sepfactor.factor.stage import Ints
 from sepfactor.graph.load import ModelSource, load
 from sepfactor.graph.prepare import prepare
 from sepfactor.graph.survey import Site, survey
 from sepfactor.measure.session import Runtime, environment
 from sepfactor.options import make_options
-from sepfactor.plans.ranks import energy_ranks
+from sepfactor.plans.ranks import MacsByRank, energy_ranks, ranks
 from sepfactor.progress import Progress, in_shares, silent
 from sepfactor.report.model import Inspection, LayerInspection
 from sepfactor.steps.gather import gather
@@ -24,6 +27,9 @@ from sepfactor.steps.times import profile_layers, times_before
 from sepfactor.threads import blas_threads
 
 ENERGY_SHARES = (0.9, 0.99, 0.999)
+
+_ENOUGH = 0.99
+"""Share of the energy of its answers that a layer should keep: a tenth off is mostly made up for."""
 
 _PULL = 1e-3
 """Ridge on what was seen of the activations, as while candidates are compared."""
@@ -44,7 +50,7 @@ def inspect(model: ModelSource, *, progress: Progress = silent, **options: Any) 
     asked = make_options({**options, "refit": False})
     runtime = Runtime(asked.threads, asked.provider)
     loaded = load(model)
-    prepared = prepare(loaded.model)
+    prepared = prepare(loaded.model, dequantized=asked.dequantize)
     sites = survey(prepared, linear_layers=asked.linear_layers)
     if not sites:
         raise NothingToReplace(f"{loaded.name} has no Conv at all.")
@@ -70,6 +76,16 @@ def inspect(model: ModelSource, *, progress: Progress = silent, **options: Any) 
         energy_shares=ENERGY_SHARES,
         layers=tuple(layers),
         operators=dict(sorted(times.operators.items(), key=lambda item: -item[1])),
+        notes=_notes(loaded.model, prepared),
+    )
+
+
+def _notes(original: ir.Model, prepared: ir.Model) -> tuple[str, ...]:
+    if len(original.graph.inputs) == len(prepared.graph.inputs):
+        return ()
+    return (
+        "The file lists its weights as inputs, which keeps onnxruntime from optimising it: compress mends "
+        "that as well, and says what that alone is worth.",
     )
 
 
@@ -97,22 +113,33 @@ def _layer(
     if stage is not None and seen is not None:
         row |= {"map_size": site.kind.own(seen.size), "macs": stage.macs(seen.size)}
         if seen.statistics is not None:
-            row |= _seen(stage, seen.statistics.moments(stage, site.bias), schemes)
+            row |= _seen(stage, seen.size, seen.statistics.moments(stage, site.bias), schemes)
     return LayerInspection.model_validate(row)
 
 
-def _seen(stage: Stage, moments: Moments, schemes: Sequence[Scheme]) -> Mapping[str, Any]:
+def _seen(stage: Stage, size: Ints, moments: Moments, schemes: Sequence[Scheme]) -> Mapping[str, Any]:
     """How correlated the input is, and the ranks that matter for what it makes the layer answer."""
     pulled = moments.ridged(stage.weight, _PULL)
+    found = {s.name: s.decompose(stage, pulled) for s in schemes if s.refuses(stage) is None}
     return {
         "neighbour_correlation": moments.neighbour_correlation(),
         "channel_correlation": moments.channel_correlation(),
-        "seen_ranks": {
-            scheme.name: energy_ranks(scheme.decompose(stage, pulled), ENERGY_SHARES)
-            for scheme in schemes
-            if scheme.refuses(stage) is None
-        },
+        "seen_ranks": {name: energy_ranks(one, ENERGY_SHARES) for name, one in found.items()},
+        **_least(stage, size, found),
     }
+
+
+def _least(stage: Stage, size: Ints, found: Mapping[str, Decomposition]) -> Mapping[str, Any]:
+    """The scheme and rank of fewest multiplications that keep enough, if they are fewer than the layer's."""
+    best: Mapping[str, Any] = {}
+    fewest = stage.macs(size)
+    for name, decomposition in found.items():
+        macs = MacsByRank(decomposition, size)
+        for rank in ranks(decomposition, stage):
+            if decomposition.squared_error[rank] <= 1 - _ENOUGH and macs(rank) < fewest:
+                fewest = macs(rank)
+                best = {"least_scheme": name, "least_rank": rank, "least_macs": fewest}
+    return best
 
 
 def _ranks(site: Site, schemes: Sequence[Scheme]) -> Mapping[str, Any]:

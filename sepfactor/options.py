@@ -121,6 +121,9 @@ class Options(LayerOptions):
     linear_layers: bool = _asked(
         False, "Factor fully connected layers too: Gemm and MatMul with constant weights."
     )
+    dequantize: bool = _asked(
+        False, "Make weights and values behind DequantizeLinear float, so that their layers can be factored."
+    )
     layers: Mapping[str, LayerOptions] = Field(
         default_factory=dict, description="Other wishes for the layers that a glob fits: glob → wishes."
     )
@@ -188,7 +191,8 @@ class Options(LayerOptions):
     )
     labels: Any = _asked(
         None,
-        "True classes (.npy, .npz, .csv) of --eval-data, or of --data where there is none.",
+        "True classes (.npy, .npz, .csv) of --eval-data, or of --data where there is none. A table that "
+        "names images serves both. An array 'labels' in the .npz itself needs no flag.",
         metavar="Y",
     )
     targets: Any = _asked(
@@ -198,11 +202,17 @@ class Options(LayerOptions):
         default_factory=dict, description="Fix symbolic dimensions of an input: name → shape."
     )
     color: Literal["auto", "rgb", "bgr", "gray"] = _asked("auto", "Channel order of images.")
-    scale: float = _asked(1 / 255, "Factor on pixels 0..255.", metavar="X", shown="1/255")
-    mean: _Numbers = _asked((), "Subtracted from scaled pixels, one or one per channel.")
-    std: _Numbers = _asked((), "Divides what is left, one or one per channel.")
-    layout: Literal["nchw", "nhwc"] = _asked("nchw", "Axis order of image inputs.")
-    resize: int | None = _asked(None, "Shorter side before the centre crop.", metavar="PIXELS", ge=1)
+    scale: float = _asked(
+        1 / 255, "Factor on pixels 0..255 of images; 1 leaves them.", metavar="X", shown="1/255"
+    )
+    mean: _Numbers = _asked(
+        (), "Subtracted from scaled pixels, one or one per channel: 0.485 at the usual scale, 123.7 at 1."
+    )
+    std: _Numbers = _asked((), "Divides what is left, one or one per channel, in the unit of --mean.")
+    layout: Literal["nchw", "nhwc"] = _asked("nchw", "Axis order of inputs made of images.")
+    resize: int | None = _asked(
+        None, "Shorter side of images before the centre crop.", metavar="PIXELS", ge=1
+    )
     limit: int | None = _asked(None, "Use at most so many samples.", metavar="N", ge=1)
     threads: int = _asked(1, "Of onnxruntime; 0 leaves it to onnxruntime.", metavar="N", ge=0)
     provider: str = _asked("cpu", "Execution provider of onnxruntime.", metavar="NAME")
@@ -210,7 +220,8 @@ class Options(LayerOptions):
     overwrite: bool = _asked(False, "Replace existing output files.")
     bench_seconds: float = _asked(
         8.0,
-        "Time spent on timing the whole networks; 0 leaves it out.",
+        "Time spent on timing the whole networks, at most: it ends when the interval is narrow. 0 leaves it "
+        "out.",
         metavar="S",
         shown="8",
         ge=0,
@@ -265,14 +276,14 @@ class Options(LayerOptions):
         return (*self.ignore, *self.layers)
 
     def to_toml(self) -> str:
-        """As a config file, which :func:`make_options` reads back to the same options.
+        """As a config file of what differs from the defaults: :func:`make_options` reads the same from it.
 
         Raises:
             OptionError: one of them is an object of the program, which no file can hold.
         """
         # Objects as they are, and not as pydantic would take them apart.
         objects = {_kebab(name): getattr(self, name) for name in _OBJECTS}
-        values = self.model_dump(by_alias=True, exclude_none=True) | objects
+        values = self.model_dump(by_alias=True, exclude_none=True, exclude_defaults=True) | objects
         values["layers"] = {
             glob: own.model_dump(by_alias=True, exclude_unset=True, exclude_none=True)
             for glob, own in self.layers.items()

@@ -20,6 +20,8 @@ from sepfactor.options import Options, make_options
 from sepfactor.plans.document import Plan
 from sepfactor.progress import Progress, silent
 from sepfactor.report.model import Report
+from sepfactor.report.verdict import speed_line
+from sepfactor.report.words import sort_of
 from sepfactor.steps.build import Built, build
 from sepfactor.steps.choose import decide
 from sepfactor.steps.follow import building_options, expected_of, follow, open_plan, plan_of
@@ -51,8 +53,9 @@ class Result:
 
     def __repr__(self) -> str:
         sums, speed = self.report.totals, self.report.speed
-        verdict = speed.speedup["verdict"] if speed else "not timed"
-        return f"<Result {sums.replaced} of {sums.convolutions} convolutions replaced, {verdict}>"
+        sort = sort_of(layer.weight_shape for layer in self.report.layers)
+        verdict = speed_line(speed) if speed else "not timed"
+        return f"<Result {sums.replaced} of {sums.convolutions} {sort} replaced, {verdict}>"
 
     def _repr_html_(self) -> str:
         return self.report._repr_html_()

@@ -19,6 +19,17 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 
 
+_MOST_WORKERS = 4
+"""Each may hold a network of hundreds of megabytes."""
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Processes for ``-n auto``: one a core for all tests; some tests are done sooner in one process."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    return min(cores, _MOST_WORKERS) if whole and cores > 1 else 0
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if (SHARED / "models").is_dir():
         return

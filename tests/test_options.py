@@ -17,6 +17,7 @@ from sepfactor.errors import OptionError
 from sepfactor.options import LayerOptions, Options, default_text, make_options
 
 NOT_OPTIONS = {
+    "all",
     "model",
     "models",
     "output",
@@ -38,6 +39,7 @@ EXAMPLES: dict[str, Any] = {
     "max_error": 0.25,
     "keep": True,
     "linear_layers": True,
+    "dequantize": True,
     "ignore": ["a*", "b"],
     "layers": {"c.*": {"rank": 2}},
     "data": "x.npz",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import traceback
 from typing import Any
@@ -16,6 +17,9 @@ VERBOSE = "sepfactor.verbose"
 
 MARKDOWN = "sepfactor.markdown"
 """Likewise ``--markdown``."""
+
+EVERY_LAYER = "sepfactor.all"
+"""Likewise ``--all``."""
 
 COMMANDS = {
     "compress": "Replace convolutions by factorisations, and measure what that did.",
@@ -42,6 +46,12 @@ class _Lazy(click.Group):
         command = getattr(importlib.import_module(f"sepfactor.cli.{cmd_name}"), "command")  # noqa: B009
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        near = difflib.get_close_matches(args[0], COMMANDS, 1)
+        if near and args[0] not in COMMANDS:
+            ctx.fail(f"There is no command {args[0]!r}. Did you mean {near[0]}?")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -10,6 +10,7 @@ import click
 from sepfactor.cli.choosing import check_files, files_read, fitting_options
 from sepfactor.cli.common import (
     data_options,
+    every_layer,
     given,
     output_options,
     picture_options,
@@ -32,6 +33,7 @@ from sepfactor.cli.flags import flags
 @flags("bench_seconds")
 @HTML
 @picture_options
+@every_layer
 @output_options
 def command(
     model: Path,

@@ -23,7 +23,7 @@ from sepfactor.cli.flags import flag
 @click.argument("models", type=click.Path(path_type=Path), nargs=-1, required=True)
 @data_options
 @runtime_options
-@flag("bench_seconds", "Time spent.", min_open=True)
+@flag("bench_seconds", "Time spent, at most: it ends when the interval is narrow.", min_open=True)
 @output_options
 def command(
     models: tuple[Path, ...],

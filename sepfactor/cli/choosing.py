@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from sepfactor import __version__
 from sepfactor.cli.common import check_json, write
 from sepfactor.cli.flags import decorated, flags
 from sepfactor.options import Options
@@ -23,13 +24,13 @@ SAVE_CONFIG = click.option(
     "save_config_to",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write the options that hold, all of them, for --config to read.",
+    help="Write the options that differ from their defaults, for --config to read.",
 )
 
 choosing_options = decorated(
     [
         flags("max_drop", "min_snr", "min_psnr", "speedup", "latency_ms", "max_macs", "max_params"),
-        flags("metric", "profile", "scheme", "rank", "max_error", "ignore", "linear_layers"),
+        flags("metric", "profile", "scheme", "rank", "max_error", "ignore", "linear_layers", "dequantize"),
         CONFIG,
         flags("cache"),
     ]
@@ -50,13 +51,13 @@ def files_read(options: Options) -> tuple[Any, ...]:
 
 
 def save_config(file: Path | None, options: Options) -> None:
-    """Write all options as TOML.
+    """Write the options that differ from their defaults as TOML.
 
     Raises:
         OutputError: it cannot be written.
     """
     if file is not None:
-        head = "# Options of sepfactor, as they held. Read them with --config.\n\n"
+        head = f"# Options of sepfactor {__version__} that differ from their defaults, for --config.\n\n"
         write(file, head + options.to_toml())
 
 

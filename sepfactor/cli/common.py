@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sepfactor.cli import MARKDOWN, VERBOSE
+from sepfactor.cli import EVERY_LAYER, MARKDOWN, VERBOSE
 from sepfactor.cli.flags import decorated, flag, flags
 from sepfactor.errors import OptionError, OutputError
 from sepfactor.progress import Progress, silent
@@ -33,6 +33,10 @@ def _remember_verbose(ctx: click.Context, param: click.Parameter, value: bool) -
 
 def _remember_markdown(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: ARG001
     ctx.meta[MARKDOWN] = value
+
+
+def _remember_all(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: ARG001
+    ctx.meta[EVERY_LAYER] = value
 
 
 _DISPLAY = [
@@ -74,6 +78,15 @@ output_options = decorated([*_JSON, *_DISPLAY])
 
 display_options = decorated(_DISPLAY)
 """Flags that say how much is said, for a command without results to save."""
+
+every_layer = click.option(
+    "--all",
+    is_flag=True,
+    expose_value=False,
+    callback=_remember_all,
+    help="Show every layer in full, not only those that matter.",
+)
+"""Whether layers are summed up."""
 
 picture_options = flags("pictures")
 """Whether images of the data may be shown."""
@@ -129,12 +142,14 @@ def deliver(table: View, json_text: str, json_to: str | None, quiet: bool) -> No
     if not quiet:
         with suppress(AttributeError):  # a terminal without our signs shows question marks
             sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-        if click.get_current_context().meta.get(MARKDOWN):
+        meta = click.get_current_context().meta
+        shown = table.opened() if meta.get(EVERY_LAYER) else table
+        if meta.get(MARKDOWN):
             from sepfactor.report.markup import markdown
 
-            click.echo(markdown(table))
+            click.echo(markdown(shown))
         else:
-            console().print(table)
+            console().print(shown)
 
 
 def write(path: Path, text: str) -> None:
@@ -163,9 +178,14 @@ def console() -> Console:
 
 @contextmanager
 def progress_bar(quiet: bool) -> Iterator[Progress]:
-    """A bar on stderr if that is a terminal; silence otherwise."""
-    if quiet or not sys.stderr.isatty():
+    """A bar on stderr if that is a terminal; now and then a line otherwise."""
+    if quiet:
         yield silent
+        return
+    if not sys.stderr.isatty():
+        from sepfactor.cli.lines import line_by_line
+
+        yield line_by_line(lambda line: click.echo(line, err=True))
         return
     from rich.console import Console
 

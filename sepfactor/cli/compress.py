@@ -17,6 +17,7 @@ from sepfactor.cli.choosing import (
 )
 from sepfactor.cli.common import (
     data_options,
+    every_layer,
     given,
     output_options,
     picture_options,
@@ -44,6 +45,7 @@ from sepfactor.cli.flags import flags
 @flags("force")
 @HTML
 @picture_options
+@every_layer
 @output_options
 def command(
     model: Path,

@@ -41,6 +41,7 @@ def finish(
     result: Result, json_to: str | None, html_to: Path | None, save_plan: Path | None, quiet: bool
 ) -> None:
     """Deliver what there is, and leave with the exit code it deserves."""
+    from sepfactor.report.advice import where_not_kept, where_nothing_is_replaced
     from sepfactor.report.text import report_view
 
     if save_plan is not None:
@@ -52,11 +53,14 @@ def finish(
     deliver(report_view(result.report), result.report.to_json(), json_to, quiet)
     budget = result.report.budget
     if budget is not None and not budget.is_met:
-        written = (
-            f"Written all the same: {result.path}" if result.path else "No model was written; --force does"
+        said = f"Written all the same: {result.path}." if result.path else "No model was written. "
+        next_step = (
+            "" if result.path else where_not_kept(result.report.options, "pass --force to write the closest")
         )
-        click.echo(f"The budget is not kept: {budget.verdict}. {written}.", err=True)
+        click.echo(f"The budget is not kept: {budget.verdict}. {said}{next_step}", err=True)
         raise click.exceptions.Exit(NOT_MET)
     if not result.report.totals.replaced:
-        click.echo("Nothing was worth replacing, so no model was written.", err=True)
+        why = f": {budget.verdict}" if budget is not None else ""
+        next_step = where_nothing_is_replaced(result.report)
+        click.echo(f"Nothing was worth replacing, so no model was written{why}. {next_step}", err=True)
         raise click.exceptions.Exit(NOTHING)

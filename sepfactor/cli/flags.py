@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -71,6 +71,24 @@ def flag(name: str, help: str | None = None, **limits: Any) -> Callable[[F], F]:
     if name == "input_shape":
         return click.option(spelled, type=_Shape(), multiple=True, **settings | {"default": ()})
     return click.option(spelled, type=_type(kind, field.metadata, limits), **settings)
+
+
+def spelled(said: Mapping[str, Any]) -> tuple[str, ...]:
+    """Values of options as the words to type."""
+    words: list[str] = []
+    for name, value in said.items():
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words.append(flag if value else f"--no-{name.replace('_', '-')}")
+        elif name == "input_shape":
+            words += (w for n, shape in value.items() for w in (flag, f"{n}:{','.join(map(str, shape))}"))
+        elif isinstance(value, tuple) and isinstance(value[0], str):
+            words += (w for one in value for w in (flag, one))
+        elif isinstance(value, tuple):
+            words += (flag, ",".join(f"{number:g}" for number in value))
+        else:
+            words += (flag, f"{value:g}" if isinstance(value, float) else str(value))
+    return tuple(words)
 
 
 def flags(*names: str) -> Callable[[F], F]:

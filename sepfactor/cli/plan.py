@@ -61,6 +61,7 @@ def command(
     """
     from sepfactor.pipeline import effective
     from sepfactor.planning import plan
+    from sepfactor.report.advice import where_not_kept
     from sepfactor.report.front import planning_view
 
     target = output or model.parent / f"{model.stem}.plan.json"
@@ -79,8 +80,12 @@ def command(
     found = found.model_copy(update={"plans": tuple(map(str, files))})
     deliver(planning_view(found), found.to_json(), json_to, quiet)
     if found.budget is not None and not found.budget.is_met:
+        next_step = where_not_kept(found.options, f"take the closest all the same, which is {target}")
+        click.echo(f"The budget is not kept: {found.budget.verdict}. {next_step}", err=True)
         raise click.exceptions.Exit(NOT_MET)
     if not any(one.replaced for one in plans):
+        why = f": {found.budget.verdict}" if found.budget is not None else ""
+        click.echo(f"Nothing was worth replacing, so the plan keeps every layer{why}.", err=True)
         raise click.exceptions.Exit(NOTHING)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from sepfactor.cli.common import check_json, deliver, display_options, write
+from sepfactor.cli.common import check_json, deliver, display_options, every_layer, write
 from sepfactor.errors import OptionError
 
 
@@ -19,6 +19,7 @@ from sepfactor.errors import OptionError
     metavar="PAGE",
     help="Write a page of HTML; - for stdout.",
 )
+@every_layer
 @display_options
 def command(file: Path, output: Path | None, overwrite: bool, quiet: bool) -> None:
     """Show what another command wrote with --json: as a page to look at, as tables, or as Markdown.
@@ -30,7 +31,7 @@ def command(file: Path, output: Path | None, overwrite: bool, quiet: bool) -> No
     sepfactor report run.json --markdown
     """
     from sepfactor.report.markup import view
-    from sepfactor.report.model import Report
+    from sepfactor.report.model import Planning, Report
     from sepfactor.report.read import read_document
 
     document = read_document(file)
@@ -40,8 +41,10 @@ def command(file: Path, output: Path | None, overwrite: bool, quiet: bool) -> No
     from sepfactor.report.html import report_html
 
     check_json(str(output), (file,), overwrite, "--output")
-    if not isinstance(document, Report):
-        raise OptionError(f"{file} holds no report of compress, and only those have a page. Leave out -o.")
+    if not isinstance(document, Report | Planning):
+        raise OptionError(
+            f"{file} holds no report of compress or plan, and only those have a page. Leave out -o."
+        )
     page = report_html(document)
     if str(output) == "-":
         click.echo(page.encode())  # as its head says, whatever the terminal is

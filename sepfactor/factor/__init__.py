@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 
 from sepfactor.errors import OptionError
 from sepfactor.factor import (
     asymmetric_3d,
+    average_first,
     channel,
     depthwise_pointwise,
     hybrid,
@@ -23,6 +25,8 @@ SCHEMES: tuple[Scheme, ...] = (
     trim.TRIM,
     spatial.VERTICAL_FIRST,
     spatial.HORIZONTAL_FIRST,
+    spatial.DEPTH_LAST,
+    spatial.WIDTH_LAST,
     depthwise_pointwise.DEPTHWISE_FIRST,
     depthwise_pointwise.POINTWISE_FIRST,
     hybrid.HYBRID,
@@ -34,18 +38,23 @@ SCHEMES: tuple[Scheme, ...] = (
 )
 """Every scheme; order breaks ties."""
 
+SCHEME_NAMES = (*(scheme.name for scheme in SCHEMES), average_first.NAME)
+"""What a layer may become. The last is no decomposition of its weights, so there are no ranks to look for."""
+
 
 def select_schemes(names: Sequence[str]) -> tuple[Scheme, ...]:
-    """The schemes of these names or families (``spatial`` is both of its orders); all if none is named.
+    """The schemes of these names or families (``spatial`` is all of its orders); all if none is named.
 
     Raises:
         OptionError: a name is neither a scheme nor a family.
     """
-    known = {s.name for s in SCHEMES} | {s.name.split("-")[0] for s in SCHEMES if _has_family(s)}
+    known = {*SCHEME_NAMES, *(s.name.split("-")[0] for s in SCHEMES if _has_family(s))}
     unknown = [name for name in names if name not in known]
     if unknown:
+        near = difflib.get_close_matches(unknown[0], sorted(known), 1)
+        hint = f" Did you mean {near[0]}?" if near else ""
         raise OptionError(
-            f"There is no scheme {unknown[0]!r}. Known are {', '.join(s.name for s in SCHEMES)}, and "
+            f"There is no scheme {unknown[0]!r}.{hint} Known are {', '.join(SCHEME_NAMES)}, and "
             "the families spatial and channel."
         )
     return tuple(s for s in SCHEMES if not names or _named(s, names))
@@ -61,6 +70,7 @@ def _named(scheme: Scheme, names: Sequence[str]) -> bool:
 
 __all__ = [
     "SCHEMES",
+    "SCHEME_NAMES",
     "Chain",
     "Decomposition",
     "Factorization",

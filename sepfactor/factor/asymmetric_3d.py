@@ -7,7 +7,8 @@ Per group::
 ``r·I·kh + r·s·kw + s·O`` multiply-accumulates per pixel at stride 1. The rank is the pair
 ``(r, s)``. Zhang et al. 2015 (arXiv 1505.06798), section 3.4, apply the channel step and then the
 spatial one; the two truncate different modes of ``W`` as a tensor ``(i·p, q, o)``, so one truncated
-HOSVD gives both, for all pairs of ranks at once.
+HOSVD gives both, for all pairs of ranks at once. Of a kernel of three axes ``p`` is the first of them,
+``q`` the other two.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sepfactor.factor.moments import Moments
+from sepfactor.factor.moments import Moments, roots
 from sepfactor.factor.scheme import Decomposition, Rank
+from sepfactor.factor.spatial import between, two_sets
 from sepfactor.factor.stage import Chain, Stage
 from sepfactor.factor.subspace import Tucker
 
@@ -30,27 +32,31 @@ class Asymmetric3d:
     form: str = "kh×1 → 1×kw → 1×1"
 
     def refuses(self, dense: Stage) -> str | None:
-        if min(dense.kernel_shape) == 1:
+        if len(dense.kernel_axes) < 2:
             return f"kernel {'×'.join(map(str, dense.kernel_shape))} has only one axis"
         if dense.weight.shape[1] == 1 or dense.out_channels == dense.group:
             return "one channel per group: nothing to factor between channels"
         return None
 
     def decompose(self, dense: Stage, moments: Moments | None = None) -> Decomposition:
-        g, outs, ins, kh, kw = dense.grouped().shape
-        tensor = np.transpose(dense.grouped(), (0, 2, 3, 4, 1)).reshape(g, ins * kh, kw, outs)
-        metric = () if moments is None else (moments.strips(0), moments.columns())
+        g, outs, ins = dense.grouped().shape[:3]
+        first_axes, second_axes = two_sets(dense)
+        between_sides = between(dense, first_axes, second_axes)
+        tensor = np.swapaxes(between_sides.reshape(*between_sides.shape[:2], outs, -1), 2, 3)
+        metric = (
+            () if moments is None else (moments.strip_roots(first_axes), roots(moments.taps_on(second_axes)))
+        )
         tucker = Tucker.of(tensor, *metric)
 
         def build(rank: Rank) -> tuple[Chain, ...]:
             r, s = rank
             first, core, last = tucker.factors((r, s))  # (g, i*p, r), (g, r, q, s), (g, s, o)
-            vertical = np.swapaxes(first, 1, 2).reshape(g * r, ins, kh, 1)
-            horizontal = np.transpose(core, (0, 3, 1, 2)).reshape(g * s, r, 1, kw)
+            vertical = np.swapaxes(first, 1, 2).reshape(g * r, ins, *dense.kernel_on(first_axes))
+            horizontal = np.transpose(core, (0, 3, 1, 2)).reshape(g * s, r, *dense.kernel_on(second_axes))
             stages = (
-                dense.along(vertical, [0]),
-                dense.along(horizontal, [1]),
-                Stage.pointwise(np.swapaxes(last, 1, 2).reshape(g * outs, s), 2, g),
+                dense.along(vertical, first_axes),
+                dense.along(horizontal, second_axes),
+                Stage.pointwise(np.swapaxes(last, 1, 2).reshape(g * outs, s), len(dense.axes), g),
             )
             return (Chain(stages),)
 

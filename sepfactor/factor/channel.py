@@ -45,7 +45,7 @@ class Channel:
         if moments is None:
             low = LowRank.of(matrix)
         elif self.pointwise_first:
-            low = LowRank.of(matrix, left=moments.channels())
+            low = LowRank.of(matrix, left=moments.strip_roots())
         else:
             low = LowRank.seen_through(matrix, moments.covariance)
 

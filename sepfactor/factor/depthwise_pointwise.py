@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sepfactor.factor.moments import Moments
+from sepfactor.factor.moments import Moments, Roots, roots
 from sepfactor.factor.scheme import Decomposition, Rank
 from sepfactor.factor.stage import Array, Chain, Stage
 from sepfactor.factor.subspace import LowRank
@@ -37,8 +37,8 @@ class DepthwisePointwise:
             return "one input channel per group: no channels to mix"
         return None
 
-    def _metric(self, moments: Moments | None) -> tuple[Array | None, Array | None]:
-        """Covariances of taps and of input channels, for the channels the depthwise kernel acts on.
+    def _metric(self, moments: Moments | None) -> tuple[Roots | None, Roots | None]:
+        """Roots of covariances of taps and of input channels, for the channels the depthwise kernel acts on.
 
         Those that all channels share have a one in place of the channels: ``(g, 1, n, n)``.
         """
@@ -46,8 +46,9 @@ class DepthwisePointwise:
             return None, None
         own = moments.per_channel()  # (g, in, k, k)
         if self.depthwise_first:
-            return own, None
-        return own.mean(axis=1, keepdims=True), moments.channels()[:, None]
+            return roots(own), None
+        root, inverse = moments.strip_roots()
+        return roots(own.mean(axis=1, keepdims=True)), (root[:, None], inverse[:, None])
 
     def decompose(self, dense: Stage, moments: Moments | None = None) -> Decomposition:
         kernel = dense.kernel_shape

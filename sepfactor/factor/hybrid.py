@@ -21,11 +21,14 @@ import numpy as np
 from sepfactor.factor.depthwise_pointwise import DEPTHWISE_FIRST
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.scheme import Decomposition, Rank
-from sepfactor.factor.spatial import VERTICAL_FIRST
+from sepfactor.factor.spatial import VERTICAL_FIRST, between, two_sets
 from sepfactor.factor.stage import Chain, Factorization, Stage
 
-_MOST_PAIRS = 3
-"""More pairs than this have not beaten fewer with a wider chain."""
+_MOST_PAIRS, _MOST_OF_WIDE = 3, 1
+"""More pairs than this have not beaten fewer with a wider chain; in wide layers each takes seconds."""
+
+_WIDE = 2000
+"""Entries per patch."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Hybrid:
 
     def decompose(self, dense: Stage, moments: Moments | None = None) -> Decomposition:
         pairs = DEPTHWISE_FIRST.decompose(dense, moments)
-        most = min(_MOST_PAIRS, *pairs.full_rank)
+        most = min(_MOST_OF_WIDE if dense.weight[0].size >= _WIDE else _MOST_PAIRS, *pairs.full_rank)
         parts = [VERTICAL_FIRST.decompose(dense, moments)]
         energies = [_energy(dense, moments)]
         for terms in range(1, most + 1):
@@ -67,9 +70,9 @@ def _energy(stage: Stage, moments: Moments | None) -> float:
     """Of a kernel, in the metric the spatial chain is found in."""
     if moments is None:
         return float(np.sum(stage.weight**2))
-    g, outs, ins, kh, kw = stage.grouped().shape
-    columns = np.transpose(stage.grouped(), (0, 2, 3, 1, 4)).reshape(g, ins * kh, outs * kw)
-    return float(np.sum(columns * (moments.strips(0) @ columns)))
+    first, second = two_sets(stage)
+    columns = between(stage, first, second)
+    return float(np.sum(columns * (moments.strips(first) @ columns)))
 
 
 HYBRID = Hybrid()

@@ -11,7 +11,10 @@ So any kernel ``F`` is judged, and any factor of it fitted, without going back t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -29,6 +32,9 @@ targets. So sums to judge by are formed in float64 up to ``_DOUBLE_TO`` entries.
 _DOUBLE_TO = 800
 
 
+Roots = tuple[Array, Array]
+"""A symmetric square root and its inverse."""
+
 BATCH = 4096
 """Patches collected before they are multiplied: few large products are faster than many small ones."""
 
@@ -45,6 +51,7 @@ class Moments:
         x_mean: ``(group, D)``. y_mean: ``(out,)``.
         count: patches seen.
         spread: ``(group, out/group, out/group)``, covariance of the targets, where it was asked for.
+        known: roots of averages over the covariance, kept as they are asked for.
     """
 
     kernel_shape: tuple[int, ...]
@@ -55,6 +62,7 @@ class Moments:
     y_mean: Array
     count: int
     spread: Array | None = None
+    known: dict[tuple[int, ...], Roots] = field(default_factory=dict, repr=False)
 
     @property
     def group(self) -> int:
@@ -98,6 +106,7 @@ class Moments:
             covariance=self.covariance + pull * np.eye(d),
             cross=self.cross + pull * f,
             power=self.power + float(np.sum(pull * f * f)),
+            known={},
         )
         if self.spread is None:
             return pulled
@@ -120,40 +129,51 @@ class Moments:
         solved = [solve(c, b.T).T for c, b in zip(self.covariance, self.cross, strict=True)]
         return np.concatenate(solved).reshape(-1, *self.kernel_shape)
 
-    def taps(self) -> Array:
-        """The covariance as ``(group, in, kh, kw, in, kh, kw)``."""
-        return self.covariance.reshape(self.group, *self.kernel_shape, *self.kernel_shape)
-
     def channels(self) -> Array:
         """``(group, in, in)``: covariance between channels at one tap, averaged over taps."""
-        found: Array = np.einsum("gipqjpq->gij", self.taps()) / math.prod(self.kernel_shape[1:])
-        return found
+        return self._averaged([0])
 
-    def strips(self, axis: int) -> Array:
-        """``(group, in·k, in·k)``: covariance of patches one tap wide along the other axis."""
-        _, kh, kw = self.kernel_shape
-        subscripts = "gipqjrq->gipjr" if axis == 0 else "gipqjpr->giqjr"
-        kept, summed = (kh, kw) if axis == 0 else (kw, kh)
-        strips: Array = np.einsum(subscripts, self.taps()) / summed
-        size = self.kernel_shape[0] * kept
-        return strips.reshape(self.group, size, size)
+    def strips(self, axes: Sequence[int]) -> Array:
+        """``(group, in·k, in·k)``: covariance of patches one tap wide along all other axes, averaged.
 
-    def columns(self) -> Array:
-        """``(group, kw, kw)``: covariance along the last axis, averaged over channels and the other axis."""
-        found: Array = np.einsum("gipqipr->gqr", self.taps()) / math.prod(self.kernel_shape[:2])
-        return found
+        ``k`` counts the taps on ``axes``.
+        """
+        return self._averaged([0, *(1 + axis for axis in axes)])
+
+    def strip_roots(self, axes: Sequence[int] = ()) -> Roots:
+        """Roots of :meth:`strips`, or without axes of :meth:`channels`: many forms need these, and wait."""
+        key = tuple(axes)
+        if key not in self.known:
+            self.known[key] = roots(self.strips(key))
+        return self.known[key]
+
+    def single(self) -> Moments:
+        """With a covariance of single precision, for decompositions to be compared: twice as fast."""
+        covariance: Any = self.covariance.astype(np.float32)
+        return replace(self, covariance=covariance, known={})
+
+    def taps_on(self, axes: Sequence[int]) -> Array:
+        """``(group, k, k)``: covariance of taps along ``axes``, averaged over channels and all other axes."""
+        return self._averaged([1 + axis for axis in axes])
+
+    def _averaged(self, kept: Sequence[int]) -> Array:
+        """``(group, n, n)``: between entries that differ on ``kept`` axes; the mean over others."""
+        count = len(self.kernel_shape)
+        one = string.ascii_lowercase[:count]
+        other = "".join(letter.upper() if axis in kept else letter for axis, letter in enumerate(one))
+        wanted = "".join([side[axis] for side in (one, other) for axis in kept])
+        taps = self.covariance.reshape(self.group, *self.kernel_shape, *self.kernel_shape)
+        size = math.prod(self.kernel_shape[axis] for axis in kept)
+        total: Array = np.einsum(f"...{one}{other}->...{wanted}", taps)
+        return total.reshape(self.group, size, size) / (math.prod(self.kernel_shape) // size)
 
     def neighbour_correlation(self) -> float | None:
         """Correlation of pixels side by side, pooled over channels; None for 1×1 kernels or no variance."""
         own = self.per_channel()
         variance = np.einsum("gikk->gik", own).reshape(-1, *self.kernel_shape[1:])
         grid = np.arange(own.shape[-1]).reshape(self.kernel_shape[1:])
-        pairs = np.concatenate(
-            [
-                np.stack([grid[:-1].ravel(), grid[1:].ravel()], axis=1),
-                np.stack([grid[:, :-1].ravel(), grid[:, 1:].ravel()], axis=1),
-            ]
-        )
+        lines = [np.moveaxis(grid, axis, 0) for axis in range(grid.ndim)]
+        pairs = np.concatenate([np.stack([line[:-1].ravel(), line[1:].ravel()], axis=1) for line in lines])
         if not len(pairs) or variance.mean() <= 0:
             return None
         return float(own[..., pairs[:, 0], pairs[:, 1]].mean() / variance.mean())
@@ -169,10 +189,11 @@ class Moments:
         return float(np.mean(np.abs(covariance[apart] / scale[apart])))
 
     def per_channel(self) -> Array:
-        """``(group, in, kh·kw, kh·kw)``: covariance between the taps of each channel."""
-        own: Array = np.einsum("gipqirs->gipqrs", self.taps())
-        k = math.prod(self.kernel_shape[1:])
-        return own.reshape(self.group, -1, k, k)
+        """``(group, in, k, k)``: covariance between the taps of each channel."""
+        ins, k = self.kernel_shape[0], math.prod(self.kernel_shape[1:])
+        taps = self.covariance.reshape(self.group, ins, k, ins, k)
+        own: Array = np.einsum("gikil->gikl", taps)
+        return own
 
 
 class MomentSums:
@@ -319,7 +340,7 @@ def solve(matrix: Array, right: Array) -> Array:
     return np.zeros_like(right)
 
 
-def roots(covariance: Array, floor: float = 1e-6) -> tuple[Array, Array]:
+def roots(covariance: Array, floor: float = 1e-6) -> Roots:
     """Symmetric square root of each ``(..., n, n)`` covariance and its inverse.
 
     Variances below ``floor`` of the mean one are lifted to it: directions never seen carry no

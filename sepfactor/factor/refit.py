@@ -223,21 +223,20 @@ class _Problem:
 
         return apply
 
-    def _features(
-        self, chain: list[Array], s: int, offsets: Sequence[tuple[int, ...]] = ((0, 0),)
-    ) -> list[Array]:
-        """For each offset the features stage ``s`` reads, ``(in·taps, D)``, as kernels on the patch."""
-        pre = np.eye(self._ins).reshape(self._ins, self._ins, 1, 1)
+    def _features(self, chain: list[Array], s: int, offsets: Sequence[tuple[int, ...]] = ()) -> list[Array]:
+        """For each offset, or none, the features stage ``s`` reads, ``(in·taps, D)``, as patch kernels."""
+        ones = (1,) * len(self._kernel)
+        pre = np.eye(self._ins).reshape(self._ins, self._ins, *ones)
         for weight in chain[:s]:
             pre = _compose(pre, weight)
         taps = list(np.ndindex(*chain[s].shape[2:]))
         result = []
-        for offset in offsets:
+        for offset in offsets or [(0,) * len(ones)]:
             z = np.zeros((pre.shape[0], len(taps), self._ins, *self._kernel), dtype=self._c.dtype)
             for t, tap in enumerate(taps):
                 begin = [a + b for a, b in zip(tap, offset, strict=True)]
-                rows, columns = (slice(b, b + n) for b, n in zip(begin, pre.shape[2:], strict=True))
-                z[:, t, :, rows, columns] = pre
+                window = tuple(slice(b, b + n) for b, n in zip(begin, pre.shape[2:], strict=True))
+                z[:, t][:, :, *window] = pre
             result.append(z.reshape(pre.shape[0] * len(taps), -1))
         return result
 

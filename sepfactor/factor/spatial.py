@@ -1,4 +1,4 @@
-"""Spatial: a k×k kernel as one along each axis, through ``r`` channels.
+"""Spatial: a kernel as two, one along each set of its axes, through ``r`` channels.
 
 Vertical first, per group::
 
@@ -6,8 +6,10 @@ Vertical first, per group::
     A[(i, p), (o, q)] = W[o, i, p, q]                   truncated SVD of A
 
 ``r·(I·kh + O·kw)`` multiply-accumulates per pixel at stride 1, against ``O·I·kh·kw``. Horizontal
-first is the same with the axes exchanged. Source: Jaderberg et al. 2014 (arXiv 1405.3866), in the
-closed form of Tai et al. 2016 (arXiv 1511.06067).
+first is the same with the axes exchanged. Of a kernel of three axes one set holds the first or the last
+of them, the other set the rest: ``p`` or ``q`` then counts the taps of two axes. A plane and then an
+axis is the (2+1)D of Tran et al. 2018 (arXiv 1711.11248). Source: Jaderberg et al. 2014
+(arXiv 1405.3866), in the closed form of Tai et al. 2016 (arXiv 1511.06067).
 """
 
 from __future__ import annotations
@@ -18,55 +20,70 @@ import numpy as np
 
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.scheme import Decomposition, Rank
-from sepfactor.factor.stage import Array, Chain, Stage
+from sepfactor.factor.stage import Array, Chain, Ints, Stage
 from sepfactor.factor.subspace import LowRank
 
 
 @dataclass(frozen=True)
 class Spatial:
-    """``first`` is the axis whose kernel runs first: 0 vertical, 1 horizontal."""
+    """``alone`` is the axis that has a set to itself, 0 the first or -1 the last of those with a kernel."""
 
     name: str
     form: str
-    first: int
+    alone: int
+    alone_first: bool = True
 
     def refuses(self, dense: Stage) -> str | None:
-        if min(dense.kernel_shape) == 1:
+        if len(dense.kernel_axes) < 2:
             return f"kernel {_by(dense.kernel_shape)} has only one axis"
         if dense.is_depthwise and dense.out_channels == dense.group:
             return "depthwise: separable-depthwise does this"
+        if len(dense.kernel_axes) == 2 and not self.alone_first:
+            same = HORIZONTAL_FIRST if self.alone == 0 else VERTICAL_FIRST
+            return f"kernel {_by(dense.kernel_shape)} has two axes: {same.name} does this"
         return None
 
     def decompose(self, dense: Stage, moments: Moments | None = None) -> Decomposition:
-        # (g, i, first, o, second)
-        second = 1 - self.first
-        tensor = np.transpose(dense.grouped(), (0, 2, 3 + self.first, 1, 3 + second))
-        g, ins, k1, outs, k2 = tensor.shape
-        strips = None if moments is None else moments.strips(self.first)
-        low = LowRank.of(tensor.reshape(g, ins * k1, outs * k2), left=strips)
+        first, second = two_sets(dense, self.alone, self.alone_first)
+        g, outs, ins = dense.grouped().shape[:3]
+        low = LowRank.of(
+            between(dense, first, second), left=None if moments is None else moments.strip_roots(first)
+        )
 
         def build(rank: Rank) -> tuple[Chain, ...]:
             (r,) = rank
             left, right = low.factors(r)
-            before = np.swapaxes(left, 1, 2).reshape(g * r, ins, k1)
-            after = np.transpose(right.reshape(g, r, outs, k2), (0, 2, 1, 3)).reshape(g * outs, r, k2)
-            stages = (
-                dense.along(_upright(before, self.first), [self.first]),
-                dense.along(_upright(after, second), [second]),
-            )
-            return (Chain(stages),)
+            before = np.swapaxes(left, 1, 2).reshape(g * r, ins, *dense.kernel_on(first))
+            after = np.swapaxes(right.reshape(g, r, outs, -1), 1, 2)
+            after = after.reshape(g * outs, r, *dense.kernel_on(second))
+            return (Chain((dense.along(before, first), dense.along(after, second))),)
 
         return Decomposition(low.squared_error(), build, (True,))
 
 
-def _upright(kernel: Array, axis: int) -> Array:
-    """``(out, in, k)`` as ``(out, in, k, 1)`` for axis 0 and ``(out, in, 1, k)`` for axis 1."""
-    return np.expand_dims(kernel, 3 - axis)
+def two_sets(dense: Stage, alone: int = 0, alone_first: bool = True) -> tuple[Ints, Ints]:
+    """The axes in the order they are worked on: one that stands alone, and the rest, or the other way round.
+
+    Axes without a kernel join the first, where a stride of theirs spares most.
+    """
+    axis = dense.kernel_axes[alone]
+    late = tuple(a for a in dense.kernel_axes if (a == axis) != alone_first)
+    return tuple(a for a in dense.axes if a not in late), late
 
 
-def _by(shape: tuple[int, ...]) -> str:
+def between(dense: Stage, first: Ints, second: Ints) -> Array:
+    """``(group, in · taps on first, out · taps on second)``: what goes from the one side to the other."""
+    kernel = [3 + a for a in (*first, *second)]
+    tensor = np.transpose(dense.grouped(), (0, 2, *kernel[: len(first)], 1, *kernel[len(first) :]))
+    rows = int(np.prod(tensor.shape[1 : 2 + len(first)]))
+    return tensor.reshape(dense.group, rows, -1)
+
+
+def _by(shape: Ints) -> str:
     return "×".join(map(str, shape))
 
 
 VERTICAL_FIRST = Spatial("spatial-vertical", "kh×1 → 1×kw", 0)
-HORIZONTAL_FIRST = Spatial("spatial-horizontal", "1×kw → kh×1", 1)
+HORIZONTAL_FIRST = Spatial("spatial-horizontal", "1×kw → kh×1", -1)
+DEPTH_LAST = Spatial("spatial-depth-last", "1×kh×kw → kd×1×1", 0, alone_first=False)
+WIDTH_LAST = Spatial("spatial-width-last", "kd×kh×1 → 1×1×kw", -1, alone_first=False)

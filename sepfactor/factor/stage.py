@@ -101,6 +101,16 @@ class Stage:
         return range(self.weight.ndim - 2)
 
     @property
+    def kernel_axes(self) -> Ints:
+        """Those on which the kernel has more than one tap."""
+        return tuple(a for a, k in enumerate(self.kernel_shape) if k > 1)
+
+    def kernel_on(self, axes: Iterable[int]) -> Ints:
+        """The kernel shape on ``axes``, and one tap on all others."""
+        chosen = set(axes)
+        return tuple(k if a in chosen else 1 for a, k in enumerate(self.kernel_shape))
+
+    @property
     def is_depthwise(self) -> bool:
         """One input channel per group, and more than one group."""
         return self.group > 1 and self.weight.shape[1] == 1

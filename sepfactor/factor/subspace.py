@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sepfactor.factor.moments import roots
+from sepfactor.factor.moments import Roots
 from sepfactor.factor.stage import Array
 
 
@@ -53,20 +53,20 @@ class LowRank:
     unwhiten: tuple[Array | None, Array | None] = (None, None)
 
     @classmethod
-    def of(cls, matrix: Array, left: Array | None = None, right: Array | None = None) -> LowRank:
+    def of(cls, matrix: Array, left: Roots | None = None, right: Roots | None = None) -> LowRank:
         """Best in the Frobenius norm, or in the metric of covariances of the two sides.
 
         Args:
             matrix: ``(..., m, n)``.
-            left: covariance ``(..., m, m)`` of what multiplies the matrix from the left.
-            right: covariance ``(..., n, n)`` of what multiplies it from the right.
+            left: roots of the covariance ``(..., m, m)`` of what multiplies the matrix from the left.
+            right: roots of the covariance ``(..., n, n)`` of what multiplies it from the right.
         """
         undo: list[Array | None] = [None, None]
         if left is not None:
-            root, undo[0] = roots(left)
+            root, undo[0] = left
             matrix = root @ matrix
         if right is not None:
-            root, undo[1] = roots(right)
+            root, undo[1] = right
             matrix = matrix @ root
         wide = matrix.shape[-2] <= matrix.shape[-1]
         basis, energy = leading(matrix if wide else np.swapaxes(matrix, -1, -2))
@@ -117,13 +117,12 @@ class Tucker:
     build_core: Array | None = None
 
     @classmethod
-    def of(cls, tensor: Array, first: Array | None = None, middle: Array | None = None) -> Tucker:
-        """Of ``(..., a, c, b)``, in the metric of covariances of the first two modes if given."""
+    def of(cls, tensor: Array, first: Roots | None = None, middle: Roots | None = None) -> Tucker:
+        """Of ``(..., a, c, b)``, in the metric of the covariances of the first two modes if given as roots."""
         *stack, a, c, b = tensor.shape
         if first is None or middle is None:
             return cls._of(tensor)
-        root, undo = roots(first)
-        inner, undo_inner = roots(middle)
+        (root, undo), (inner, undo_inner) = first, middle
         whitened = (root @ tensor.reshape(*stack, a, c * b)).reshape(tensor.shape)
         whitened = np.einsum("...acb,...cd->...adb", whitened, inner)
         found = cls._of(whitened)

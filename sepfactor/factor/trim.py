@@ -1,7 +1,8 @@
 """Trim: rows and columns of zeros at the border of a kernel, cut off together with the padding they read.
 
 A 3×3 kernel that is zero but for its centre becomes a 1×1. Exact, and without a rank. A side is
-trimmed only as far as there is padding to give up: beyond that the input would have to be cropped.
+trimmed only as far as there is padding to give up: beyond that the input would have to be cropped. And of
+a transposed convolution only as far as it crops its answer on the other side, or may pad that at its end.
 """
 
 from __future__ import annotations
@@ -52,13 +53,18 @@ def _margins(dense: Stage) -> list[tuple[int, int]]:
     """Per axis, how many taps at either end are zero and stand on padding that can go with them."""
     whole = float(np.sum(dense.weight**2))
     margins = []
-    for axis, (pads, dilation) in enumerate(zip(dense.pads, dense.dilations, strict=True)):
+    for axis, ((before, behind), dilation) in enumerate(zip(dense.pads, dense.dilations, strict=True)):
         others = tuple(a for a in range(dense.weight.ndim) if a != axis + 2)
         zero = np.sum(dense.weight**2, axis=others) <= _NEGLIGIBLE * whole
         begin, end = _run(zero), _run(zero[::-1])
         if begin == zero.size:  # an all-zero kernel: keep one tap
             begin, end = 0, zero.size - 1
-        margins.append((min(begin, pads[0] // dilation), min(end, pads[1] // dilation)))
+        begin, end = min(begin, before // dilation), min(end, behind // dilation)
+        if dense.is_transposed:
+            reach = (zero.size - 1) * dilation
+            begin = min(begin, max(reach - behind + dense.upsampling[axis] - 1, 0) // dilation)
+            end = min(end, max(reach - before, 0) // dilation)
+        margins.append((begin, end))
     return margins
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sepfactor.factor.moments import Moments
+from sepfactor.factor.moments import Moments, roots
 from sepfactor.factor.scheme import Decomposition, Rank
 from sepfactor.factor.stage import Chain, Stage
 from sepfactor.factor.subspace import Tucker
@@ -41,7 +41,7 @@ class Tucker2:
         g, outs, ins = grouped.shape[:3]
         taps = math.prod(kernel)
         tensor = np.transpose(grouped.reshape(g, outs, ins, taps), (0, 2, 3, 1))
-        metric = () if moments is None else (moments.channels(), moments.per_channel().mean(axis=1))
+        metric = () if moments is None else (moments.strip_roots(), roots(moments.per_channel().mean(axis=1)))
         tucker = Tucker.of(tensor, *metric)
 
         def build(rank: Rank) -> tuple[Chain, ...]:

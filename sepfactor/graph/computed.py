@@ -7,17 +7,17 @@ graph is left as it is: what a replaced convolution alone needed goes with it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-_OPERATORS = {
+BEFORE_WEIGHTS = {
     *("Cast", "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Concat", "Slice"),
     *("Add", "Sub", "Mul", "Div", "Sqrt", "Pow", "Reciprocal", "Abs", "Exp", "Softplus"),
-    *("ReduceL2", "ReduceMean", "ReduceSum", "ReduceSumSquare", "Expand", "Constant"),
+    *("ReduceL2", "ReduceMean", "ReduceSum", "ReduceSumSquare", "Expand", "Constant", "ConstantOfShape"),
 }
 """What exporters put between a stored weight and the convolution; each gives the same answer every time."""
 
@@ -26,10 +26,18 @@ _MOST_NUMBERS = 2**26
 """In any value on the way."""
 
 
-def computed(value: ir.Value) -> NDArray[np.floating] | None:
-    """The numbers of ``value`` if they follow from constants, and None if not, or if not in this way."""
+def computed(
+    value: ir.Value, operators: Set[str] = BEFORE_WEIGHTS, opset: int | None = None
+) -> NDArray[np.floating] | None:
+    """The numbers of ``value`` if they follow from constants, and None if not, or if not in this way.
+
+    Args:
+        value: of any graph.
+        operators: that may stand in between.
+        opset: to take them from, where that is not the model's.
+    """
     try:
-        nodes = _nodes_behind(value)
+        nodes = _nodes_behind(value, operators)
         leaves = {leaf.name: leaf for node in nodes for leaf in _leaves(node)}
         graph = onnx.helper.make_graph(
             [ir.serde.serialize_node(node) for node in nodes],
@@ -38,8 +46,8 @@ def computed(value: ir.Value) -> NDArray[np.floating] | None:
             [onnx.ValueInfoProto(name=value.name)],
             [_tensor(leaf) for leaf in leaves.values()],
         )
-        opset = onnx.helper.make_opsetid("", _opset(value))
-        return _run(onnx.helper.make_model(graph, opset_imports=[opset]))
+        imports = onnx.helper.make_opsetid("", opset or _opset(value))
+        return _run(onnx.helper.make_model(graph, opset_imports=[imports]))
     except _Unknown:
         return None
 
@@ -48,13 +56,13 @@ class _Unknown(Exception):
     """It is no constant."""
 
 
-def _nodes_behind(value: ir.Value) -> list[ir.Node]:
+def _nodes_behind(value: ir.Value, operators: Set[str]) -> list[ir.Node]:
     """The nodes that compute it, in order."""
     found: set[ir.Node] = set()
     front = [value]
     while front:
         made = front.pop().producer()
-        if made is None or made.op_type not in _OPERATORS or made.domain not in ("", "ai.onnx"):
+        if made is None or made.op_type not in operators or made.domain not in ("", "ai.onnx"):
             raise _Unknown
         if len(found) > _MOST_NODES or not all(map(_is_small, made.outputs)):
             raise _Unknown

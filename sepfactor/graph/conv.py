@@ -1,4 +1,4 @@
-"""Conv and ConvTranspose, of one axis and of two.
+"""Conv and ConvTranspose, of one axis to three.
 
 A 1-D convolution is a 2-D one with a 1×k kernel over maps of one row, ``(N, C, L)`` as ``(N, C, 1, L)``.
 So it is read, and so it is written where onnxruntime then runs it in its blocked layout, which it has
@@ -62,6 +62,18 @@ class Conv1d(Kind):
 
 
 CONV_1D = Conv1d()
+
+
+@dataclass(frozen=True)
+class Conv3d(Kind):
+    """A convolution of three axes, for which onnxruntime has no blocked layout."""
+
+    name: str = "conv-3d"
+
+    is_blocked: ClassVar[bool] = False
+
+
+CONV_3D = Conv3d()
 
 
 def gains_by_a_row(stages: Sequence[Stage]) -> bool:
@@ -137,8 +149,8 @@ def read_transposed(node: ir.Node) -> Reading:
 
 def _reading(node: ir.Node, stage: Stage, dtype: np.dtype[np.floating]) -> Reading:
     bias, shape = optional(node, 2, "bias"), stage.weight.shape
-    if len(stage.axes) == 2:
-        return Reading(CONV_2D, stage, bias, shape, dtype)
+    if len(stage.axes) > 1:
+        return Reading(CONV_2D if len(stage.axes) == 2 else CONV_3D, stage, bias, shape, dtype)
     over_a_row = Stage(
         stage.weight[:, :, None],
         (1, *stage.strides),
@@ -153,8 +165,8 @@ def _reading(node: ir.Node, stage: Stage, dtype: np.dtype[np.floating]) -> Readi
 def _geometry(node: ir.Node, weight: Array, first: str) -> tuple[Ints, Ints, int]:
     """``strides, dilations, group``; ``first`` is what the first axis of the weight counts."""
     axes = weight.ndim - 2
-    if axes not in (1, 2):
-        raise Skip(f"a {axes}-D convolution: only 1-D and 2-D ones are factored")
+    if axes not in (1, 2, 3):
+        raise Skip(f"a {axes}-D convolution: only those of 1 to 3 axes are factored")
     if weight.size == 0:
         raise Skip("its weight is empty")
     attributes = node.attributes

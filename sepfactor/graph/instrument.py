@@ -77,9 +77,9 @@ def convolution_times(model: ir.Model, times: Mapping[str, float]) -> dict[str, 
     """
     producers = {v.name: node for node in model.graph.all_nodes() for v in node.outputs}
     found: dict[str, float] = {}
-    exact_first = sorted(times.items(), key=lambda item: not _is_conv(producers.get(_value(item[0]))))
+    exact_first = sorted(times.items(), key=lambda item: not _is_conv(producers.get(value_of(item[0]))))
     for event, milliseconds in exact_first:
-        conv = _nearest(producers.get(_value(event)), found)
+        conv = _nearest(producers.get(value_of(event)), found)
         if conv is not None:
             found[conv] = milliseconds
     return found
@@ -92,7 +92,8 @@ def product_times(model: ir.Model, times: Mapping[str, float]) -> dict[str, floa
     return {name: ms for name, ms in named.items() if name in known}
 
 
-def _value(event: str) -> str:
+def value_of(event: str) -> str:
+    """The value that an event of a profile is called after."""
     return event.removesuffix(_BLOCKED_SUFFIX).removeprefix(_CAST_PREFIX)
 
 

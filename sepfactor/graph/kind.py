@@ -1,6 +1,6 @@
 """What an operator has to say of itself so that it can be factored like a 2-D convolution.
 
-A *kind* is how the values around an operator are seen as maps ``(N, C, H, W)``, and how stages become
+A *kind* is how the values around an operator are seen as maps ``(N, C, *size)``, and how stages become
 nodes of its own sort again. Everything between (patches, moments, schemes, ranks, fits) knows maps and
 stages only. A new kind is one file with a child of :class:`Kind` and a function that reads its nodes,
 and one line in the survey.
@@ -77,7 +77,7 @@ class Reading:
     """A node as numbers.
 
     Attributes:
-        kind: how it is seen and written. stage: of two axes. bias: ``(out,)`` or None.
+        kind: how it is seen and written. stage: of two axes or three. bias: ``(out,)`` or None.
         weight_shape: ``(out, in/group, *kernel)``, of its own axes.
         dtype: of the weights in the model.
     """
@@ -114,7 +114,7 @@ def constant(node: ir.Node, index: int, what: str) -> tuple[Array, np.dtype[np.f
     if value is None or tensor is None or value.is_graph_input():
         made = value.producer() if value is not None else None
         if made is not None and made.op_type == "DequantizeLinear":
-            raise Skip(f"its {what} is quantised: {FLOAT_FIRST}")
+            raise Skip(f"its {what} is quantised: {FLOAT_FIRST}; or give --dequantize")
         origin = f"computed by {made.op_type}" if made is not None else "fed at run time"
         raise Skip(f"its {what} is not a constant: it is {origin}")
     if tensor.dtype not in _FLOATS:

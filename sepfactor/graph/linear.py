@@ -86,6 +86,7 @@ def read_gemm(node: ir.Node) -> Reading:
     weight = matrix if node.attributes.get_int("transB", 0) else matrix.T
     bias = optional(node, 2, "bias")
     if bias is not None:
+        bias = np.full(len(weight), bias.item()) if bias.size == 1 else bias
         if bias.shape not in ((len(weight),), (1, len(weight))):
             raise Skip(f"its bias of shape {bias.shape} is not one number for each of {len(weight)} outputs")
         bias = _times(node, "beta", bias.reshape(-1), "bias")

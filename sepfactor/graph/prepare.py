@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
+from sepfactor.graph.dequantize import dequantize
 from sepfactor.graph.external import LARGE, read_external
 from sepfactor.graph.load import quiet, refusing
 from sepfactor.graph.sequences import EITHER, MAKERS
@@ -22,7 +23,7 @@ _LONG = 2**16
 _RULE_TAG = "pkg.onnxscript.rewriter.rule_name"
 
 
-def prepare(model: ir.Model, *, fold: bool = True) -> ir.Model:
+def prepare(model: ir.Model, *, fold: bool = True, dequantized: bool = False) -> ir.Model:
     """A prepared copy of ``model``; the model itself is untouched.
 
     Graph inputs and outputs keep names, types and symbolic dimensions; initialisers leave the list
@@ -31,6 +32,7 @@ def prepare(model: ir.Model, *, fold: bool = True) -> ir.Model:
     Args:
         model: any model.
         fold: fold BatchNormalization and Pad into Conv and make ``auto_pad`` explicit.
+        dequantized: replace what goes through a DequantizeLinear by the floats it stands for.
 
     Raises:
         ModelError: the graph is so far from valid ONNX that the passes stumble.
@@ -49,6 +51,9 @@ def prepare(model: ir.Model, *, fold: bool = True) -> ir.Model:
         _skip_copies(prepared.graph)
         read_external(prepared, below=LARGE)  # what is run from memory had best be there
         infer_shapes(prepared)
+        if dequantized:
+            dequantize(prepared)
+            infer_shapes(prepared)
         if fold:
             _fold(prepared)
             infer_shapes(prepared)

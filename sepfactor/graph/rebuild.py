@@ -14,6 +14,7 @@ from sepfactor.graph.lower import lower
 from sepfactor.graph.prepare import infer_shapes
 from sepfactor.graph.rows import join_rows
 from sepfactor.graph.survey import Site
+from sepfactor.graph.writer import free_prefix, taken_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +44,12 @@ def rebuild(prepared: ir.Model, replacements: Sequence[Replacement]) -> Rebuilt:
     model = prepared.clone()
     graph = model.graph
     nodes = {node.outputs[0].name: node for node in graph if node.outputs}
-    taken = set(ir.convenience.create_value_mapping(graph))
-    taken |= {node.name for node in graph.all_nodes() if node.name}
+    taken = taken_names(graph)
     site_of: dict[str, str] = {}
     new: list[ir.Node] = []
     for replacement in replacements:
         site = replacement.site
-        prefix = _free_prefix(site.name, taken)
+        prefix = free_prefix(f"{site.name}/sep", taken)
         made = _replace(graph, nodes[site.output], replacement, prefix)
         site_of |= {str(node.outputs[0].name): site.output for node in made}
         new += made
@@ -59,16 +59,6 @@ def rebuild(prepared: ir.Model, replacements: Sequence[Replacement]) -> Rebuilt:
         ir.passes.common.RemoveUnusedNodesPass()(model)
         infer_shapes(model)
     return Rebuilt(model, site_of)
-
-
-def _free_prefix(name: str, taken: set[str]) -> str:
-    """``name/sep``, with a number behind it if any value or node in the graph is called like that."""
-    prefix, number = f"{name}/sep", 1
-    while any(value.startswith(prefix + "/") for value in taken):
-        number += 1
-        prefix = f"{name}/sep{number}"
-    taken.add(prefix + "/")
-    return prefix
 
 
 def _replace(graph: ir.Graph, node: ir.Node, replacement: Replacement, prefix: str) -> Sequence[ir.Node]:

@@ -53,7 +53,7 @@ class Site:
         name: the node's name, or that of its output where it has none.
         input: name of the value it reads. output: name of the value it writes; unique in the graph.
         weight_shape: ``(out, in/group, *kernel)`` of its own axes; empty if unknown.
-        stage: the convolution as numbers, of two axes; None where ``skipped``.
+        stage: the convolution as numbers, of two axes or three; None where ``skipped``.
         bias: ``(out,)`` or None.
         dtype: of the weights in the model.
         skipped: why it cannot be replaced, in words.

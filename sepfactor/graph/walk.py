@@ -101,9 +101,22 @@ class Cutter:
             return None
         return other[0] if self._made_at.get(other[0], -1) < at else None
 
+    def offset(self, output: str) -> NDArray[Any] | None:
+        """The constant summand, without axes of one number in front, if an Add is all this value is for."""
+        readers = self._readers(output)
+        if output in self._results or len(readers) != 1 or readers[0].op_type != "Add":
+            return None
+        tensor = self._initializers.get(next((name for name in readers[0].input if name != output), ""))
+        if tensor is None or tensor.data_location == onnx.TensorProto.EXTERNAL:
+            return None
+        constant: NDArray[Any] = numpy_helper.to_array(tensor)
+        while constant.ndim > 1 and len(constant) == 1:
+            constant = constant[0]
+        return constant
+
     def is_rectified(self, output: str) -> bool:
-        """Whether nothing reads this value, or the sum with its partner, but what makes negatives 0."""
-        if self.partner(output) is not None:
+        """Whether nothing reads this value, or the sum it is for, but what makes negatives 0."""
+        if self.partner(output) is not None or self.offset(output) is not None:
             (output,) = self._readers(output)[0].output
         readers = self._readers(output)
         return output not in self._results and bool(readers) and all(map(self._rectifies, readers))

@@ -14,6 +14,22 @@ WriteStage = Callable[[Stage, ir.Value, str, Array | None, ir.Value | None], ir.
 """Writes a stage of a value under a name, with a bias and into an output where there is one."""
 
 
+def taken_names(graph: ir.Graph) -> set[str]:
+    """Names of all values and nodes of a graph."""
+    taken = set(ir.convenience.create_value_mapping(graph))
+    return taken | {node.name for node in graph.all_nodes() if node.name}
+
+
+def free_prefix(prefix: str, taken: set[str]) -> str:
+    """``prefix``, with a number behind it if anything taken is called like that; taken from then on."""
+    found, number = prefix, 1
+    while any(name.startswith(found + "/") for name in taken):
+        number += 1
+        found = f"{prefix}{number}"
+    taken.add(found + "/")
+    return found
+
+
 class Writer:
     """Collects nodes and initialisers under names that start with ``prefix``.
 

@@ -71,8 +71,33 @@ class Preprocessing:
                 f"mean is {self.mean} and std is {self.std}; both need finite numbers, and std "
                 "numbers above 0."
             )
+        self._check_units()
         if self.resize is not None and self.resize < 1:
             raise OptionError(f"resize is {self.resize}; give the shorter side in pixels.")
+
+    def _check_units(self) -> None:
+        """Fail where mean or std are plainly of other units than the scaled pixels.
+
+        Such inputs are nearly the same for every picture, or hundreds of times what the network knows.
+        """
+        top = 255 * self.scale
+        sizes = [abs(value) for value in self.mean]
+        says = (
+            f"mean {_listed(self.mean)} and std {_listed(self.std)} do not go with the scale: multiplied by "
+            f"{_scale_text(self.scale)}, pixels lie in 0..{top:.4g}"
+        )
+        if any(size > 2 * top for size in sizes) or any(value > 10 * top for value in self.std):
+            mend = (
+                "Say --scale 1 if they are for pixels in 0..255, or divide them by 255."
+                if top < 100
+                else "Give them for pixels in that range."
+            )
+            raise OptionError(f"{says}, and all pictures would come out nearly alike. {mend}")
+        is_small = all(size <= 1 for size in sizes) and all(value <= 1 for value in self.std)
+        if top > 100 and is_small and (any(sizes) or any(value < 1 for value in self.std)):
+            raise OptionError(
+                f"{says}. Leave --scale out if they are for pixels in 0..1, or multiply them by 255."
+            )
 
     @property
     def axes(self) -> tuple[int, int, int]:
@@ -117,6 +142,14 @@ class Preprocessing:
     def as_dict(self) -> dict[str, Any]:
         """For a report: plain numbers, strings and lists."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values) or "not given"
+
+
+def _scale_text(value: float) -> str:
+    return "1/255, as they are by default" if value == 1 / 255 else f"{value:.4g}"
 
 
 def _one_of(name: str, value: str, known: Sequence[str]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +54,12 @@ def gather_patches(
         pixels, between = np.divmod(taps, u)
         inside.append((pixels >= 0) & (pixels < image.shape[axis + 1]) & (between == 0))
         index.append(np.clip(pixels, 0, image.shape[axis + 1] - 1))
-    rows, columns = index
-    patches = image[:, rows[:, :, None], columns[:, None, :]]  # (c, n, kh, kw)
-    mask = inside[0][:, :, None] & inside[1][:, None, :]
+    axes = len(index)
+    patches = image[:, *(_spread(taps, axis, axes) for axis, taps in enumerate(index))]  # (c, n, *kernel)
+    mask = functools.reduce(np.logical_and, (_spread(one, axis, axes) for axis, one in enumerate(inside)))
     return np.ascontiguousarray(np.where(mask, patches, 0).swapaxes(0, 1), dtype=np.float32)
+
+
+def _spread(taps: NDArray[Any], axis: int, axes: int) -> NDArray[Any]:
+    """``(n, k)`` as ``(n, 1, …, k, …, 1)``, with the taps on one of the axes of a kernel."""
+    return taps.reshape(len(taps), *(taps.shape[1] if a == axis else 1 for a in range(axes)))

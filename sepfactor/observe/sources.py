@@ -46,6 +46,7 @@ def open_feeds(
     inputs: Sequence[InputSpec],
     *,
     labels: object = None,
+    labels_by_name: bool = False,
     targets: object = None,
     preprocessing: Preprocessing = _DEFAULT,
     shapes: Mapping[str, tuple[int, ...]] = {},
@@ -63,6 +64,7 @@ def open_feeds(
         inputs: what the model declares.
         labels: a path to ``.npy``, ``.npz``, ``.csv`` or ``.txt``, or one integer (or array of
             them) per sample. ``None``: an array ``labels`` that comes with the data, if any.
+        labels_by_name: take of ``labels`` only a table that names these images, and no other.
         targets: what dense outputs should be: a path to ``.npy`` or ``.npz``, or an array, one entry
             per sample. ``None``: an array ``target`` or ``targets`` that comes with the data, if any.
         preprocessing: how an image becomes an input.
@@ -90,18 +92,31 @@ def open_feeds(
     elif isinstance(data, str | os.PathLike):
         source = _open_named(os.fspath(data), specs, (labels, targets), preprocessing, limit)
     else:
+        check_arrays(preprocessing, f"the {type(data).__name__} given")
         source = _open_object(data, specs, f"the {type(data).__name__} given", limit)
-    if preprocessing != _DEFAULT and source.preprocessing is None and not source.synthetic:
-        raise OptionError(
-            f"Preprocessing is given, but {source.origin} holds arrays, which are fed as they are: "
-            "leave it out, or give images."
-        )
-    feeds = Feeds(source, labels_of(source, labels), targets_of(source, targets))
+    feeds = Feeds(source, labels_of(source, labels, by_name=labels_by_name), targets_of(source, targets))
     if limit is not None and limit < len(feeds):
         drawn = np.random.default_rng(seed).choice(len(feeds), limit, replace=False)
         feeds = feeds.take(np.sort(drawn))
     feeds.probe()
     return feeds
+
+
+def check_arrays(preprocessing: Preprocessing, origin: str) -> None:
+    """Refuse options that are for images, where arrays are fed as they are.
+
+    Raises:
+        OptionError: one is given; the message names it, and what does the same to an array.
+    """
+    given = [name for name, value in vars(preprocessing).items() if value != getattr(_DEFAULT, name)]
+    if not given:
+        return
+    flags = ", ".join(f"--{name}" for name in given) + (" is" if len(given) == 1 else " are")
+    raise OptionError(
+        f"{flags} for images, but {origin} gives arrays, which are fed as they are. Leave it out, and bring "
+        "them into the form of the input yourself, such as x.transpose(0, 3, 1, 2) / 255; or give a folder "
+        "of images."
+    )
 
 
 def _open_named(
@@ -117,9 +132,11 @@ def _open_named(
     if path.is_file():
         if path.suffix.lower() in images.SUFFIXES:
             return images.open_images([path], [path.name], specs, preprocessing, name)
+        check_arrays(preprocessing, name)
         return open_tables([read_table(path)], specs, name)
     place, colon, function = name.rpartition(":")
     if colon and function.isidentifier() and (place.endswith(".py") or _is_module(place)):
+        check_arrays(preprocessing, name)
         return _open_function(place, function, specs, limit)
     raise DataError(f"There is no file or folder {name!r}: give {KINDS}.")
 
@@ -152,6 +169,7 @@ def _open_folder(
             f"{folder}: the folder holds no .npz, .npy or image files "
             f"({', '.join(sorted(images.SUFFIXES))}): name a folder that does."
         )
+    check_arrays(preprocessing, str(folder))
     return open_tables([read_table(path) for path in arrays], specs, str(folder))
 
 

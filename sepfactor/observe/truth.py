@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -16,13 +17,20 @@ from sepfactor.observe.inputs import LABELS, TARGETS, as_array, check_numbers, l
 from sepfactor.observe.labels import match_labels, read_label_table
 
 
-def labels_of(source: Source, given: object) -> np.ndarray | None:
+def labels_of(source: Source, given: object, *, by_name: bool = False) -> np.ndarray | None:
     """int64 ``(runs, ...)`` or ``(runs, batch, ...)``: labels given, else those that came with the data.
+
+    Args:
+        source: the data.
+        given: labels, or where they are.
+        by_name: whether ``given`` was meant for other data: then it counts only if it names these images.
 
     Raises:
         DataError: they cannot be read, are not whole numbers, or not one per sample.
         OptionError: labels are given without data.
     """
+    if by_name and not _names_all(given, source):
+        given = None
     if given is None:
         if source.labels is None:
             return None
@@ -37,6 +45,19 @@ def labels_of(source: Source, given: object) -> np.ndarray | None:
             values = match_labels(names, values, source, str(path))
         return _aligned(values, source, str(path))
     return _aligned(_read(path, LABELS, "a .npy, .npz or .csv file"), source, str(path))
+
+
+def _names_all(given: object, source: Source) -> bool:
+    """Whether this is a table that has a label for each image, by its name."""
+    if not isinstance(given, str | os.PathLike) or not source.names:
+        return False
+    path = Path(given)
+    if path.suffix.lower() not in (".csv", ".txt") or not path.is_file():
+        return False
+    with suppress(DataError):  # said of the data it was meant for
+        names, values = read_label_table(path)
+        return bool(names) and match_labels(names, values, source, str(path)) is not None
+    return False
 
 
 def targets_of(source: Source, given: object) -> Target | None:

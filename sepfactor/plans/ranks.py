@@ -17,9 +17,6 @@ from sepfactor.factor.stage import Array, Ints
 from sepfactor.layout import BLOCK
 from sepfactor.plans.subject import Candidate, Subject
 
-_WIDE = 1000
-"""Entries per patch from which candidates are compared without solving for their last factors."""
-
 Spectrum = tuple[tuple[int, float], ...]
 """Ranks with the relative error that each leaves, rising."""
 
@@ -49,7 +46,8 @@ class Search:
             form = Factorization(self.decomposition.build(least))
             self.metric = self.subject.metric_before_relu.for_form(form)
             self.target, self.aims = self.metric.turn_stage(self.target), self.metric.turn_moments(moments)
-        return self.scheme.decompose(self.target, self.aims)
+        weight = self.target.weight.astype(self.aims.covariance.dtype, copy=False)  # type: ignore[union-attr]
+        return self.scheme.decompose(replace(self.target, weight=weight), self.aims)
 
     def _lossless(self) -> Candidate | None:
         """The cheapest rank at which the bare weights lose nothing, if it is cheaper than the layer."""
@@ -88,7 +86,7 @@ class Search:
     def _fit(self, factorization: Factorization) -> Factorization:
         """Last factors solved for; in wide layers, where that takes seconds each time, the bias only."""
         assert self.aims is not None
-        if self.aims.covariance.shape[-1] >= _WIDE:
+        if self.subject.is_wide:
             found = replace(factorization, bias=self.aims.bias(factorization.dense().weight))
         else:
             found = refit(self.target, factorization, self.aims, sweeps=0)

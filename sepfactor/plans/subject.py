@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from sepfactor.factor import Factorization, Rank, Stage, Statistics
+from sepfactor.factor import Chain, Factorization, Rank, Stage, Statistics
+from sepfactor.factor.average_first import NAME as AVERAGE_FIRST
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.output_metric import OutputMetric, both_positive
 from sepfactor.factor.stage import Array, Ints
 from sepfactor.layout import BLOCK
+
+WIDE = 1000
+"""Entries per patch from which candidates are compared roughly: in float32, last factors not solved for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,8 +23,9 @@ class Candidate:
     """One scheme at one rank for one site.
 
     Attributes:
-        scheme: name of the scheme. form: its chain in a few signs. rank: () where a scheme has none.
-        factorization: what to build.
+        scheme: name of the scheme. form: its chain in a few signs. rank: () where a scheme has none; of
+            ``average-first`` the block.
+        factorization: what it is as numbers, an average before it included.
         macs: multiply-accumulates on the site's map.
         weight_error: relative, ``‖W − W'‖ / ‖W‖``.
         output_error: relative, on the sample of patches. felt_error: the same as those see it who read the
@@ -39,6 +44,19 @@ class Candidate:
     exact: bool
 
     @property
+    def block(self) -> Ints | None:
+        """Pixels of the blocks its input is averaged over first, () for the whole map; None if it is not."""
+        return self.rank if self.scheme == AVERAGE_FIRST else None
+
+    @property
+    def built(self) -> Factorization:
+        """The nodes that stand for the convolution itself: without an average before them."""
+        if self.block is None:
+            return self.factorization
+        (chain,) = self.factorization.chains
+        return replace(self.factorization, chains=(Chain(chain.stages[1:]),))
+
+    @property
     def label(self) -> str:
         """Scheme and rank, for people."""
         return f"{self.scheme} {rank_text(self.rank)}".strip()
@@ -55,7 +73,7 @@ class Subject:
         block: widths are multiples of it, where the layer is that wide.
         pull: ridge towards the weights for fitting to the patches; None to factor the bare weights.
         metric: of errors of its answer, behind the ReLU if there is one; None counts channels alike.
-        rectified: whether it is only seen behind a ReLU.
+        rectified: whether it is only seen behind a ReLU. offset: ``(out,)``, added to the answer before that.
     """
 
     stage: Stage
@@ -67,6 +85,7 @@ class Subject:
     block: int = BLOCK
     metric: OutputMetric | None = None
     rectified: bool = False
+    offset: Array | None = None
 
     @cached_property
     def parts(self) -> tuple[Statistics, Statistics]:
@@ -78,11 +97,9 @@ class Subject:
         """What to fit to."""
         if self.pull is None:
             return None
-        return (
-            self.parts[0]
-            .moments(self.stage, self.bias, spread=self.metric is not None)
-            .ridged(self.stage.weight, self.pull)
-        )
+        moments = self.parts[0].moments(self.stage, self.bias, spread=self.metric is not None)
+        moments = moments.ridged(self.stage.weight, self.pull)
+        return moments.single() if self.is_wide else moments
 
     @cached_property
     def metric_before_relu(self) -> OutputMetric | None:
@@ -90,14 +107,21 @@ class Subject:
         if self.metric is None or not self.rectified:
             return self.metric
         answers = self.parts[0].outputs(self.stage.weight, self.stage.group)
-        if self.bias is not None:
-            answers = answers + self.bias.astype(np.float32)
+        bias = _sum(self.bias, self.offset)
+        if bias is not None:
+            answers = answers + bias.astype(np.float32)
         return self.metric.behind(both_positive(answers, self.stage.group))
 
     def felt_error(self, replacement: Factorization) -> float:
         """Relative error of a replacement as those see it who read the answer."""
-        patches = self.parts[1]
-        return patches.felt_error(self.stage, replacement, self.bias, self.metric, self.rectified)
+        bias, shifted = (_sum(one, self.offset) for one in (self.bias, replacement.bias))
+        found = replace(replacement, bias=shifted)
+        return self.parts[1].felt_error(self.stage, found, bias, self.metric, self.rectified)
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether patches have so many entries that solving for factors takes seconds."""
+        return bool(self.stage.weight[0].size >= WIDE)
 
     @property
     def macs(self) -> int:
@@ -108,3 +132,7 @@ class Subject:
 def rank_text(rank: Rank) -> str:
     """``32``, ``16×48`` or nothing."""
     return "×".join(map(str, rank))
+
+
+def _sum(bias: Array | None, offset: Array | None) -> Array | None:
+    return bias if offset is None else offset if bias is None else bias + offset

@@ -23,6 +23,7 @@ _NAME_LENGTH = 20
 """Characters of a layer's name on an axis; the end of a name says more than its beginning."""
 
 _BEFORE, _AFTER = "var(--before)", "var(--after)"
+_PALE = 0.45
 _COLOURS = [f"var(--c{number})" for number in range(1, 9)]
 _MOST_HISTOGRAMS = 3
 
@@ -37,7 +38,7 @@ def charts(report: Report) -> dict[str, Spec]:
     """Name of a chart → its specification, those left out that have nothing to show."""
     names = _labels(report.layers)
     drawn = {
-        "front": _front(_as_measured(report)),
+        "front": front_chart(front_as_measured(report)),
         "times": _times(report.layers, names),
         "errors": _errors(report.layers, names),
         "spectrum": _spectrum(report.layers),
@@ -76,8 +77,9 @@ def _times(layers: Sequence[Layer], names: Sequence[str]) -> Spec | None:
             "layer": name,
             "side": side,
             "ms": ms,
-            "name": layer.name,
+            "name": layer.name or layer.output,
             "became": what_became(layer),
+            "is": "replaced" if layer.replaced else "kept",
             "shown": milliseconds(ms),
         }
         for layer, name in zip(layers, names, strict=True)
@@ -89,6 +91,7 @@ def _times(layers: Sequence[Layer], names: Sequence[str]) -> Spec | None:
     sides = [side for side in ("before", "after") if any(row["side"] == side for row in rows)]
     return _chart(
         rows,
+        description="Milliseconds of each layer before and after; the table of convolutions has them too.",
         height=len(layers) * (24 if len(layers) < 40 else 18),
         mark={"type": "bar", "cornerRadiusEnd": 2},
         encoding={
@@ -101,6 +104,7 @@ def _times(layers: Sequence[Layer], names: Sequence[str]) -> Spec | None:
                 "axis": {"tickCount": 10},
             },
             "color": _colour("side", sides, [_BEFORE, _AFTER]),
+            "opacity": {"condition": {"test": "datum.is === 'kept'", "value": _PALE}, "value": 1},
             "tooltip": _tooltip(name="layer", became="", side="", shown="ms"),
         },
     )
@@ -114,7 +118,7 @@ def _errors(layers: Sequence[Layer], names: Sequence[str]) -> Spec | None:
             "layer": name,
             "kind": kind,
             "error": max(value, _LEAST_ERROR),
-            "name": layer.name,
+            "name": layer.name or layer.output,
             "shown": "lossless" if layer.exact else percent(value),
         }
         for layer, name in zip(layers, names, strict=True)
@@ -130,6 +134,7 @@ def _errors(layers: Sequence[Layer], names: Sequence[str]) -> Spec | None:
     }
     return _chart(
         rows,
+        description="Relative errors of each layer; the table of convolutions has them too.",
         height=20 * len({row["layer"] for row in rows}),
         mark={"type": "point", "filled": True, "size": 70, "opacity": 0.9},
         encoding={
@@ -147,7 +152,7 @@ def _errors(layers: Sequence[Layer], names: Sequence[str]) -> Spec | None:
     )
 
 
-def _as_measured(report: Report) -> list[FrontPoint]:
+def front_as_measured(report: Report) -> list[FrontPoint]:
     """The networks on the way; the chosen one with the speed of the written file, which was timed longest."""
     points = list(report.front or ())
     if report.speed is None:
@@ -157,31 +162,43 @@ def _as_measured(report: Report) -> list[FrontPoint]:
     return [point.model_copy(update=final) if point.chosen else point for point in points]
 
 
-def _front(points: Sequence[FrontPoint]) -> Spec | None:
-    """What more speed costs: a point for each network that was measured on the way."""
+def front_chart(points: Sequence[FrontPoint], names: Sequence[str] = ()) -> Spec | None:
+    """What more speed costs: a point for each network that was measured on the way, numbered from 1.
+
+    Args:
+        points: in the order of their numbers.
+        names: what to call them, instead of their labels.
+    """
     by_drop = any(point.drop is not None for point in points)
-    rows = list(_front_rows(points, by_drop))
+    rows = list(_front_rows(points, names or [point.label for point in points], by_drop))
     if not rows:
         return None
     colours = {"chosen": _AFTER, "timed": _BEFORE, "predicted speed": "var(--faint)"}
     present = [kind for kind in colours if any(row["is"] == kind for row in rows)]
     speed = {
         "type": "quantitative",
-        "title": "times as fast",
+        "title": "times as fast as the original",
         "scale": {"zero": False},
         "axis": {"tickCount": 8},
     }
     title = "points of accuracy lost" if by_drop else "SNR against the original, dB"
     y = {"field": "loss", "type": "quantitative", "title": title, "scale": {"zero": by_drop}}
     tooltip = _tooltip(
-        label="", speedup="times as fast", low="from", high="to", loss="lost, points" if by_drop else "SNR"
+        number="",
+        label="",
+        speedup="times as fast",
+        low="from",
+        high="to",
+        loss="lost, points" if by_drop else "SNR",
     )
     return _chart(
         rows,
+        description=f"{title} against {speed['title']}, for each network that was built on the way.",
         height=260,
         encoding={"y": y},
         layer=[
             {
+                "transform": [{"filter": "datum.unbeaten"}],
                 "mark": {"type": "line", "color": "var(--faint)", "strokeDash": [3, 3]},
                 "encoding": {"x": {"field": "speedup", **speed}, "order": {"field": "speedup"}},
             },
@@ -198,24 +215,43 @@ def _front(points: Sequence[FrontPoint]) -> Spec | None:
                     "tooltip": tooltip,
                 },
             },
+            {
+                "mark": {"type": "text", "align": "left", "dx": 7, "dy": -8, "color": "var(--ink)"},
+                "encoding": {"x": {"field": "speedup", **speed}, "text": {"field": "number"}},
+            },
         ],
     )
 
 
-def _front_rows(points: Sequence[FrontPoint], by_drop: bool) -> Iterator[dict[str, Any]]:
-    for point in points:
+def _front_rows(
+    points: Sequence[FrontPoint], names: Sequence[str], by_drop: bool
+) -> Iterator[dict[str, Any]]:
+    for number, (point, name) in enumerate(zip(points, names, strict=True), 1):
         loss = point.drop if by_drop else point.snr_db
         if point.speedup is None or loss is None:
             continue
         low, high = point.interval or (point.speedup, point.speedup)
         yield {
-            "label": point.label,
+            "number": number,
+            "label": name,
             "speedup": point.speedup,
             "low": low,
             "high": high,
             "loss": 100 * loss if by_drop else loss,
+            "unbeaten": not any(_beats(other, point) for other in points),
             "is": "chosen" if point.chosen else "timed" if point.interval else "predicted speed",
         }
+
+
+def _beats(one: FrontPoint, other: FrontPoint) -> bool:
+    """Whether it is better in speed or loss, and in the other of the two not worse."""
+    better = (one.speedup or 0.0) - (other.speedup or 0.0), _kept(one) - _kept(other)
+    return max(better) > 0.0 <= min(better)
+
+
+def _kept(point: FrontPoint) -> float:
+    """The more the better."""
+    return -(point.drop or 0.0) + (point.snr_db or 0.0)
 
 
 def _spectrum(layers: Sequence[Layer]) -> Spec | None:
@@ -232,6 +268,7 @@ def _spectrum(layers: Sequence[Layer]) -> Spec | None:
     }
     return _chart(
         [],
+        description="Relative error against rank, a curve for each scheme, and the rank taken.",
         height=240,
         layer=[
             {
@@ -290,13 +327,14 @@ def _histogram(errors: Mapping[str, Any]) -> Spec:
     ]
     return _chart(
         rows,
+        description="Share of the values of an output, by absolute error.",
         height=150,
         mark={"type": "bar", "color": _BEFORE},
         encoding={
             "x": {
                 "field": "low",
                 "type": "quantitative",
-                "title": "absolute error",
+                "title": "error of a value, in units of the output",
                 **_decades(edges, "format(datum.value, datum.value < 0.001 ? '.0e' : '~g')"),
             },
             "x2": {"field": "high"},
@@ -304,7 +342,7 @@ def _histogram(errors: Mapping[str, Any]) -> Spec:
             "y": {
                 "field": "share",
                 "type": "quantitative",
-                "title": "of the values",
+                "title": "share of all values",
                 "axis": {"format": "~%", "tickCount": 4},
             },
             "tooltip": _tooltip(error="absolute error", shown="of the values"),

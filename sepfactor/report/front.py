@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sepfactor.report.grid import Column, Grid
 from sepfactor.report.model import FrontPoint, Planning
 from sepfactor.report.view import Block, Facts, View
-from sepfactor.report.words import measured_with
+from sepfactor.report.words import measured_with, signed
 
 
 def front_table(points: Sequence[FrontPoint], files: Sequence[str] = ()) -> Grid:
@@ -19,10 +19,10 @@ def front_table(points: Sequence[FrontPoint], files: Sequence[str] = ()) -> Grid
         Column("95 % interval", [_interval(point) for point in points], drop=1, right=True),
     ]
     if any(point.drop is not None for point in points):
-        drops = ["" if p.drop is None else f"{100 * p.drop:.2f}" for p in points]
+        drops = ["" if p.drop is None else signed(100 * p.drop, 2) for p in points]
         columns.append(Column("Drop expected\npoints", drops, right=True))
     if any(point.snr_db is not None for point in points):
-        snr = ["" if p.snr_db is None else f"{p.snr_db:.1f}" for p in points]
+        snr = ["" if p.snr_db is None else signed(p.snr_db, 1) for p in points]
         columns.append(Column("SNR\ndB", snr, right=True))
     return Grid(columns if any(p.chosen for p in points) else columns[1:])
 
@@ -35,13 +35,19 @@ def _interval(point: FrontPoint) -> str:
     return "predicted" if point.interval is None else "{:.2f}–{:.2f}".format(*point.interval)
 
 
+def front_files(planning: Planning) -> Sequence[str]:
+    """The files of the plans, where each point of the front is one of them."""
+    is_front = planning.budget is None and len(planning.plans) == len(planning.front)
+    return planning.plans if is_front else ()
+
+
 def planning_view(planning: Planning) -> View:
     """The plans that were built on the way, and the verdict."""
-    is_front = planning.budget is None and len(planning.plans) == len(planning.front)
+    files = front_files(planning)
     blocks: list[Block] = []
     if planning.front:
-        blocks.append(front_table(planning.front, planning.plans if is_front else ()))
-    facts = [("Plan", ", ".join(planning.plans))] if planning.plans and not is_front else []
+        blocks.append(front_table(planning.front, files))
+    facts = [("Plan", ", ".join(planning.plans))] if planning.plans and not files else []
     if planning.budget is not None:
         facts.insert(0, ("Budget", planning.budget.verdict))
     return View(

@@ -26,7 +26,8 @@ class Column:
         cells: one per row; lines are kept.
         drop: which go first where room is short, the highest before the others; 0 stays.
         right: aligned to the right.
-        wraps: to so many characters if need be, between words; 0 never. At most one column does.
+        wraps: to so many characters if need be, between words; 0 never.
+        cut: to so many characters if need be, with … for the rest; 0 never.
         short: a narrower column to take the place of this one before it is left out.
     """
 
@@ -35,12 +36,18 @@ class Column:
     drop: int = 0
     right: bool = False
     wraps: int = 0
+    cut: int = 0
     short: Column | None = None
 
     @property
     def width(self) -> int:
         """That of its longest line."""
         return max(cell_len(line) for text in (self.header, *self.cells) for line in text.split("\n"))
+
+    @property
+    def least(self) -> int:
+        """What it can do with."""
+        return min(self.width, self.wraps or self.cut or self.width)
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,11 @@ class Grid:
             table.add_column(column.header, justify="right" if column.right else "left", width=width)
         names, *rest = columns
         for name, *cells in zip(names.cells, *(column.cells for column in rest), strict=True):
-            table.add_row(Text(_end(name, widths[0])), *map(Text, cells))
+            shown = (
+                Text("\n".join(_start(line, width) for line in cell.split("\n")) if column.cut else cell)
+                for cell, column, width in zip(cells, columns[1:], widths[1:], strict=True)
+            )
+            table.add_row(Text(_end(name, widths[0])), *shown)
         yield table
         if left_out:
             yield Text(f"No room here for: {', '.join(left_out)} (--json has all of it).", style="dim")
@@ -79,23 +90,30 @@ class Grid:
 
 def _least(columns: Sequence[Column]) -> int:
     name, *rest = columns
-    fixed = sum(min(column.width, column.wraps or column.width) for column in rest)
+    fixed = sum(column.least for column in rest)
     return min(name.width, _NAME_WIDTHS[0]) + fixed + _GAP * len(rest)
 
 
 def _widths(columns: Sequence[Column], room: int) -> list[int]:
-    """Names get what they need, and the column that wraps what is left."""
+    """Names get what they need, and columns that wrap or are cut what is left, the first of them first."""
     name, *rest = columns
     spare = room - _least(columns)
-    least = max(min(name.width, _NAME_WIDTHS[0]) + min(spare, 0), _NAME_AT_WORST)
+    least = max(min(name.width, _NAME_WIDTHS[0]) + min(spare, 0), min(name.width, _NAME_AT_WORST))
     spare = max(spare, 0)
     first = min(name.width, _NAME_WIDTHS[1], least + spare)
     spare -= first - least
     widths = [first]
     for column in rest:
-        narrow = min(column.width, column.wraps or column.width)
-        widths.append(min(column.width, narrow + spare) if column.wraps else column.width)
+        more = min(spare, column.width - column.least)
+        spare -= more
+        widths.append(column.least + more)
     return widths
+
+
+def _start(text: str, width: int) -> str:
+    while cell_len(text) > width:
+        text = text[:-2].rstrip(" ,;:") + "…"
+    return text
 
 
 def _end(name: str, width: int) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sepfactor.errors import OptionError
-from sepfactor.report.charts import charts, what_became
-from sepfactor.report.model import Layer, Report
-from sepfactor.report.verdict import measured, samples, verdict
+from sepfactor.report.charts import charts, front_as_measured, front_chart, what_became
+from sepfactor.report.front import front_files, front_table
+from sepfactor.report.grid import Grid
+from sepfactor.report.model import Layer, Planning, Report
+from sepfactor.report.verdict import measured, planning_verdict, samples, verdict
 from sepfactor.report.words import (
     by,
     change,
@@ -31,33 +34,98 @@ if TYPE_CHECKING:
 
 _FOLDER = files("sepfactor.report") / "page"
 
-Cell = tuple[str, Any]
-"""What a cell shows, and what it is sorted by."""
+
+class Column(NamedTuple):
+    """One of the table of layers: its head, and what it says in a sentence."""
+
+    head: str
+    words: str
+    kind: str = "number"
+
+    @property
+    def number(self) -> bool:
+        """Whether it is aligned to the right."""
+        return self.kind == "number"
 
 
-def report_html(report: Report) -> str:
+class Cell(NamedTuple):
+    """What a cell shows, what it is sorted by (None: nothing is known), and what stands below in small."""
+
+    shown: str
+    key: Any
+    small: str = ""
+
+
+COLUMNS = (
+    Column("#", "Place in the graph. The charts have it before the name."),
+    Column("Layer", "Name of the node, or of what it writes. A click shows its ranks.", "name"),
+    Column("Kernel", "Channels in → out, size, groups, stride, and the map it runs on.", "kernel"),
+    Column(
+        "Became, or why it stays",
+        "Scheme and rank, or the reason. Corrected: its weights make up for errors of layers before it.",
+        "why",
+    ),
+    Column("MACs", "Multiply-accumulates in one run, before → after."),
+    Column("ms", "Milliseconds in the whole network, before → after, from runs with a profile."),
+    Column(
+        "Alone",
+        "How many times faster than the layer it replaced, timed outside the network, and the 95 % interval.",
+    ),
+    Column("Weights off", "Relative distance between the kernel and what its factors multiply out to."),
+    Column("Output off", "Relative error of its answer, on inputs of the original network."),
+    Column(
+        "In place off",
+        "The same on held-out data in the compressed network, with the errors of all layers before it. "
+        "Unfitted: with the factors of the bare weights.",
+    ),
+)
+
+
+def report_html(report: Report | Planning) -> str:
     """The page.
 
     Raises:
         OptionError: the packages it is made with are not installed.
     """
-    environment, vega = _tools()
-    drawn = charts(report)
-    page: str = environment.from_string(_read("report.html.j2")).render(
-        report=report,
+    if isinstance(report, Planning):
+        files = front_files(report)
+        drawn = {"front": front_chart(report.front, files)} if report.front else {}
+        return _page(
+            "planning.html.j2",
+            report,
+            {name: spec for name, spec in drawn.items() if spec is not None},
+            title=planning_verdict(report),
+            front_table=_numbered(front_table(report.front, files)),
+            written=() if files else report.plans,
+        )
+    return _page(
+        "report.html.j2",
+        report,
+        charts(report),
         title=verdict(report),
-        measured=measured(report),
         samples=samples(report),
         tiles=_tiles(report),
+        columns=COLUMNS,
         rows=[_row(number, layer) for number, layer in enumerate(report.layers, 1)],
         pictures=_pictures(report),
-        outputs=[(o["name"], output_line(o)) for o in (report.accuracy or {"outputs": ()})["outputs"]],
+        outputs=_outputs(report),
+        times_words=_times_words(report),
+        front_table=_numbered(front_table(front_as_measured(report))),
+    )
+
+
+def _page(template: str, document: Report | Planning, drawn: Mapping[str, Any], **parts: Any) -> str:
+    environment, vega = _tools()
+    page: str = environment.get_template(template).render(
+        document=document,
+        measured=measured(document),
         charts=drawn,
-        report_json=_embedded(report.model_dump(mode="json")),
+        report_json=_embedded(document.model_dump(mode="json")),
         charts_json=_embedded(drawn),
         style=_read("report.css"),
         script=_read("report.js"),
         vega=vega,
+        **parts,
     )
     return page
 
@@ -85,13 +153,38 @@ def _tools() -> tuple[Environment, str]:
     import jinja2
     import vl_convert
 
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_read), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"together": _together, "headline": _headline}
     script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return environment, script.replace("</script", "<\\/script")
 
 
 def _read(name: str) -> str:
     return (_FOLDER / name).read_text(encoding="utf-8")
+
+
+def _numbered(grid: Grid) -> Mapping[str, Any]:
+    """Heads and rows of a table, with the numbers of the chart in front."""
+    columns = [column for column in grid.columns if column.header]
+    heads = [("#", True), *((column.header, column.right) for column in columns)]
+    rows = zip(*(column.cells for column in columns), strict=True)
+    return {"heads": heads, "rows": [(number, *cells) for number, cells in enumerate(rows, 1)]}
+
+
+def _together(text: str) -> str:
+    """Figures on the same line as their units, and intervals in one piece."""
+    text = re.sub(r"(?<=[\d∞]) (?=(?:%|dB|ms|[GMk]?B|[GMk])(?:\W|$))", "\u00a0", text)
+    text = re.sub(r"(top-\d|Seed) (?=\d)", "\\1\u00a0", text)
+    return re.sub(r"(?<=\d)–(?=\d)", "\u2060–\u2060", text).replace("top-", "top‑")
+
+
+def _headline(text: str) -> Any:
+    """The sentence with what stands in brackets set lighter, as markup."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"\([^()]*\)", r"<span>\g<0></span>", str(escape(_together(text)))))
 
 
 def _embedded(value: Any) -> str:
@@ -107,7 +200,12 @@ def _tiles(report: Report) -> list[tuple[str, str, str]]:
     sums, tiles = report.totals, []
     if report.speed is not None:
         before, after = (report.speed.runs[name]["median_ms"] for name in ("original", "result"))
-        tiles.append(("One run", f"{milliseconds(before)} → {milliseconds(after)} ms", "median, interleaved"))
+        figure = f"{milliseconds(before)} → {milliseconds(after)} ms"
+        remark = "median"
+        if report.speed.factorisation is not None:
+            tidied = milliseconds(report.speed.runs["prepared"]["median_ms"])
+            remark += f", {tidied} ms tidied but not factored"
+        tiles.append(("One run", figure, remark))
     tiles.append(("Convolutions", f"{sums.replaced} of {sums.convolutions}", "replaced"))
     tiles += [
         ("Multiplications", *_split(saved(sums.macs_before, sums.macs_after))),
@@ -128,33 +226,53 @@ def _row(number: int, layer: Layer) -> Mapping[str, Any]:
     kernel = kernel_text(layer.weight_shape, layer.group, layer.strides)
     ms = layer.milliseconds_before, layer.milliseconds_after
     alone = "–" if layer.trial_speedup is None else f"{layer.trial_speedup:.2f}×"
-    interval = layer.trial_interval
-    cells: list[Cell] = [
-        (kernel, layer.parameters_before),
-        (became, f"{became} {layer.reason}"),
-        (change(layer.macs_before, layer.macs_after, count), layer.macs_before),
-        (change(*ms, milliseconds), ms[0]),
-        (alone, layer.trial_speedup),
-        (error(layer.weight_error, layer.exact), layer.weight_error),
-        (error(layer.output_error, layer.exact), layer.output_error),
-        (_in_place(layer), layer.fitted_error),
-    ]
+    interval = "" if layer.trial_interval is None else "{:.2f}–{:.2f}".format(*layer.trial_interval)
+    unfitted = "" if layer.unfitted_error is None else f"unfitted {percent(layer.unfitted_error)}"
+    cells = (
+        Cell(kernel, layer.parameters_before, f"on {by(layer.map_size)}" if layer.map_size else ""),
+        Cell(became, f"{became} {layer.reason}", layer.reason),
+        Cell(change(layer.macs_before, layer.macs_after, count), layer.macs_before),
+        Cell(change(*ms, milliseconds), ms[0]),
+        Cell(alone, layer.trial_speedup, interval),
+        Cell(error(layer.weight_error, layer.exact), layer.weight_error),
+        Cell(error(layer.output_error, layer.exact), layer.output_error),
+        Cell(error(layer.fitted_error, exact=False), layer.fitted_error, unfitted),
+    )
     return {
         "number": number,
         "name": layer.name or layer.output,
         "is": "replaced" if layer.replaced else "kept",
-        "map": by(layer.map_size),
-        "reason": layer.reason,
         "spectrum": bool(layer.spectrum),
         "cells": cells,
-        "interval": "" if interval is None else f"95 % interval {interval[0]:.2f}–{interval[1]:.2f}",
     }
 
 
-def _in_place(layer: Layer) -> str:
-    if layer.fitted_error is None:
-        return "–"
-    return change(layer.unfitted_error, layer.fitted_error, percent)
+def _outputs(report: Report) -> list[Mapping[str, str]]:
+    """Name of each output, how far it is off, and how its single values are."""
+    found: list[Mapping[str, str]] = []
+    for output in (report.accuracy or {"outputs": ()})["outputs"]:
+        line = output_line(output)
+        spread = _spread(output.get("errors") or {})
+        found.append({"name": output["name"], "line": line[0].upper() + line[1:], "spread": spread})
+    return found
+
+
+def _spread(errors: Mapping[str, Any]) -> str:
+    if not errors.get("counts"):
+        return ""
+    equal = errors["equal"] / (errors["equal"] + sum(errors["counts"]))
+    none = f", and {percent(equal)} are equal" if equal > 0.01 else ""
+    return f"99 % of the values are off by no more than {errors['within_99']:.2g}{none}."
+
+
+def _times_words(report: Report) -> str:
+    words = (
+        "In the whole network, in the order of the graph, from profiles of both files; replaced layers with "
+        "all their parts. Pale bars are of layers that stay, which change too when data between layers take "
+        "another layout"
+    )
+    tidied = report.speed is not None and report.speed.factorisation is not None
+    return words + (", and here because tidying the graph alone made them faster." if tidied else ".")
 
 
 _PARTS = {"input": "went in", "original": "original", "result": "compressed", "difference": "difference"}

@@ -11,8 +11,9 @@ from sepfactor.report.base import Document
 from sepfactor.report.compared import Comparison
 from sepfactor.report.front import planning_view
 from sepfactor.report.grid import Grid
+from sepfactor.report.inspected import inspection_view
 from sepfactor.report.model import Bench, Inspection, Planning, Report
-from sepfactor.report.text import bench_view, comparison_view, inspection_view, report_view
+from sepfactor.report.text import bench_view, comparison_view, report_view
 from sepfactor.report.view import Facts, Notes, View
 
 

@@ -34,8 +34,10 @@ def read_document(path: Path) -> Document:
         raise DataError(f"There is no file {path}. Write one with `compress … --json {path}`.") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from None
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON: {error}. Name what --json wrote.") from None
+    except (ValueError, RecursionError):
+        raise DataError(
+            f"{path} is not JSON, so it is no report: name a file that a command wrote with --json."
+        ) from None
     kind = next((k for key, k in _KINDS.items() if isinstance(found, dict) and key in found), None)
     if kind is None:
         raise DataError(f"{path} is no report of sepfactor. Name what --json wrote.")

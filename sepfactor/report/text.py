@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sepfactor.report.compared import Comparison, OutputDifference
 from sepfactor.report.grid import Column, Grid
-from sepfactor.report.model import Bench, Inspection, Layer, LayerInspection, Report, Speed
-from sepfactor.report.verdict import verdict
-from sepfactor.report.view import Block, Facts, Notes, View
+from sepfactor.report.model import Bench, Layer, LayerInspection, Report, Speed
+from sepfactor.report.reasons import by_reason
+from sepfactor.report.verdict import speed_line, verdict
+from sepfactor.report.view import Block, Facts, Fold, Notes, View
 from sepfactor.report.words import (
     by,
     change,
@@ -23,55 +24,24 @@ from sepfactor.report.words import (
     output_line,
     percent,
     saved,
+    signed,
+    sort_of,
 )
+
+_NAME_END = 18
+"""So much of a name is shown where many stand in a row; its end says more than its beginning."""
 
 
 def report_view(report: Report) -> View:
-    """A row per Conv, those replaced before those kept, then what it comes to."""
+    """What became of the layers: those replaced, and why the others stay; then what it comes to."""
     replaced = [layer for layer in report.layers if layer.replaced]
     kept = [layer for layer in report.layers if not layer.replaced]
-    tables = [view(rows) for rows, view in ((replaced, _replaced), (kept, _kept)) if rows]
+    tables: list[Grid | Fold] = []
+    if replaced:
+        tables.append(_replaced(replaced))
+    if kept:
+        tables.append(Fold((_reasons(kept),), (_kept(kept),)))
     return View(*tables, Notes(report.notes), _summary(report), title=verdict(report))
-
-
-def inspection_view(inspection: Inspection) -> View:
-    """A row per Conv, then where the rest of the time goes."""
-    layers = inspection.layers
-    shares = " / ".join(f"{100 * share:g}" for share in inspection.energy_shares)
-    name, kernel, size = _places("Layer", layers)
-    table = Grid(
-        [
-            name,
-            kernel,
-            size,
-            Column("MACs", [count(layer.macs) for layer in layers], drop=3, right=True),
-            Column("Params", [count(layer.parameters) for layer in layers], drop=5, right=True),
-            Column("ms", [milliseconds(layer.milliseconds) for layer in layers], drop=1, right=True),
-            Column("Share", [_share(layer.share) for layer in layers], right=True),
-            Column(
-                "Pixels\ncorrelate", [_plain(la.neighbour_correlation) for la in layers], drop=2, right=True
-            ),
-            Column(
-                "Channels\ncorrelate", [_plain(la.channel_correlation) for la in layers], drop=2, right=True
-            ),
-            Column(
-                f"Rank for {shares} % of the kernel's energy | of what it answers here",
-                [_ranks(layer) or layer.reason or _commonest(layer.refusals) for layer in layers],
-                wraps=44,
-            ),
-        ]
-    )
-    whole = sum(inspection.operators.values()) or 1.0
-    rest = ", ".join(f"{op} {100 * ms / whole:.0f} %" for op, ms in list(inspection.operators.items())[:8])
-    return View(
-        table,
-        Notes(inspection.notes),
-        Facts(
-            ("Time", f"{rest}; {whole:.2f} ms in all, profiled"),
-            ("Data", inspection.data["description"]),
-            ("Measured", measured_with(inspection.environment)),
-        ),
-    )
 
 
 def bench_view(bench: Bench) -> View:
@@ -108,7 +78,7 @@ def comparison_view(comparison: Comparison) -> View:
                     Column("B", [percent(top.candidate.value) for *_, top in labelled], right=True),
                     Column("Only A\nright", [str(top.lost) for *_, top in labelled], drop=2, right=True),
                     Column("Only B\nright", [str(top.gained) for *_, top in labelled], drop=2, right=True),
-                    Column("Drop\npoints", [f"{100 * top.drop:.2f}" for *_, top in labelled], right=True),
+                    Column("Drop\npoints", [signed(100 * top.drop, 2) for *_, top in labelled], right=True),
                     Column("Which is", [top.verdict for *_, top in labelled], wraps=30),
                 ]
             )
@@ -142,7 +112,7 @@ def _outputs(outputs: Sequence[OutputDifference]) -> Grid:
             column("Largest\nerror", lambda o: "–" if o.max_abs is None else f"{o.max_abs:.2g}", 2),
             column("99 % of\nvalues within", lambda o: f"{o.errors.within_99:.2g}" if o.errors else "–", 3),
             column("SNR", lambda o: "–" if o.relative_error is None else decibel(o.snr_db)),
-            column("Cosine", lambda o: "–" if o.cosine is None else f"{o.cosine:.6f}", 1),
+            column("Cosine", lambda o: "–" if o.cosine is None else signed(o.cosine, 6), 1),
             column("Same\nanswer", lambda o: "–" if o.agreement is None else percent(o.agreement)),
         ]
     )
@@ -174,7 +144,7 @@ def _replaced(layers: Sequence[Layer]) -> Grid:
     alone = ["–" if layer.trial_speedup is None else f"{layer.trial_speedup:.2f}×" for layer in layers]
     return Grid(
         [
-            *_places("Replaced", layers),
+            *places("Replaced", layers),
             Column("By", [f"{layer.scheme} {by(layer.rank)}".strip() for layer in layers]),
             changed("MACs", "macs", count, 3),
             changed("Params", "parameters", count, 6),
@@ -199,10 +169,31 @@ def _fits(layers: Sequence[Layer]) -> list[Column]:
     ]
 
 
+def _reasons(layers: Sequence[Layer]) -> Grid:
+    """Why layers stay, in a row per reason; those that take most of the time first."""
+    groups = by_reason(layers)
+    time = [sum(layer.milliseconds_before or 0.0 for layer in group) for group in groups.values()]
+    macs = [sum(layer.macs_before or 0 for layer in group) for group in groups.values()]
+    names = [", ".join(_end(layer.name) for layer in group) for group in groups.values()]
+    return Grid(
+        [
+            Column("Kept", [str(len(group)) for group in groups.values()]),
+            Column("ms", [milliseconds(ms) for ms in time], drop=1, right=True),
+            Column("MACs", [count(number) for number in macs], drop=3, right=True),
+            Column("Why", list(groups), cut=53),
+            Column("Layers", names, drop=2, cut=10),
+        ]
+    )
+
+
+def _end(name: str) -> str:
+    return name if len(name) <= _NAME_END else f"…{name[1 - _NAME_END :]}"
+
+
 def _kept(layers: Sequence[Layer]) -> Grid:
     return Grid(
         [
-            *_places("Kept", layers),
+            *places("Kept", layers),
             Column("MACs", [count(layer.macs_before) for layer in layers], drop=3, right=True),
             Column("Params", [count(layer.parameters_before) for layer in layers], drop=6, right=True),
             Column("ms", [milliseconds(layer.milliseconds_before) for layer in layers], right=True),
@@ -218,9 +209,8 @@ def _why(layer: Layer) -> str:
     return f"{layer.reason}; weights corrected, off in place by {fit}"
 
 
-def _places(
-    header: str, layers: Sequence[Layer] | Sequence[LayerInspection]
-) -> tuple[Column, Column, Column]:
+def places(header: str, layers: Sequence[Layer] | Sequence[LayerInspection]) -> tuple[Column, Column, Column]:
+    """What layers are called and what they are: name, kernel and map."""
     return (
         Column(header, [layer.name for layer in layers]),
         Column(
@@ -234,12 +224,12 @@ def _places(
 
 def _summary(report: Report) -> Facts:
     """What it comes to: size, accuracy and speed, and what was measured with."""
-    sums = report.totals
+    sums, sort = report.totals, sort_of(layer.weight_shape for layer in report.layers)
     facts = [
         ("Model", f"{report.model} → {report.output or 'not written'}"),
-        ("Replaced", f"{sums.replaced} of {sums.convolutions} convolutions"),
+        ("Replaced", _number_replaced(report)),
         ("MACs", saved(sums.macs_before, sums.macs_after)),
-        ("Parameters", saved(sums.parameters_before, sums.parameters_after) + " in convolutions"),
+        ("Parameters", saved(sums.parameters_before, sums.parameters_after, f" in {sort}")),
         ("File", f"{file_size(sums.bytes_before)} → {file_size(sums.bytes_after)}"),
     ]
     if report.accuracy is not None:
@@ -248,16 +238,16 @@ def _summary(report: Report) -> Facts:
     if report.budget is not None:
         facts.append(("Budget", report.budget.verdict))
     if report.speed is not None:
-        facts += [("Speed", _speed(report.speed)), ("", _runs(report.speed))]
+        facts += [("Speed", speed_line(report.speed)), ("", _runs(report.speed))]
     strong = "Speed" if report.speed is not None and _faster(report.speed) else ""
     return Facts(*facts, ("Measured", measured_with(report.environment)), strong=strong)
 
 
-def _speed(speed: Speed) -> str:
-    text = f"{speed.speedup['verdict']}"
-    if speed.factorisation is not None:
-        text += f"; of that, factoring alone: {speed.factorisation['verdict']}"
-    return text
+def _number_replaced(report: Report) -> str:
+    sums = report.totals
+    text = f"{sums.replaced} of {sums.convolutions} {sort_of(la.weight_shape for la in report.layers)}"
+    corrected = sum(layer.corrected for layer in report.layers)
+    return f"{text}; weights of {corrected} more corrected" if corrected else text
 
 
 def _faster(speed: Speed) -> bool:
@@ -266,40 +256,11 @@ def _faster(speed: Speed) -> bool:
 
 def _runs(speed: Speed) -> str:
     each = [
-        f"{name} {t['median_ms']:.2f} ms ({t['low_ms']:.2f}–{t['high_ms']:.2f})"
+        f"{name} {milliseconds(t['median_ms'])} ms ({milliseconds(t['low_ms'])}–{milliseconds(t['high_ms'])})"
         for name, t in speed.runs.items()
     ]
     rounds = next(iter(speed.runs.values()))["rounds"]
     return f"{', '.join(each)}; median and quartiles of {rounds:.0f} interleaved runs"
-
-
-def _ranks(layer: LayerInspection) -> str:
-    def listed(ranks: Sequence[Sequence[int]]) -> str:
-        return " / ".join(by(rank) for rank in ranks)
-
-    parts = []
-    for scheme, needed in layer.ranks.items():
-        full = layer.full_ranks[scheme]
-        if not full:
-            parts.append(f"{scheme}: exact")
-            continue
-        seen = layer.seen_ranks.get(scheme)
-        beside = f" | {listed(seen)}" if seen else ""
-        parts.append(f"{scheme} {listed(needed)}{beside} of {by(full)}")
-    return "\n".join(parts)
-
-
-def _plain(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
-
-
-def _commonest(reasons: Mapping[str, str]) -> str:
-    said = list(reasons.values())
-    return max(said, key=said.count, default="")
-
-
-def _share(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.1f} %"
 
 
 def _fewer(before: int | None, after: int | None) -> str:

@@ -42,21 +42,39 @@ class Notes:
 Block = Grid | Facts | Notes
 
 
+@dataclass(frozen=True)
+class Fold:
+    """What matters, and all there is for those who ask."""
+
+    short: Sequence[Block]
+    full: Sequence[Block]
+
+
 class View:
     """Blocks from top to bottom; a terminal sets tables apart by an empty line.
 
     Where there is a ``title``, a sentence that says it all, summaries show it and fold tables away.
     """
 
-    def __init__(self, *blocks: Block, title: str = "") -> None:
+    def __init__(self, *blocks: Block | Fold, title: str = "") -> None:
         self.title = title
-        self.blocks = tuple(block for block in blocks if not isinstance(block, Notes) or block.lines)
+        self._blocks = blocks
 
     def __iter__(self) -> Iterator[Block]:
-        return iter(self.blocks)
+        for block in self._blocks:
+            for shown in block.short if isinstance(block, Fold) else (block,):
+                if not isinstance(shown, Notes) or shown.lines:
+                    yield shown
+
+    def opened(self) -> View:
+        """The same with all there is."""
+        blocks = (block.full if isinstance(block, Fold) else (block,) for block in self._blocks)
+        return View(*(block for several in blocks for block in several), title=self.title)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for block in self.blocks:
+        *above, last = self
+        for block in above:
             yield block
-            if isinstance(block, Grid) and block is not self.blocks[-1]:
+            if isinstance(block, Grid):
                 yield ""
+        yield last

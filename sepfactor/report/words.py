@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -28,18 +28,34 @@ def error(value: float | None, exact: bool) -> str:
     return "–" if value is None else "lossless" if exact else percent(value)
 
 
+def signed(value: float, digits: int) -> str:
+    """So many digits behind the point, a minus sign before what is below 0, and none before 0 itself.
+
+    >>> signed(-1.5, 2), signed(-0.001, 2)
+    ('−1.50', '0.00')
+    """
+    return f"{value:z.{digits}f}".replace("-", "−")
+
+
 def percent(share: Any) -> str:
     """Two or three digits, and never a bare 0 for what is not."""
     value = 100 * float(share)
     if value == 0 or not math.isfinite(value):
         return f"{value:g} %"
-    return f"{value:.1e} %" if abs(value) < 0.01 else f"{value:.2f} %" if value < 99.995 else "100 %"
+    if abs(value) < 0.01:
+        return f"{value:.1e} %"
+    return f"{signed(value, 2)} %" if value < 99.995 else "100 %"
+
+
+def points(share: float) -> str:
+    """A difference of two shares in points of a hundred: ``2.50 points``."""
+    return f"{signed(100 * share, 2)} points"
 
 
 def decibel(value: Any) -> str:
     """One digit behind the point; equal outputs have no noise."""
     number = math.inf if value is None else float(value)
-    return "∞ dB" if math.isinf(number) and number > 0 else f"{number:.1f} dB"
+    return "∞ dB" if math.isinf(number) and number > 0 else f"{signed(number, 1)} dB"
 
 
 def file_size(number: int) -> str:
@@ -62,13 +78,13 @@ def output_line(output: Mapping[str, Any]) -> str:
     else:
         parts.append(f"PSNR {decibel(output['psnr_db'])}")
     if output["cosine"] is not None:
-        parts.append(f"cosine {output['cosine']:.5f}")
+        parts.append(f"cosine {signed(output['cosine'], 5)}")
     for key, label in (("top1", "top-1"), ("top5", "top-5")):
         if top := output.get(key):
             before, after = top["reference"]["value"], top["candidate"]["value"]
             differs = top.get("lost") != 0 or top.get("gained") != 0
             certainty = f"; {top['verdict']}" if top.get("verdict") else ""
-            drop = f"drop {100 * top['drop']:.2f} points{certainty}" if differs else "no sample differs"
+            drop = f"drop {points(top['drop'])}{certainty}" if differs else "no sample differs"
             parts.append(f"{label} {percent(before)} → {percent(after)} ({drop})")
     if target := output.get("target"):
         before, after = target["reference_psnr_db"], target["candidate_psnr_db"]
@@ -87,16 +103,18 @@ def measured_with(environment: Mapping[str, Any]) -> str:
 
 
 def change(before: Any, after: Any, text: Callable[[Any], str]) -> str:
-    """``12.3 M → 4.5 M``, or one of the two where they are equal or one is unknown."""
-    if before is None or after is None or before == after:
+    """``12.3 M → 4.5 M``, or one of the two where they are equal, look it, or one is unknown."""
+    if before is None or after is None or text(before) == text(after):
         return text(before if after is None else after)
     return f"{text(before)} → {text(after)}"
 
 
-def saved(before: int, after: int) -> str:
-    """``12.3 M → 4.5 M (2.73× fewer)``."""
+def saved(before: int, after: int, where: str = "") -> str:
+    """``12.3 M → 4.5 M (2.73× fewer)``; ``where`` follows the figures."""
+    if count(before) == count(after):
+        return f"{count(before)}{where}, unchanged"
     ratio = f" ({before / after:.2f}× fewer)" if after and before > after else ""
-    return f"{count(before)} → {count(after)}{ratio}"
+    return f"{count(before)} → {count(after)}{where}{ratio}"
 
 
 def kernel_text(shape: Sequence[int], group: int, strides: Sequence[int]) -> str:
@@ -110,6 +128,11 @@ def kernel_text(shape: Sequence[int], group: int, strides: Sequence[int]) -> str
     if any(s > 1 for s in strides):
         text += f" /{strides[0] if len(set(strides)) == 1 else by(strides)}"
     return text
+
+
+def sort_of(shapes: Iterable[Sequence[int]]) -> str:
+    """What layers with weights of these shapes are called: *convolutions*, unless one is a matrix."""
+    return "layers" if any(len(shape) == 2 for shape in shapes) else "convolutions"
 
 
 def by(numbers: Sequence[int | str]) -> str:

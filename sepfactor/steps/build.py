@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sepfactor.factor import Chain, Factorization, weight_error
+from sepfactor.graph.averages import Moved, move_averages
 from sepfactor.graph.rebuild import Rebuilt, Replacement, rebuild
 from sepfactor.graph.survey import Site
 from sepfactor.options import Options
+from sepfactor.plans.subject import rank_text
 from sepfactor.steps.fit import FitSettings, Fitted, Wish, affordable, fit
 from sepfactor.steps.job import Decision, Job
 
@@ -41,27 +43,32 @@ def build(job: Job, decisions: Sequence[Decision], settings: FitSettings | None 
         decisions: one per Conv.
         settings: of the fit, where they are not to be those of the job's method.
     """
-    fitted, count = _fit_all(job, decisions, settings)
-    return Built(
-        decisions, fitted, count, rebuild(job.prepared, _replacements(decisions, fitted, job.options))
-    )
+    candidates = {decision.site.output: decision.choice.candidate for decision in decisions}
+    blocks = {name: c.block for name, c in candidates.items() if c is not None and c.block is not None}
+    moved = move_averages(job.prepared, blocks)
+    fitted, count = _fit_all(job, moved, decisions, settings)
+    rebuilt = rebuild(moved.model, _replacements(decisions, fitted, job.options))
+    return Built(decisions, fitted, count, replace(rebuilt, site_of={**moved.site_of, **rebuilt.site_of}))
 
 
 def _fit_all(
-    job: Job, decisions: Sequence[Decision], settings: FitSettings | None
+    job: Job, moved: Moved, decisions: Sequence[Decision], settings: FitSettings | None
 ) -> tuple[Mapping[str, Fitted], int]:
     """The fits by output name of the site, and how many samples they rest on."""
     if job.method.settings is None or all(d.choice.candidate is None for d in decisions):
         return {}, 0
-    asked = wishes(job, decisions)
+    asked = [
+        replace(wish, site=replace(wish.site, input=moved.inputs.get(wish.site.output, wish.site.input)))
+        for wish in wishes(job, decisions)
+    ]
     data, memory = job.data, job.options.memory
     stops = [wish.site.output for wish in asked]
-    most = affordable(job.prepared, stops, data.fit[0], job.runtime, memory)
+    most = affordable(moved.model, stops, data.fit[0], job.runtime, memory)
     held_out = [] if data.is_synthetic else data.held_out[: max(1, most // 4)]
     feeds = data.fit[: max(1, most - len(held_out))]
     chosen = settings or job.method.settings
     seed = job.options.seed
-    found = fit(job.prepared, asked, feeds, job.runtime, seed, job.progress, chosen, held_out, job.metrics)
+    found = fit(moved.model, asked, feeds, job.runtime, seed, job.progress, chosen, held_out, job.metrics)
     return found, len(feeds)
 
 
@@ -71,8 +78,8 @@ def wishes(job: Job, decisions: Sequence[Decision]) -> list[Wish]:
     for decision in decisions:
         site, candidate = decision.site, decision.choice.candidate
         if candidate is not None and candidate.exact:
-            found.append(Wish(site, fixed=candidate.factorization))
-        elif candidate is not None:
+            found.append(Wish(site, fixed=candidate.built))
+        elif candidate is not None and candidate.block is None:
             found.append(Wish(site, (candidate.scheme,), candidate.rank))
         elif site.stage is not None and not job.options.for_layer(site.name, site.output).keep:
             found.append(Wish(site))
@@ -92,8 +99,8 @@ def _replacements(
         site, candidate = decision.site, decision.choice.candidate
         fit = fitted.get(site.output)
         if candidate is not None:
-            built = candidate.factorization if fit is None else fit.factorization
-            rank = "×".join(map(str, candidate.rank))
+            built = candidate.built if fit is None else fit.factorization
+            rank = rank_text(candidate.rank)
             found.append(Replacement(site, built, _metadata(site, built, candidate.scheme, rank, fit)))
         elif fit is not None:
             metadata = _metadata(site, fit.factorization, "corrected", "", fit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from sepfactor.options import DEFAULT_MAX_ERROR, LayerOptions
 from sepfactor.plans.candidates import propose
 from sepfactor.plans.choose import Choice, choose
 from sepfactor.plans.subject import Candidate, Subject
+from sepfactor.steps.averages import average_candidates, lossless_or_all
 from sepfactor.steps.cost import LayerTime, Place, Stopwatch
 from sepfactor.steps.job import Decision, Job
 from sepfactor.threads import blas_threads
@@ -38,6 +40,9 @@ def _decide(job: Job, site: Site, stopwatch: Stopwatch) -> Choice:
     max_error = DEFAULT_MAX_ERROR if wish.max_error is None else wish.max_error
     proposal = propose(subject, schemes_of(wish), rank=wish.rank, max_error=max_error)
     job.spectra[site.output] = proposal.spectra
+    averages = average_candidates(job, site, subject, 0.0 if wish.rank is not None else max_error)
+    tried = lossless_or_all([*averages[-1:], *proposal.candidates])  # the largest blocks cost least
+    proposal = replace(proposal, candidates=tuple(tried))
 
     def times(tried: Sequence[Candidate]) -> list[LayerTime]:
         found = stopwatch.times(dense_form(subject), [c.factorization for c in tried], place_of(job, site))
@@ -74,6 +79,7 @@ def subject_of(job: Job, site: Site, *, weighed: bool = True) -> Subject | str:
         job.method.pull,
         metric=job.metrics.get(site.output) if weighed else None,
         rectified=weighed and site.output in job.rectified,
+        offset=job.offsets.get(site.output) if weighed else None,
     )
 
 

@@ -40,11 +40,14 @@ PULLS = (1e-4, 1e-3, 1e-2, 1e-1, 3e-1)
 _ENTRIES = 4e7
 """At most so many numbers (patches × entries) are read per layer; four times fewer cost ESPCN 0.02 dB."""
 
-_WIDE = 2000
-"""Entries per patch from which a layer is fitted with less effort, and without regard to a ReLU."""
+_BROAD, _BROAD_PULLS = 1000, (1e-3, 1e-2, 1e-1)
+"""Entries per patch from which a layer is fitted with less effort, and what it chooses from."""
 
-_WIDE_PULLS = (1e-3, 1e-2)
-"""What such a layer chooses from."""
+_WIDE, _WIDE_PULLS = 2000, (1e-3, 1e-2)
+"""The same for still less, without regard to a ReLU."""
+
+_ONE_PULL = (1e-2,)
+"""What both get where plans are only compared."""
 
 _LEAST_GAIN = 1e-3
 """A kept layer gets new weights only if they miss so much less of the held-out variance, relatively."""
@@ -292,9 +295,13 @@ def _fit_moments(
 def _within_reason(settings: FitSettings, wish: Wish) -> FitSettings:
     """Less effort where a patch has so many entries that each step takes seconds, or it gains nothing."""
     stage = _stage(wish.site)
-    if stage.weight[0].size >= _WIDE:
-        pulls = _WIDE_PULLS if len(settings.pulls) > 1 else settings.pulls
-        return replace(settings, sweeps=settings.sweeps // 2, pulls=pulls, relu_rounds=0)
+    entries = stage.weight[0].size
+    if entries >= _BROAD:
+        few: tuple[float, ...] = _WIDE_PULLS if entries >= _WIDE else _BROAD_PULLS
+        few = few if len(settings.pulls) > len(few) else _ONE_PULL
+        pulls = few if len(settings.pulls) > 1 else settings.pulls
+        rounds = 0 if entries >= _WIDE else settings.relu_rounds // 2
+        return replace(settings, sweeps=settings.sweeps // 2, pulls=pulls, relu_rounds=rounds)
     if wish.fixed is not None or (not wish.schemes and stage.is_pointwise):
         return replace(settings, relu_rounds=0)
     return settings

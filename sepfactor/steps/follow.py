@@ -12,7 +12,8 @@ import numpy as np
 
 from sepfactor import __version__
 from sepfactor.errors import PlanError
-from sepfactor.factor import SCHEMES, select_schemes
+from sepfactor.factor import SCHEME_NAMES, select_schemes
+from sepfactor.factor.average_first import NAME as AVERAGE_FIRST
 from sepfactor.graph.survey import Site
 from sepfactor.measure.session import environment
 from sepfactor.options import Options
@@ -20,7 +21,8 @@ from sepfactor.plans.candidates import spectra
 from sepfactor.plans.choose import Choice
 from sepfactor.plans.document import KEEP, Plan, PlannedLayer, read_plan
 from sepfactor.plans.ranks import Search
-from sepfactor.plans.subject import Candidate
+from sepfactor.plans.subject import Candidate, Subject, rank_text
+from sepfactor.steps.averages import average_candidates, may_average
 from sepfactor.steps.choose import subject_of
 from sepfactor.steps.job import Decision, Job
 from sepfactor.steps.planning import Outcome
@@ -28,7 +30,7 @@ from sepfactor.threads import blas_threads
 
 _BUILDING = (
     *("data", "input-shape", "limit", "seed", "held-out", "refit", "memory", "ignore"),
-    *("color", "scale", "mean", "std", "layout", "resize", "linear-layers"),
+    *("color", "scale", "mean", "std", "layout", "resize", "linear-layers", "dequantize"),
 )
 """Options that what is built depends on beside the plan."""
 
@@ -169,8 +171,10 @@ def _choice(job: Job, site: Site, layer: PlannedLayer) -> Choice:
         raise PlanError(
             f"The plan replaces {site.name!r}, which cannot be: {subject}. Set its scheme to keep."
         )
-    if layer.scheme not in {scheme.name for scheme in SCHEMES}:
-        names = ", ".join(scheme.name for scheme in SCHEMES)
+    if layer.scheme == AVERAGE_FIRST:
+        return Choice(_averaged(job, site, subject, layer))
+    if layer.scheme not in SCHEME_NAMES:
+        names = ", ".join(SCHEME_NAMES)
         raise PlanError(
             f"The plan gives {site.name!r} the unknown scheme {layer.scheme!r}. Known are {names}."
         )
@@ -181,6 +185,15 @@ def _choice(job: Job, site: Site, layer: PlannedLayer) -> Choice:
     search = Search(subject, scheme)
     job.spectra[site.output] = spectra([search])
     return Choice(_candidate(search, layer))
+
+
+def _averaged(job: Job, site: Site, subject: Subject, layer: PlannedLayer) -> Candidate:
+    if may_average(job.averaged.get(site.output), layer.rank):
+        return average_candidates(job, site, subject, blocks=[layer.rank])[0]
+    raise PlanError(
+        f"The plan averages what {layer.name!r} reads, over {rank_text(layer.rank) or 'the whole map'}; here "
+        "its answers are not averaged like that. Set its scheme to keep."
+    )
 
 
 def _candidate(search: Search, layer: PlannedLayer) -> Candidate:

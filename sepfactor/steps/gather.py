@@ -52,7 +52,8 @@ def gather(loaded: Loaded, options: Options, runtime: Runtime) -> Data:
         "seed": options.seed,
     }
     truth: dict[str, Any] = {"labels": options.labels, "targets": options.targets}
-    own = truth if options.eval_data is None else {}
+    # What is given belongs to what is judged on; but a table that names images serves wherever they lie.
+    own = truth if options.eval_data is None else {"labels": options.labels, "labels_by_name": True}
     feeds = open_feeds(options.data, inputs, **own, **common)
     fit, held_out = feeds.split(options.held_out, options.seed)
     if not options.refit or feeds.synthetic:

@@ -9,6 +9,8 @@ from functools import cached_property
 import onnx_ir as ir
 
 from sepfactor.factor.output_metric import OutputMetric
+from sepfactor.factor.stage import Array
+from sepfactor.graph.averages import Averaged, averaged_sites
 from sepfactor.graph.load import Loaded
 from sepfactor.graph.prepare import prepare
 from sepfactor.graph.survey import Site, survey
@@ -24,6 +26,7 @@ from sepfactor.steps.gather import Data, gather
 from sepfactor.steps.method import Method, choose_method
 from sepfactor.steps.metrics import output_metrics
 from sepfactor.steps.observe import Observed, observe
+from sepfactor.steps.rectified import row_of
 
 _SECONDS = 2.5
 """At most so long are whole networks timed while plans are made."""
@@ -65,16 +68,33 @@ class Job:
         )
 
     @cached_property
+    def averaged(self) -> Mapping[str, Averaged]:
+        """Sites whose answers are only seen as averages, by the name of their output."""
+        return averaged_sites(self.prepared, self.sites)
+
+    @cached_property
     def metrics(self) -> Mapping[str, OutputMetric]:
         """What those who read it make of errors in a site's answer, by the name of its output."""
         return output_metrics(self.prepared, self.sites)
 
     @cached_property
     def rectified(self) -> Set[str]:
-        """Outputs of sites that are only seen behind a ReLU, with nothing added before."""
+        """Outputs of sites that are only seen behind a ReLU, with nothing but a constant row added before."""
+        return self.offsets.keys()
+
+    @cached_property
+    def offsets(self) -> Mapping[str, Array | None]:
+        """By the output of each such site what is added, ``(out,)``; None where nothing is."""
         cutter = Cutter(self.prepared)
-        outputs = {site.output for site in self.sites if site.stage is not None}
-        return {name for name in outputs if cutter.is_rectified(name) and cutter.partner(name) is None}
+        found: dict[str, Array | None] = {}
+        for site in self.sites:
+            if site.stage is None or not cutter.is_rectified(site.output) or cutter.partner(site.output):
+                continue
+            offset = cutter.offset(site.output)
+            row = None if offset is None else row_of(site, offset)
+            if offset is None or row is not None:
+                found[site.output] = row
+        return found
 
     @cached_property
     def spectra(self) -> dict[str, Mapping[str, Spectrum]]:
@@ -127,7 +147,7 @@ def open_job(loaded: Loaded, options: Options, progress: Progress) -> Job:
     """
     runtime = Runtime(options.threads, options.provider)
     progress("prepare", 0, 2, "making the model plain")
-    prepared = prepare(loaded.model)
+    prepared = prepare(loaded.model, dequantized=options.dequantize)
     sites = survey(prepared, linear_layers=options.linear_layers)
     progress("prepare", 1, 2, "opening the data")
     data = gather(loaded, options, runtime)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sepfactor.factor.stage import Array
+from sepfactor.factor.stage import Array, Ints
 from sepfactor.graph.instrument import read_by, serialized
 from sepfactor.graph.survey import Site
 from sepfactor.measure.session import open_session, run
@@ -18,6 +18,7 @@ from sepfactor.plans.knapsack import Options as Columns
 from sepfactor.plans.loss import LossCurve, shares_left
 from sepfactor.plans.subject import Candidate
 from sepfactor.progress import in_shares
+from sepfactor.steps.averages import average_candidates, lossless_or_all
 from sepfactor.steps.choose import dense_form, place_of, schemes_of, subject_of
 from sepfactor.steps.cost import LayerTime, Stopwatch
 from sepfactor.steps.job import Decision, Job
@@ -44,6 +45,14 @@ _FINE = 4
 
 
 @dataclass(frozen=True, eq=False)
+class Losses:
+    """What replacing a layer alone does to the output: divergence by its error, and by block if averaged."""
+
+    curve: LossCurve
+    averaged: Mapping[Ints, float]
+
+
+@dataclass(frozen=True, eq=False)
 class Row:
     """A site that has candidates.
 
@@ -55,6 +64,7 @@ class Row:
         is_followed: whether a convolution behind it may make up for its errors.
         share: of that loss which is left in a network fitted in sequence.
         usual: by scheme, time in the network over what was expected, as it came out where it was built.
+        averaged: divergence at the output by the block that its input is averaged over first.
     """
 
     site: Site
@@ -67,6 +77,7 @@ class Row:
     is_followed: bool = False
     share: float = 1.0
     usual: Mapping[str, float] = field(default_factory=dict)
+    averaged: Mapping[Ints, float] = field(default_factory=dict)
 
     @property
     def ms(self) -> float:
@@ -91,7 +102,11 @@ class Row:
 
     def alone_loss(self, option: int) -> float:
         """Divergence to expect of an option if no other layer is replaced."""
-        return self.loss(self.candidates[option - 1].felt_error) if option else 0.0
+        if not option:
+            return 0.0
+        candidate = self.candidates[option - 1]
+        known = None if candidate.block is None else self.averaged.get(candidate.block)
+        return self.loss(candidate.felt_error) if known is None else known
 
     def columns(self, trust: float = 1.0) -> Columns:
         """Time, loss, multiply-accumulates and parameters of every option.
@@ -104,10 +119,7 @@ class Row:
         errors = [c.felt_error for c in self.candidates]
         losses = [self.expected_loss(k) ** trust * (e * e) ** (1 - trust) for k, e in enumerate(errors, 1)]
         biased = 0 if self.site.bias is None else len(self.site.bias)
-        sizes = [
-            c.factorization.parameters + (0 if c.factorization.bias is not None else biased)
-            for c in self.candidates
-        ]
+        sizes = [c.built.parameters + (0 if c.built.bias is not None else biased) for c in self.candidates]
         return Columns(
             {
                 "time": np.array([self.milliseconds(k) for k in range(len(self.candidates) + 1)]),
@@ -283,11 +295,12 @@ def _row(job: Job, site: Site, stopwatch: Stopwatch, ms: float) -> Row | Choice:
     count = max(_FEWEST_RANKS, min(PER_SCHEME, _ALL_RANKS // len(job.sites)))
     proposal = spread(subject, schemes_of(wish), max_error=wish.max_error, per_scheme=count)
     job.spectra[site.output] = proposal.spectra
-    if not proposal.candidates:
+    averages = average_candidates(job, site, subject, wish.max_error)
+    candidates = lossless_or_all([*proposal.candidates, *averages])
+    if not candidates:
         return Choice(reason=proposal.reason)
-    place = place_of(job, site)
-    found = stopwatch.times(dense_form(subject), [c.factorization for c in proposal.candidates], place)
-    timed = [(c, t) for c, t in zip(proposal.candidates, found, strict=True) if t is not None]
+    found = stopwatch.times(dense_form(subject), [c.factorization for c in candidates], place_of(job, site))
+    timed = [(c, t) for c, t in zip(candidates, found, strict=True) if t is not None]
     if not timed:
         return Choice(reason="the profile of the other machine does not hold its times")
     good = [(c, t) for c, t in timed if is_faster(t) or not counts_time]
@@ -344,7 +357,10 @@ def _middle(values: Sequence[float]) -> float:
     return float(np.exp(np.mean(np.log(values)))) if len(values) else 1.0
 
 
-def with_losses(menu: Menu, curves: Mapping[str, LossCurve]) -> Menu:
-    """The same with loss curves, by output name of the site."""
-    rows = tuple(replace(row, loss=curves[row.site.output]) for row in menu.rows)
+def with_losses(menu: Menu, losses: Mapping[str, Losses]) -> Menu:
+    """The same with what errors of each layer alone lose, by output name of the site."""
+    rows = tuple(
+        replace(row, loss=losses[row.site.output].curve, averaged=losses[row.site.output].averaged)
+        for row in menu.rows
+    )
     return replace(menu, rows=rows)

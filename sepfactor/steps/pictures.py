@@ -1,7 +1,7 @@
 """Samples on which two networks differ, as small pictures for the report.
 
 Of a classifier: the images whose best class changed. Of networks that put out images: the samples that are
-furthest off, each with the part around its largest error, from both networks, and the difference of the two.
+furthest off, of each the part with most of its error, from both networks, and the difference of the two.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _page(at: int, name: str, a: Array, b: Array, shown: Array | None, snr: floa
     before, after = _channels_last(a[None]), _channels_last(b[None])
     assert before is not None and after is not None  # it was chosen for being an image
     before, after = before.astype(np.float64), after.astype(np.float64)
-    here = _around_largest(np.abs(before - after).max(axis=2))
+    here = _worst_part(np.square(before - after).sum(axis=2))
     low, span = _range(before)
     original, result = (_pixels((side[here] - low) / span) for side in (before, after))
     error = np.abs(before[here] - after[here]) / span
@@ -142,9 +142,15 @@ def _page(at: int, name: str, a: Array, b: Array, shown: Array | None, snr: floa
     )
 
 
-def _around_largest(error: Array) -> tuple[slice, slice]:
-    """A part of ``(height, width)``, as near around the largest error as the border allows."""
-    centre = np.unravel_index(int(error.argmax()), error.shape)
+def _worst_part(error: Array) -> tuple[slice, slice]:
+    """The part of ``(height, width)`` with most of the error, that in its middle counting most.
+
+    Not around the largest error of all, which is often a single pixel at the border.
+    """
+    dense = error
+    for axis in (0, 1):
+        dense = np.apply_along_axis(np.convolve, axis, dense, np.bartlett(_PART + 1), "same")
+    centre = np.unravel_index(int(dense.argmax()), dense.shape)
     starts = (
         min(max(int(c) - _PART // 2, 0), max(side - _PART, 0))
         for c, side in zip(centre, error.shape, strict=True)

@@ -10,6 +10,7 @@ from sepfactor.measure.quality import Dense, Judge
 from sepfactor.measure.session import open_session
 from sepfactor.observe import load_function
 from sepfactor.options import Options
+from sepfactor.report.words import count, points, signed
 from sepfactor.steps.build import Built, build
 from sepfactor.steps.cost import Stopwatch
 from sepfactor.steps.fit import SEARCH
@@ -82,7 +83,7 @@ def plan_to_budget(job: Job) -> Outcome:
     assert limit is not None
     point = planner.cheapest(limit, _start(limit))
     if point is None:
-        return _keep_all(job, planner, limit, f"no faster plan keeps {limit.text}")
+        return _keep_all(job, planner, limit, f"no faster plan keeps the budget ({limit.text})")
     return _with_care(job, planner, point, limit)
 
 
@@ -96,7 +97,9 @@ def _within(job: Job, planner: Planner, limit: Limit | None) -> Outcome:
     point = planner.within(bounds)
     if point is None:
         point = planner.build(planner.fastest(), "as fast as it gets")
-        return _outcome(job, planner, point, limit, f"no plan keeps {cost_text(job.options)}")
+        came_to = _reached(job, planner, point)
+        failure = f"no plan keeps the budget ({cost_text(job.options)}), the fastest comes to {came_to}"
+        return _outcome(job, planner, point, limit, failure)
     careful = _careful(planner, point)
     if careful.speed is not None and _over_cost(
         job, planner, careful
@@ -120,7 +123,7 @@ def _with_care(job: Job, planner: Planner, point: Point, limit: Limit) -> Outcom
         if options is None or not any(options):
             break
         point = planner.build(options, f"predicted loss {predicted:.2g}")
-    return _keep_all(job, planner, limit, f"no faster plan keeps {limit.text}")
+    return _keep_all(job, planner, limit, f"no faster plan keeps the budget ({limit.text})")
 
 
 def _careful(planner: Planner, point: Point) -> Point:
@@ -135,7 +138,7 @@ def _outcome(job: Job, planner: Planner, point: Point, limit: Limit | None, fail
     options = job.options
     if options.limits_cost:
         failure = failure or _over_cost(job, planner, point)
-        verdicts.append(failure or f"within {cost_text(options)}")
+        verdicts.append(failure or f"{cost_text(options)}: kept, {_reached(job, planner, point)}")
     kept = limit is None or limit.is_kept(point.quality)
     if limit is not None:
         verdicts.append(f"{limit.text}: {'kept' if kept else 'not kept'}, {_said(point)}")
@@ -153,11 +156,35 @@ def _said(point: Point) -> str:
     if quality.kind in ("snr", "psnr"):
         return f"{quality.expected:.1f} dB on {quality.samples} held-out runs"
     return (
-        f"{100 * quality.drop:.2f} points expected from {quality.samples} held-out samples "
-        f"({100 * (quality.original - quality.result):.2f} counted)"
+        f"{points(quality.drop)} expected from {quality.samples} held-out samples "
+        f"({signed(100 * (quality.original - quality.result), 2)} counted)"
         if quality.kind != "metric"
         else f"{quality.original:.4g} → {quality.result:.4g} on {quality.samples} held-out runs"
     )
+
+
+def _reached(job: Job, planner: Planner, point: Point) -> str:
+    """What the plan comes to, for each bound of cost."""
+    options, menu = job.options, planner.menu
+    how = "predicted" if point.speed is None else "measured"
+    speedup = menu.original_ms / point.predicted_ms if point.speed is None else point.speed.speedup
+    chosen = [(d.site, d.choice.candidate) for d in menu.decisions(job, point.options)]
+    macs = sum(macs_of(job, site) if candidate is None else candidate.macs for site, candidate in chosen)
+    parameters = sum(
+        parameters_of(site) if candidate is None else candidate.factorization.parameters
+        for site, candidate in chosen
+    )
+    said = [
+        (options.speedup, f"{speedup:.2f}× {how}"),
+        (options.latency_ms, f"{menu.original_ms / speedup:.3g} ms {how}"),
+        (options.max_macs, _share(macs, sum(macs_of(job, site) for site in job.sites))),
+        (options.max_params, _share(parameters, sum(parameters_of(site) for site in job.sites))),
+    ]
+    return ", ".join(text for value, text in said if value is not None)
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{count(part)}, which is {100 * part / max(whole, 1):.1f}%"
 
 
 def _over_cost(job: Job, planner: Planner, point: Point) -> str:

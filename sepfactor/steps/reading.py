@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sepfactor.graph.survey import Site
 from sepfactor.observe.patches import gather_patches, sample_positions
-from sepfactor.steps.rows import Rows, Single
+from sepfactor.steps.rows import Rows, Single, fits_into
 from sepfactor.steps.walk import Walk
 
 
@@ -44,18 +44,23 @@ def read_rows(
     partner = compressed.cutter.partner(site.output) if residual or keep else None
     if partner is not None and not _is_alike(partner, site.output, original, compressed):
         partner, keep = None, False
+    offset = compressed.cutter.offset(site.output) if keep else None
+    if offset is not None and not fits_into(offset, original.value(0, site.output).shape):
+        offset, keep = None, False
     parts = Rows(stage, keep, not held, spread), Rows(stage, keep, True, spread)
     maps = site.kind.maps
     samples = sum(maps(compressed.value(i, site.input)).shape[0] for i in range(len(compressed)))
     width = stage.in_channels * math.prod(stage.kernel_shape)
     if keep:
-        width = max(width, stage.out_channels * (1 if partner is None else 2))
+        width = max(width, stage.out_channels * (1 if partner is None and offset is None else 2))
     per_sample = max(1, int(entries / (width * max(samples, 1))))
     for i in range(len(compressed)):
         x, y = maps(compressed.value(i, site.input)), maps(original.value(i, site.output)).astype(np.float32)
         beside = None if partner is None else maps(compressed.value(i, partner)).astype(np.float32)
         if partner is not None and beside is not None and residual:
             y = y + _shortfall(maps(original.value(i, partner)), beside)
+        if offset is not None:
+            beside = maps(np.broadcast_to(offset.astype(np.float32), original.value(i, site.output).shape))
         for b in range(x.shape[0]):
             rng = np.random.default_rng((seed, i, b))
             where = sample_positions(tuple(y.shape[2:]), per_sample, rng)

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sepfactor.factor import Factorization
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.output_metric import OutputMetric
-from sepfactor.steps.rows import Block, Rows, Single
+from sepfactor.factor.stage import Array
+from sepfactor.graph.survey import Site
+from sepfactor.steps.rows import Block, Rows, Single, fits_into
 
 Refit = Callable[[Factorization, Moments], Factorization]
 
@@ -72,6 +76,15 @@ def error_behind_relu(factorization: Factorization, held: Rows, metric: OutputMe
         count += len(right)
     power = square - float(np.sum(np.square(total))) / max(count, 1)
     return math.sqrt(missed / power) if power > 0 else 0.0
+
+
+def row_of(site: Site, offset: NDArray[Any]) -> Array | None:
+    """A constant added to the answers of a site as ``(out,)``; None if pixels get different ones."""
+    assert site.stage is not None
+    shape = site.kind.shape(1, site.stage.out_channels, (1,) * len(site.stage.axes))
+    if not fits_into(offset, shape):
+        return None
+    return site.kind.maps(np.broadcast_to(offset.astype(np.float64), shape)).reshape(-1)
 
 
 def _move(block: Block, answers: Single) -> Single:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from sepfactor.factor import Factorization, weight_error
+from sepfactor.factor import weight_error
 from sepfactor.options import Options
 from sepfactor.plans.ranks import Spectrum
+from sepfactor.plans.subject import Candidate
 from sepfactor.report.model import Budget, FrontPoint, Layer, Totals
 from sepfactor.steps.fit import Fitted
 from sepfactor.steps.gather import Data
@@ -74,15 +75,14 @@ def _row(
     return Layer.model_validate(row)
 
 
-def _replacement(candidate: Any) -> dict[str, Any]:
-    factorization: Factorization = candidate.factorization
+def _replacement(candidate: Candidate) -> dict[str, Any]:
     return {
         "scheme": candidate.scheme,
         "form": candidate.form,
         "rank": candidate.rank,
         "exact": candidate.exact,
         "macs_after": candidate.macs,
-        "parameters_after": factorization.parameters,
+        "parameters_after": candidate.built.parameters,
         "weight_error": candidate.weight_error,
         "output_error": candidate.output_error,
     }

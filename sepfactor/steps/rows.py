@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,12 @@ from sepfactor.factor.statistics import on_grid
 from sepfactor.observe.patches import usable
 
 Single = NDArray[np.float32]
+
+
+def fits_into(summand: NDArray[Any], shape: tuple[int, ...]) -> bool:
+    """Whether a sum with an array of ``shape`` is of that shape."""
+    ends = zip(summand.shape[::-1], shape[::-1], strict=False)
+    return summand.ndim <= len(shape) and all(own in (1, size) for own, size in ends)
 
 
 @dataclass(frozen=True, eq=False)

@@ -313,7 +313,8 @@ def limit_of(options: Options, judge: Judge) -> Limit:
             f"A drop of {drop} leaves no class right. Say --max-drop 1% for one point of a hundred."
         )
     name = "top-1" if kind == "top-1" else "agreement with the original"
-    return Limit(kind, f"at most {100 * drop.value:g} points of {name} lost", drop.value, 0.7)
+    unit = "point" if drop.value == 0.01 else "points"
+    return Limit(kind, f"at most {100 * drop.value:g} {unit} of {name} lost", drop.value, 0.7)
 
 
 def _is_better(one: Point, other: Point, speedup: float) -> bool:

@@ -9,7 +9,13 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from sepfactor.graph.instrument import convolution_times, product_times, upstream_conv, with_node_names
+from sepfactor.graph.instrument import (
+    convolution_times,
+    product_times,
+    upstream_conv,
+    value_of,
+    with_node_names,
+)
 from sepfactor.measure.profile import profile_nodes
 from sepfactor.measure.session import Runtime, open_session, run
 from sepfactor.measure.timing import interleave, ratio, summarise
@@ -17,6 +23,7 @@ from sepfactor.report.model import Speed
 
 CONVOLUTIONS = ("Conv", "FusedConv")
 PRODUCTS = ("Gemm", "FusedGemm", "MatMul", "FusedMatMul", "ConvTranspose")
+OTHERS = ("Add", "AveragePool", "GlobalAveragePool", "Mul")
 _PROFILE_RUNS = 10
 
 Feed = Mapping[str, np.ndarray]
@@ -69,12 +76,12 @@ class LayerTimes:
 
     Attributes:
         convolutions: output name of a Conv, ConvTranspose, Gemm or MatMul → time.
-        additions: output name of an Add that did not fuse → time.
+        others: output name of an Add that did not fuse, or of what averages → time.
         operators: operator type → time.
     """
 
     convolutions: Mapping[str, float]
-    additions: Mapping[str, float]
+    others: Mapping[str, float]
     operators: Mapping[str, float]
 
 
@@ -90,9 +97,9 @@ def profile_layers(
         {node.name: node.median_ms for node in nodes if node.op_type in kinds}
         for kinds in (CONVOLUTIONS, PRODUCTS)
     )
-    additions = {node.name: node.median_ms for node in nodes if node.op_type == "Add"}
+    others = {value_of(node.name): node.median_ms for node in nodes if node.op_type in OTHERS}
     layers = convolution_times(model, convolutions) | product_times(model, products)
-    return LayerTimes(layers, additions, operators)
+    return LayerTimes(layers, others, operators)
 
 
 def times_before(model: ir.Model, times: LayerTimes, outputs: Iterable[str]) -> dict[str, float]:
@@ -116,7 +123,7 @@ def times_after(times: LayerTimes, site_of: Mapping[str, str]) -> dict[str, floa
     for output, milliseconds in times.convolutions.items():
         site = site_of.get(output, output)
         total[site] = total.get(site, 0.0) + milliseconds
-    for output, milliseconds in times.additions.items():
+    for output, milliseconds in times.others.items():
         if output in site_of:
             total[site_of[output]] = total.get(site_of[output], 0.0) + milliseconds
     return total

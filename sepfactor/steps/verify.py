@@ -157,6 +157,12 @@ def _notes(trial: Trial, accuracy: Accuracy | None) -> tuple[str, ...]:
             "Candidates were compared, and factors fitted, on SYNTHETIC IMAGES, since no --data was given. "
             "The figures below are of the data given to judge on."
         )
+    limit = None if trial.outcome is None else trial.outcome.limit
+    if limit is not None and limit.kind == "agreement" and trial.job.data.judged_on.labels is not None:
+        notes.append(
+            "The labels are of --eval-data, so the budget counts agreement with the original on --data. To "
+            "count true classes there too, put an array 'labels' into --data, or name the images in a table."
+        )
     if accuracy is not None and (right := accuracy.baseline_at_chance) is not None:
         notes.append(
             f"The original itself gets only {100 * right:.1f} % right: preprocessing or labels do not "

@@ -23,6 +23,7 @@ Listing = dict[str, str]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory: ``model.onnx`` and ``data.npz`` for it."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sepfactor.cli.lines.QUIET_S", float("inf"))  # however slow the machine is
     for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     onnx.save(networks.plain(), "model.onnx")

@@ -134,6 +134,10 @@ class TestModel:
         assert "other.onnx" in said
         assert "gain" in said
 
+    def test_a_misspelt_command(self, refused: Refused) -> None:
+        assert "Did you mean compress?" in refused(2, "compres", "model.onnx")
+        assert "No such command 'frobnicate'" in refused(2, "frobnicate")
+
     def test_no_model_at_all(self, refused: Refused) -> None:
         assert "MODEL" in refused(2, "compress")
 
@@ -403,7 +407,9 @@ class TestOptions:
             (("--bench-seconds", "nan"), ("bench-seconds", "finite")),
             (("--provider", "warp"), ("'warp'", "cpu")),
             (("--mean", "a,b"), ("'a,b'",)),
-            (("--mean", "0.5"), ("Preprocessing", "arrays")),
+            (("--mean", "0.5"), ("--mean is for images", "data.npz gives arrays")),
+            (("--layout", "nhwc", "--scale", "1"), ("--scale, --layout are for images", "transpose")),
+            (("--scheme", "spacial"), ("no scheme 'spacial'", "Did you mean spatial?")),
             (("--color", "pink"), ("'pink'", "gray")),
             (("--frobnicate",), ("--frobnicate",)),
             (("--max-eror", "0.1"), ("--max-eror", "--max-error")),

@@ -331,6 +331,22 @@ class TestLabels:
         assert scores["top1"]["candidate"]["value"] == pytest.approx(4 / 6)  # its one layer is separable
         assert scores["agreement"] == 1
 
+    def test_labels_of_other_data_do_not_count_in_the_budget_and_it_says_so(self, sepfactor: Run) -> None:
+        onnx.save(networks.classifier(), "model.onnx")
+        np.save("labels.npy", np.zeros(4, np.int64))
+        labels = ("--eval-data", "data.npz", "--labels", "labels.npy", "--max-drop", "50%")
+        run = sepfactor("compress", "model.onnx", "--data", "data.npz", *labels, *QUICK, "--json", "-")
+        report = strict(run.stdout)
+        assert "agreement with the original" in report["budget"]["verdict"]
+        assert any("labels are of --eval-data" in note for note in report["notes"])
+        np.savez("own.npz", image=networks.images(), labels=np.zeros(4, np.int64))
+        run = sepfactor(
+            *("compress", "model.onnx", "--data", "own.npz", *labels, *QUICK, "--json", "-", "--overwrite")
+        )
+        report = strict(run.stdout)
+        assert "of top-1" in report["budget"]["verdict"]
+        assert not any("labels are of --eval-data" in note for note in report["notes"])
+
     def test_a_table_with_accuracy(self, sepfactor: Run) -> None:
         onnx.save(networks.classifier(), "model.onnx")
         np.save("labels.npy", np.zeros(4, np.int64))
@@ -392,7 +408,8 @@ class TestInputs:
         onnx.save(model, "[m].onnx")
         run = sepfactor("compress", "[m].onnx", *QUICK)
         assert run.exit_code == 0, run.output
-        for name in ("[/red]a[b]", "[bold]", "[m].onnx → [m].sep.onnx"):
+        assert "[bold]" in sepfactor("compress", "[m].onnx", *QUICK, "--dry-run", "--all").stdout
+        for name in ("[/red]a[b]", "[m].onnx → [m].sep.onnx"):
             assert name in run.stdout
 
 
@@ -404,7 +421,8 @@ class TestNothingToDo:
         assert run.exit_code == 4
         assert listing(folder) == before
         assert "conv_map" in run.stdout
-        assert run.stderr == "Nothing was worth replacing, so no model was written.\n"
+        assert run.stderr.startswith("Nothing was worth replacing, so no model was written: ")
+        assert "Next: " in run.stderr
 
     def test_its_report_is_still_json(self, sepfactor: Run) -> None:
         onnx.save(networks.inseparable(), "model.onnx")

@@ -33,6 +33,9 @@ def test_what_held_is_written_and_read_again(command: str, sepfactor: Run, folde
     saved = make_options({}, Path("all.toml"))
     assert (saved.data, saved.seed, saved.refit, saved.rank) == ("data.npz", 3, False, 1)
     assert saved.for_layer("head.last").keep
+    lines = [line for line in Path("all.toml").read_text().splitlines() if "=" in line]
+    names = [line.split(" = ")[0] for line in lines]
+    assert set(names) <= {"data", "seed", "refit", "rank", "scheme", "bench-seconds", "keep"}  # no defaults
     again = sepfactor(command, "model.onnx", "--config", "all.toml", "--save-config", "again.toml", "-o", "b")
     assert again.exit_code == 0, again.output
     assert Path("all.toml").read_bytes() == Path("again.toml").read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,28 @@ class TestInspect:
         assert layers["body.first"]["ranks"]["depthwise-pointwise"] == [[1], [1], [1]]
         assert layers["head.last"]["ranks"]["depthwise-pointwise"][2][0] > 1
 
+    def test_the_least_that_keeps_what_a_layer_answers(self, sepfactor: Run) -> None:
+        run = sepfactor("inspect", "model.onnx", "--data", "data.npz", "--json", "-")
+        layers = {layer["name"]: layer for layer in strict(run.stdout)["layers"]}
+        first, last = layers["body.first"], layers["head.last"]
+        assert first["least_macs"] <= 16 * 16 * (3 * 5 * 5 + 3 * 16)  # depthwise, and the channels
+        for layer in (first, last):
+            if layer["least_scheme"]:
+                assert layer["least_macs"] < layer["macs"]
+                rank = layer["seen_ranks"][layer["least_scheme"]][1]  # with the other ranks full
+                assert all(n >= r for n, r in zip(layer["least_rank"], rank, strict=True))
+            else:
+                assert layer["least_macs"] is None
+
+    def test_weights_listed_as_inputs_are_told_of(self, sepfactor: Run) -> None:
+        note = "lists its weights as inputs"
+        assert note not in sepfactor("inspect", "model.onnx", env={"COLUMNS": "300"}).stdout
+        model = networks.plain()
+        for weight in model.graph.initializer:
+            model.graph.input.append(onnx.helper.make_tensor_value_info(weight.name, 1, weight.dims))
+        onnx.save(model, "listed.onnx")
+        assert note in sepfactor("inspect", "listed.onnx", env={"COLUMNS": "300"}).stdout
+
     def test_one_scheme(self, sepfactor: Run) -> None:
         run = sepfactor("inspect", "model.onnx", "--scheme", "tucker2", "--json", "-")
         assert all(set(layer["ranks"]) == {"tucker2"} for layer in strict(run.stdout)["layers"])
@@ -51,8 +74,28 @@ class TestInspect:
         run = sepfactor("inspect", "model.onnx", env={"COLUMNS": str(width)})
         assert run.exit_code == 0
         assert all(cell_len(line) <= width for line in run.stdout.splitlines())
-        for words in ("body.first", "spatial-horizontal", "of 16×8", "Time by operator|Time "):
+        for words in ("body.first", "separable|pointwise", "Verdict", "Next"):
             assert re.search(words, run.stdout), words
+
+    @pytest.mark.parametrize("width", [80, 120, 160])
+    def test_every_scheme_where_all_is_asked_for(self, width: int, sepfactor: Run) -> None:
+        run = sepfactor("inspect", "model.onnx", "--all", env={"COLUMNS": str(width)})
+        assert all(cell_len(line) <= width for line in run.stdout.splitlines())
+        for words in ("spatial-horizontal", "depthwise-pointwise", "16×8", "90 / 99 / 99.9 %"):
+            assert words in run.stdout, words
+
+    def test_it_says_what_to_type_next(self, sepfactor: Run) -> None:
+        said = ("--data", "data.npz", "--input-shape", "image:1,3,16,16", "--scheme", "spatial")
+        run = sepfactor("inspect", "model.onnx", *said, "--limit", 2, env={"COLUMNS": "400"})
+        (line,) = (line for line in run.stdout.splitlines() if line.startswith("Next"))
+        _, program, command, *words = shlex.split(line)
+        assert (program, command) == ("sepfactor", "compress")
+        assert "--limit" not in words
+        again = sepfactor(command, *words, "--dry-run", "--rank", 1, "--bench-seconds", 0)
+        assert again.exit_code in (0, 4), again.output
+
+    def test_without_data_it_asks_for_some(self, sepfactor: Run) -> None:
+        assert "--data FOLDER_OR_NPZ" in sepfactor("inspect", "model.onnx", env={"COLUMNS": "400"}).stdout
 
     def test_what_is_kept_has_its_reason(self, sepfactor: Run) -> None:
         onnx.save(networks.inseparable(), "model.onnx")

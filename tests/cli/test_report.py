@@ -13,17 +13,17 @@ from rich.cells import cell_len
 
 from sepfactor.report.schemas import published
 from tests.cli.conftest import Run, listing
-from tests.report.samples import bench, comparison, inspection, rich_report
+from tests.report.samples import bench, comparison, inspection, planning, rich_report
 
 
 @pytest.fixture(autouse=True)
 def saved(folder: Path) -> Path:
-    for make in (rich_report, bench, comparison, inspection):
+    for make in (rich_report, bench, comparison, inspection, planning):
         (folder / f"{make.__name__}.json").write_text(make().to_json(), encoding="utf-8")
     return folder
 
 
-@pytest.mark.parametrize("name", ["rich_report", "bench", "comparison", "inspection"])
+@pytest.mark.parametrize("name", ["rich_report", "bench", "comparison", "inspection", "planning"])
 @pytest.mark.parametrize("width", [80, 160])
 def test_as_tables(name: str, width: int, sepfactor: Run) -> None:
     run = sepfactor("report", f"{name}.json", env={"COLUMNS": str(width)})
@@ -32,20 +32,21 @@ def test_as_tables(name: str, width: int, sepfactor: Run) -> None:
     assert all(cell_len(line) <= width for line in run.stdout.splitlines())
 
 
-@pytest.mark.parametrize("name", ["rich_report", "bench", "comparison", "inspection"])
+@pytest.mark.parametrize("name", ["rich_report", "bench", "comparison", "inspection", "planning"])
 def test_as_markdown(name: str, sepfactor: Run) -> None:
     run = sepfactor("report", f"{name}.json", "--markdown")
     assert run.exit_code == 0
     assert "| Measured |" in run.stdout
 
 
-def test_as_a_page(sepfactor: Run, folder: Path) -> None:
+@pytest.mark.parametrize("name", ["rich_report", "planning"])
+def test_as_a_page(name: str, sepfactor: Run, folder: Path) -> None:
     before = listing(folder)
-    run = sepfactor("report", "rich_report.json", "-o", "run.html")
+    run = sepfactor("report", f"{name}.json", "-o", "run.html")
     assert (run.exit_code, run.output) == (0, "")
     assert set(listing(folder)) - set(before) == {"run.html"}
     assert (folder / "run.html").read_text(encoding="utf-8").startswith("<!doctype html>")
-    assert sepfactor("report", "rich_report.json", "-o", "run.html", "--overwrite").exit_code == 0
+    assert sepfactor("report", f"{name}.json", "-o", "run.html", "--overwrite").exit_code == 0
 
 
 def test_what_is_refused(refused: Callable[..., str], folder: Path) -> None:

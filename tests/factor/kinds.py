@@ -9,17 +9,27 @@ from hypothesis import strategies as st
 from sepfactor.factor import SCHEMES, Rank, Scheme, Stage
 from tests.strategies import normal, stages
 
-_KINDS: dict[str, st.SearchStrategy[Stage]] = {
-    "trim": st.builds(
-        lambda stage, pads: with_zero_border(replace(stage, pads=pads)),
-        stages(kernel=(2, 4)),
-        st.just(((3, 3), (3, 3))),
-    ),
+
+def _volumes(groupings: tuple[str, ...], least: int = 1) -> st.SearchStrategy[Stage]:
+    """Of three axes."""
+    return stages(groupings, kernel=(least, 3), axes=3)
+
+
+_PLANES: dict[str, st.SearchStrategy[Stage]] = {
+    "trim": stages(kernel=(2, 4)).map(lambda stage: with_zero_border(replace(stage, pads=((3, 3), (3, 3))))),
     "spatial": stages(("dense", "grouped", "multiplier"), kernel=(2, 5)),
     "asymmetric": stages(("dense", "grouped"), kernel=(2, 5)),
     "separable": stages(("depthwise",), kernel=(2, 5)),
 }
-"""By the first word of the name; others draw from all."""
+"""Of two axes, by the first word of the name; others draw from all."""
+
+_VOLUMES: dict[str, st.SearchStrategy[Stage]] = {
+    "trim": _volumes(("dense",), 2).map(lambda stage: with_zero_border(replace(stage, pads=((3, 3),) * 3))),
+    "spatial": _volumes(("dense", "multiplier"), 2),
+    "asymmetric": _volumes(("dense", "grouped")),
+    "separable": _volumes(("depthwise",)),
+}
+"""Of three."""
 
 
 def with_zero_border(stage: Stage) -> Stage:
@@ -39,9 +49,15 @@ def untied(stage: Stage, seed: int) -> Stage:
     return replace(stage, weight=stage.weight * normal(seed, *stage.weight.shape))
 
 
-def taken_by(scheme: Scheme) -> st.SearchStrategy[Stage]:
-    kind = _KINDS.get(scheme.name.split("-")[0], stages(("dense", "grouped")))
-    return kind.filter(lambda stage: scheme.refuses(stage) is None)
+def taken_by(scheme: Scheme, axes: tuple[int, ...] = (2, 2, 3)) -> st.SearchStrategy[Stage]:
+    word = scheme.name.split("-")[0]
+    of = {
+        2: _PLANES.get(word, stages(("dense", "grouped"))),
+        3: _VOLUMES.get(word, _volumes(("dense", "grouped"))),
+    }
+    if scheme.name.endswith("-last"):  # these need three
+        axes = (3,)
+    return st.sampled_from(axes).flatmap(of.__getitem__).filter(lambda stage: scheme.refuses(stage) is None)
 
 
 @st.composite

@@ -95,6 +95,23 @@ def test_a_planted_rank_is_found_without_groups(name: str, seed: int) -> None:
     _check(name, unpadded(plant(seed)[0]), rank)
 
 
+VOLUMES = {
+    "spatial-vertical": ("orhw,rid->oidhw", (KH, KW), (2,)),
+    "spatial-horizontal": ("ordh,riw->oidhw", (2, KH), (KW,)),
+    "spatial-depth-last": ("ord,rihw->oidhw", (2,), (KH, KW)),
+    "spatial-width-last": ("orw,ridh->oidhw", (KW,), (2, KH)),
+}
+
+
+@pytest.mark.parametrize("name", VOLUMES)
+@given(seed=seeds)
+def test_a_planted_rank_is_found_among_kernels_of_three_axes(name: str, seed: int) -> None:
+    product, last, first = VOLUMES[name]
+    _check(
+        name, unpadded(np.einsum(product, normal(seed, O, 4, *last), normal(seed + 1, 4, I, *first))), (4,)
+    )
+
+
 @given(seeds)
 def test_a_planted_rank_of_depthwise_kernels_is_found(seed: int) -> None:
     kernels = np.einsum("crp,crq->cpq", normal(seed, 7, 2, 5), normal(seed + 1, 7, 2, 4))

@@ -49,7 +49,9 @@ def test_at_any_rank_the_chains_run_like_the_dense_kernel_they_claim(
         assert k == 1 or found == expected
 
 
-@given(stages())
+@given(
+    st.sampled_from((1, 2, 2, 3)).flatmap(lambda axes: stages(kernel=(1, 5 if axes < 3 else 3), axes=axes))
+)
 def test_whatever_does_not_refuse_factors_and_whatever_refuses_says_why(stage: Stage) -> None:
     for scheme in SCHEMES:
         reason = scheme.refuses(stage)
@@ -97,9 +99,9 @@ def test_refusing_and_errors_do_not_depend_on_the_scale(scheme: Scheme, data: st
 
 
 def _transposed(stage: Stage) -> Stage:
-    """The kernel axes swapped, geometry included."""
+    """The kernel axes in reverse order, geometry included."""
     return Stage(
-        np.swapaxes(stage.weight, 2, 3),
+        np.transpose(stage.weight, (0, 1, *range(stage.weight.ndim - 1, 1, -1))),
         stage.strides[::-1],
         stage.pads[::-1],
         stage.dilations[::-1],
@@ -107,10 +109,16 @@ def _transposed(stage: Stage) -> Stage:
     )
 
 
-@given(taken_by(by_name("spatial-vertical")))
-def test_vertical_first_is_horizontal_first_of_the_transposed_kernel(stage: Stage) -> None:
-    vertical = by_name("spatial-vertical").decompose(stage)
-    horizontal = by_name("spatial-horizontal").decompose(_transposed(stage))
+@pytest.mark.parametrize(
+    "names", [("spatial-vertical", "spatial-horizontal"), ("spatial-depth-last", "spatial-width-last")]
+)
+@given(st.data())
+def test_vertical_first_is_horizontal_first_of_the_transposed_kernel(
+    names: tuple[str, str], data: st.DataObject
+) -> None:
+    one, other = map(by_name, names)
+    stage = data.draw(taken_by(one))
+    vertical, horizontal = one.decompose(stage), other.decompose(_transposed(stage))
     np.testing.assert_allclose(vertical.squared_error, horizontal.squared_error, atol=1e-12)
     (ours,), (theirs,) = (d.build(d.full_rank) for d in (vertical, horizontal))
     for own, other in zip(ours.stages, theirs.stages, strict=True):
@@ -126,7 +134,8 @@ def test_schemes_that_treat_the_kernel_axes_alike_do_not_see_a_transpose(
     name: str, data: st.DataObject
 ) -> None:
     scheme = by_name(name)
-    stage = untied(data.draw(taken_by(scheme)), data.draw(seeds))
+    axes = (2,) if name == "separable-depthwise" else (2, 3)
+    stage = untied(data.draw(taken_by(scheme, axes)), data.draw(seeds))
     swapped = _transposed(stage)
     assert scheme.refuses(swapped) is None
     np.testing.assert_allclose(
@@ -153,14 +162,18 @@ def test_exchanging_the_channels_turns_one_side_of_channel_and_of_decoupling_int
 
 def _per_pixel(name: str, rank: Rank, outs: int, ins: int, kernel: tuple[int, ...]) -> int:
     """The table of section 2 of the notes on the algorithm, for one group."""
-    kh, kw = kernel
     taps = math.prod(kernel)
+    kd, *_, kw = [k for k in kernel if k > 1] if sum(k > 1 for k in kernel) > 1 else kernel
     r, *more = rank
     match name:
         case "spatial-vertical":
-            return r * (ins * kh + outs * kw)
+            return r * (ins * kd + outs * (taps // kd))
         case "spatial-horizontal":
-            return r * (ins * kw + outs * kh)
+            return r * (ins * kw + outs * (taps // kw))
+        case "spatial-depth-last":
+            return r * (ins * (taps // kd) + outs * kd)
+        case "spatial-width-last":
+            return r * (ins * (taps // kw) + outs * kw)
         case "depthwise-pointwise":
             return r * ins * (taps + outs)
         case "pointwise-depthwise":
@@ -172,11 +185,11 @@ def _per_pixel(name: str, rank: Rank, outs: int, ins: int, kernel: tuple[int, ..
         case "tucker2":
             return r * ins + r * more[0] * taps + more[0] * outs
         case "asymmetric-3d":
-            return r * ins * kh + r * more[0] * kw + more[0] * outs
+            return r * ins * kd + r * more[0] * (taps // kd) + more[0] * outs
         case "hybrid":
-            return r * ins * (taps + outs) + more[0] * (ins * kh + outs * kw)
+            return r * ins * (taps + outs) + more[0] * (ins * kd + outs * (taps // kd))
         case "separable-depthwise":
-            return r * (kh + kw)
+            return r * (kd + taps // kd)
     raise AssertionError(f"no formula for {name}: add it")
 
 
@@ -186,7 +199,7 @@ def test_macs_and_parameters_follow_the_formula(scheme: Scheme, data: st.DataObj
     stage = same(data.draw(taken_by(scheme)))
     decomposition = scheme.decompose(stage)
     rank = data.draw(ranks(decomposition.full_rank))
-    size = (data.draw(st.integers(1, 40)), data.draw(st.integers(1, 40)))
+    size = tuple(data.draw(st.integers(1, 40)) for _ in stage.axes)
     replacement = Factorization(decomposition.build(rank))
     g, outs, ins = stage.grouped().shape[:3]
     per_pixel = g * _per_pixel(scheme.name, rank, outs, ins, stage.kernel_shape)
@@ -281,8 +294,14 @@ SHAPES = {  # (weight, group)
     "depthwise": ((6, 1, 3, 3), 6),
     "depthwise row": ((6, 1, 1, 3), 6),
     "multiplier": ((12, 1, 3, 3), 6),
+    "volume": ((6, 4, 3, 3, 3), 1),
+    "flat volume": ((6, 4, 1, 3, 3), 1),
+    "row in space": ((6, 4, 1, 1, 3), 1),
+    "pointwise volume": ((6, 4, 1, 1, 1), 1),
+    "depthwise volume": ((6, 1, 3, 3, 3), 6),
 }
 SPATIAL = ("spatial-vertical", "spatial-horizontal")
+LAST = ("spatial-depth-last", "spatial-width-last")
 MIXING = ("depthwise-pointwise", "pointwise-depthwise", "channel-out", "channel-in", "tucker2")
 
 
@@ -297,6 +316,11 @@ MIXING = ("depthwise-pointwise", "pointwise-depthwise", "channel-out", "channel-
         ("pointwise", {"channel-out"}),
         ("depthwise", {"separable-depthwise"}),
         ("depthwise row", set()),
+        ("volume", {*SPATIAL, *LAST, *MIXING, "asymmetric-3d", "hybrid"}),
+        ("flat volume", {*SPATIAL, *MIXING, "asymmetric-3d", "hybrid"}),
+        ("row in space", {*MIXING}),
+        ("pointwise volume", {"channel-out"}),
+        ("depthwise volume", {"separable-depthwise"}),
     ],
 )
 def test_a_scheme_takes_what_it_can_gain_on_and_no_other(shape: str, takers: set[str]) -> None:

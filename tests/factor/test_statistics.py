@@ -19,12 +19,12 @@ from tests.strategies import normal, seeds, stages, unpadded
 
 def _map_for(stage: Stage, seed: int) -> Array:
     """A map with several pixels of output, whatever the stage."""
-    return normal(seed, stage.in_channels, 17, 18)
+    return normal(seed, stage.in_channels, *((17, 18) if len(stage.axes) == 2 else (8, 9, 8)))
 
 
 def _sample(stage: Stage, x: Array) -> Statistics:
     seen = naive.patches(stage, x)
-    return Statistics(seen.reshape(-1, *seen.shape[2:]).astype(np.float32))
+    return Statistics(seen.reshape(-1, *seen.shape[len(stage.axes) :]).astype(np.float32))
 
 
 def _rows(stage: Stage, x: Array) -> Array:

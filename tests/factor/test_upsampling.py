@@ -22,7 +22,10 @@ GROUPINGS = {"spatial": ("dense", "grouped"), "asymmetric": ("dense", "grouped")
 
 def taken_by(scheme: Scheme) -> st.SearchStrategy[Stage]:
     family = scheme.name.split("-")[0]
-    drawn = transposed(GROUPINGS.get(family, ("dense", "grouped")), KERNELS.get(family, (1, 5)))
+    groupings = GROUPINGS.get(family, ("dense", "grouped"))
+    drawn = transposed(groupings, KERNELS.get(family, (1, 5)))
+    if scheme.name.endswith("-last"):  # these need three axes
+        drawn = transposed(groupings, (2, 3), axes=3)
     if family == "trim":
         drawn = drawn.filter(lambda stage: min(stage.kernel_shape) > 2).map(_with_zero_row)
     return drawn.filter(lambda stage: scheme.refuses(stage) is None)

@@ -81,9 +81,9 @@ SKIPPED = {
         lambda: only("y = Conv<strides = [1,2]>(x, w)", "float[N,4,L] x", w=normal(4, 4, 3)),
         "not a valid Conv",
     ),
-    "3-D": (
-        lambda: only("y = Conv(x, w)", "float[N,4,D,H,W] x", w=normal(4, 4, 3, 3, 3)),
-        "a 3-D convolution",
+    "4-D": (
+        lambda: only("y = Conv(x, w)", "float[N,4,T,D,H,W] x", w=normal(4, 4, 3, 3, 3, 3)),
+        "a 4-D convolution",
     ),
     "fed": (lambda: only("y = Conv(x, w)", f"{X}, float[4,4,3,3] w"), "weight is not a constant: it is fed"),
     "computed": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,9 +50,11 @@ def networks(
     form = draw(st.sampled_from(("pads", "pads", "none", "VALID", "SAME_UPPER", "SAME_LOWER")))
     reach = [(k - 1) * d for k, d in zip(kernel, dilations, strict=True)]
     if form == "pads":
-        said["pads"] = [draw(st.integers(0, r)) for r in (*reach, *reach)]
+        pads = said["pads"] = [draw(st.integers(0, r)) for r in (*reach, *reach)]
         extra = [draw(st.integers(0, s - 1)) for s in strides]
         said |= {"output_padding": extra} if any(extra) or draw(st.booleans()) else {}
+        cropped = [pads[a] + pads[a + axes] for a in range(axes)]
+        assume(all((n - 1) * s + r >= c for n, s, r, c in zip(size, strides, reach, cropped, strict=True)))
     elif form != "none":
         said["auto_pad"] = f'"{form}"'
         assume(all(r + 1 >= s for r, s in zip(reach, strides, strict=True)) or form == "VALID")
@@ -184,3 +187,26 @@ def test_what_is_skipped_says_why(said: str, reason: str) -> None:
     assert site.skipped is not None
     assert reason in site.skipped
     assert site.weight_shape == (2, 4, 3, 3)
+
+
+@pytest.mark.parametrize("dilations", [[1, 1], [2, 1]])
+@pytest.mark.parametrize("strides", [[1, 2], [3, 2], [1, 1]])
+@pytest.mark.parametrize("kept", list(itertools.product(range(3), range(3))))
+def test_kernels_with_a_zero_border_are_trimmed_as_far_as_they_can_be_written(
+    kept: tuple[int, int], strides: list[int], dilations: list[int]
+) -> None:
+    """A ConvTranspose cannot begin before its first pixel."""
+    weight = np.zeros((2, 3, 3, 3), np.float32)
+    weight[:, :, *kept] = normal(2, 3)
+    for pads in ([0, 0, 0, 0], [1, 0, 0, 2], [2, 2, 1, 1]):
+        body = f"y = ConvTranspose<strides = {strides}, dilations = {dilations}, pads = {pads}>(x, w)"
+        proto = model(body, "float[N,2,H,W] x", "float[N,3,P,Q] y", w=weight)
+        prepared, site = opened(proto)
+        assert site.stage is not None
+        trim = by_name("trim")
+        if trim.refuses(site.stage) is None:
+            trimmed = Factorization(trim.decompose(site.stage).build(()))
+            rebuilt = rebuild(prepared, [Replacement(site, trimmed, {})])
+            check(rebuilt.model)
+            x = normal(2, 2, 5, 4)
+            assert_same(run(rebuilt.model, {"x": x}), run(proto, {"x": x}))

@@ -370,6 +370,8 @@ class TestRectified:
             "a = Conv (x, w1)  r = Relu (a)  s = Clip (a, zero)  y = Add (r, s)",
             "a = Conv (x, w1)  s = Add (a, x)  y = Relu (s)",
             "a = Conv (x, w1)  s = Add (x, a)  y = Clip (s, zero)",
+            "a = Conv (x, w1)  s = Add (a, one)  y = Relu (s)",
+            "a = Conv (x, w1)  s = Add (one, a)  r = Relu (s)  t = Relu (s)  y = Add (r, t)",
         ],
     )
     def test_is_seen(self, body: str) -> None:
@@ -392,10 +394,29 @@ class TestRectified:
             "a = Conv (x, w1)  s = Mul (a, x)  y = Relu (s)",
             "a = Conv (x, w1)  b = Conv (x, w1)  s = Add (a, b)  y = Relu (s)",
             "a = Conv (x, w1)  y = Add (a, x)",
+            "a = Conv (x, w1)  s = Add (a, one)  t = Add (s, one)  y = Relu (t)",
+            "a = Conv (x, w1)  s = Sub (a, one)  y = Relu (s)",
         ],
     )
     def test_is_not_seen_elsewhere(self, body: str) -> None:
         assert not self.of(body)
+
+    def test_a_constant_summand_is_told(self) -> None:
+        def of(body: str, outputs: str = "float[N, 4, H, W] y", **constants: np.ndarray) -> np.ndarray | None:
+            proto = model(body, "float[N, 4, H, W] x", outputs, w1=normal(4, 4, 1, 1), **constants)
+            return Cutter(ir.serde.deserialize_model(proto)).offset("a")
+
+        row = normal(1, 4, 1, 1)
+        found = of("a = Conv (x, w1)  s = Add (a, c)  y = Relu (s)", c=row)
+        np.testing.assert_array_equal(found, row[0])
+        for body in (
+            "a = Conv (x, w1)  s = Add (a, c)  t = Add (s, a)  y = Relu (t)",
+            "a = Conv (x, w1)  s = Mul (a, c)  y = Relu (s)",
+            "a = Conv (x, w1)  d = Add (x, c)  s = Add (a, d)  y = Relu (s)",
+        ):
+            assert of(body, c=row) is None
+        both = "float[N, 4, H, W] y, float[N, 4, H, W] a"
+        assert of("a = Conv (x, w1)  y = Add (a, c)", both, c=row) is None
 
     def test_an_output_of_the_network_is_looked_at(self) -> None:
         both = "float[N, 4, H, W] y, float[N, 4, H, W] "

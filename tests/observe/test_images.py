@@ -55,6 +55,41 @@ def test_mean_and_std_are_per_channel_in_scaled_units(folder):
     assert (found == (PIXELS.transpose(2, 0, 1) - 1.0) / 2).all()
 
 
+@pytest.mark.parametrize(
+    ("settings", "mend"),
+    [
+        ({"mean": (127,), "std": (128,)}, r"0\.\.1, .* Say --scale 1 "),
+        ({"mean": (123.7, 116.3, 103.5)}, "mean 123.7, 116.3, 103.5 .* Say --scale 1 "),
+        ({"std": (58.4,)}, "Say --scale 1 "),
+        ({"scale": 1, "mean": (1000,)}, "in that range"),
+        ({"scale": 1, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}, "Leave --scale out"),
+        ({"scale": 1, "mean": (0.5,)}, "Leave --scale out"),
+        ({"scale": 1, "std": (0.5,)}, "Leave --scale out"),
+    ],
+)
+def test_mean_and_std_in_other_units_than_the_pixels(settings, mend):
+    with pytest.raises(OptionError, match=mend):
+        Preprocessing(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
+        {"mean": (1,), "std": (0.5,)},
+        {"mean": (-0.5,)},
+        {"scale": 1 / 127.5, "mean": (1,)},
+        {"scale": 1, "mean": (127,), "std": (128,)},
+        {"scale": 1, "mean": (103.94, 116.78, 123.68)},
+        {"scale": 1, "mean": (0, 0, 0), "std": (1, 1, 1)},
+        {"scale": 1, "mean": (0.5,), "std": (255,)},
+        {"scale": 256 / 255},
+    ],
+)
+def test_units_that_may_be_meant(settings):
+    assert Preprocessing(**settings).mean == settings.get("mean", ())
+
+
 def test_layout_and_color(folder):
     assert (only(folder, None, None, None, 3, scale=1, layout="nhwc") == PIXELS).all()
     bgr = only(folder, None, 3, None, None, scale=1, color="bgr")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sepfactor.errors import DataError, OptionError
 from sepfactor.observe import InputSpec, Preprocessing, open_feeds
@@ -89,8 +90,8 @@ def test_arrays_that_differ_in_length():
 
 
 def test_preprocessing_is_not_silently_ignored():
-    with pytest.raises(OptionError, match="the dict given holds arrays"):
-        open_feeds({"x": ROWS}, [X], preprocessing=Preprocessing(mean=(0.5,)))
+    with pytest.raises(OptionError, match="--mean, --layout are for images, but the dict given gives arrays"):
+        open_feeds({"x": ROWS}, [X], preprocessing=Preprocessing(mean=(0.5,), layout="nhwc"))
 
 
 def corrupt(path: Path) -> None:
@@ -299,6 +300,25 @@ def test_something_else_altogether():
 def test_labels_from_text(tmp_path, name, text):
     (tmp_path / name).write_text(text, encoding="utf-8")
     assert open_feeds({"x": ROWS}, [X], labels=tmp_path / name).labels.tolist() == [5, 4, 3, 2, 1, 0]
+
+
+def test_labels_meant_for_other_data_serve_where_they_name_the_images(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in "ab":
+        Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(folder / f"{name}.png")
+    spec = [InputSpec("x", np.dtype("f4"), (None, 3, 4, 4))]
+
+    def labels(text, by_name=True):
+        (tmp_path / "l.csv").write_text(text)
+        return open_feeds(folder, spec, labels=tmp_path / "l.csv", labels_by_name=by_name).labels
+
+    assert labels("name,label\nz.png,9\nb.png,1\na.png,0\n").tolist() == [0, 1]
+    assert labels("name,label\nz.png,9\nb.png,1\n") is None  # of other images
+    assert labels("1\n0\n") is None  # in the order of who knows what
+    assert labels("1\n0\n", by_name=False).tolist() == [1, 0]
+    np.save(tmp_path / "l.npy", [1, 0])
+    assert open_feeds(folder, spec, labels=tmp_path / "l.npy", labels_by_name=True).labels is None
 
 
 def test_labels_from_arrays(tmp_path):

@@ -27,15 +27,16 @@ from sepfactor.plans.candidates import propose
 from sepfactor.plans.ranks import MacsByRank, Search, energy_ranks, ranks
 from sepfactor.plans.subject import Candidate, Subject, rank_text
 from tests.factor.kinds import taken_by, with_zero_border
-from tests.strategies import normal, same, seeds, sizes, stages
+from tests.strategies import normal, same, seeds, sizes, stages, unpadded
 
 every_scheme = pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)
 
 EPSILON = float(np.finfo(np.float32).eps)
 
 
-def subject_of(stage: Stage, size: Ints = (12, 12), seed: int = 0, samples: int = 200) -> Subject:
-    """``stage`` on white noise."""
+def subject_of(stage: Stage, size: Ints | None = None, seed: int = 0, samples: int = 200) -> Subject:
+    """``stage`` on white noise; maps of 12 pixels on each axis if not said."""
+    size = size or (12,) * len(stage.axes)
     patches = normal(seed, samples, stage.in_channels, *stage.kernel_shape).astype(np.float32)
     return Subject(stage, normal(seed, stage.out_channels), size, Statistics(patches), EPSILON)
 
@@ -53,8 +54,7 @@ def wide(outs: int, ins: int, kernel: Ints = (3, 3), group: int = 1, seed: int =
         decay = 0.85 ** np.arange(length) if axis < 2 else 0.3 ** np.arange(length)
         mixing, _ = np.linalg.qr(normal(seed + axis, length, length))
         weight = np.moveaxis(np.tensordot(mixing * decay, weight, axes=(1, axis)), 0, axis)
-    stage = Stage(weight, (1, 1), ((0, 0), (0, 0)), (1, 1), group)
-    return same(stage)
+    return same(unpadded(weight, group))
 
 
 def all_ranks(decomposition: Decomposition) -> list[Rank]:
@@ -263,7 +263,8 @@ def test_on_a_real_sized_layer_every_rank_was_weighed(max_error: float) -> None:
 
 def planted(scheme: Scheme, width: int) -> Stage:
     """A layer, in float32, that is exactly of this width and of one term in ``scheme``."""
-    stage = wide(32, 32, (5, 5), 32 if scheme.name.startswith("separable") else 1)
+    kernel = (3, 3, 3) if scheme.name.endswith("-last") else (5, 5)
+    stage = wide(32, 32, kernel, 32 if scheme.name.startswith("separable") else 1)
     if scheme.name == "trim":
         return with_zero_border(stage)
     decomposition = scheme.decompose(stage)

@@ -15,6 +15,7 @@ from sepfactor.report.model import (
     Layer,
     LayerInspection,
     Picture,
+    Planning,
     Report,
     Speed,
     Totals,
@@ -174,6 +175,36 @@ def rich_report(**fields: Any) -> Report:
         "notes": ("mind this",),
     }
     return report(**common | fields)
+
+
+def tidied() -> Speed:
+    """Of a file that tidying alone made faster than factoring did."""
+    runs = {
+        name: {"median_ms": ms, "low_ms": ms, "high_ms": ms, "rounds": 30}
+        for name, ms in (("original", 5.28), ("prepared", 2.08), ("result", 2.0))
+    }
+    whole = {"speedup": 2.64, "low": 2.6, "high": 2.7, "verdict": "2.64× faster (95 % interval 2.60–2.70)"}
+    part = {"speedup": 1.04, "low": 1.02, "high": 1.06, "verdict": "1.04× faster (95 % interval 1.02–1.06)"}
+    return Speed(runs=runs, speedup=whole, factorisation=part)
+
+
+def planning(**fields: Any) -> Planning:
+    """A front of three plans, each a file; the second is beaten by the third."""
+    common: dict[str, Any] = {
+        "sepfactor_version": "0",
+        "model": "a[b].onnx",
+        "options": {"seed": 0},
+        "environment": FULL_ENVIRONMENT,
+        "data": DATA,
+        "budget": None,
+        "front": (
+            FrontPoint(label="same", speedup=1.3, interval=(1.25, 1.36), snr_db=60.0),
+            FrontPoint(label="same", speedup=1.5, interval=(1.4, 1.6), snr_db=40.0),
+            FrontPoint(label="same", speedup=2.4, snr_db=50.0),
+        ),
+        "plans": ("a.plan-1.json", "a.plan-2.json", "a.plan-3.json"),
+    }
+    return Planning(**common | fields)
 
 
 FITTED: dict[str, Any] = {

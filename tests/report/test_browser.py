@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from sepfactor.report.html import report_html
-from tests.report.samples import KEPT, layer, rich_report
+from sepfactor.report.html import COLUMNS, report_html
+from sepfactor.report.model import Layer
+from tests.report.samples import FITTED, KEPT, layer, planning, rich_report
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
@@ -55,24 +56,46 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         layer(name=f"block{i}.conv", reason="stays", milliseconds_before=i % 7 + 0.5) for i in range(20)
     ]
     evil = KEPT.model_copy(update={"name": HOSTILE})
-    report = rich_report(layers=(*rich_report().layers, evil, *layers))
-    file = tmp_path_factory.mktemp("page") / "run.html"
+    report = rich_report(layers=(*rich_report().layers, evil, wide(), *layers))
+    folder = tmp_path_factory.mktemp("page")
+    (folder / "plan.html").write_text(report_html(planning()), encoding="utf-8")
+    file = folder / "run.html"
     file.write_text(report_html(report), encoding="utf-8")
     return file
+
+
+def wide() -> Layer:
+    """With much to say in every column."""
+    longest: dict[str, Any] = {
+        "weight_shape": (1024, 1, 3, 3),
+        "group": 1024,
+        "strides": (2, 2),
+        "map_size": (120, 160),
+        "macs_before": 27_900_000,
+        "macs_after": 12_300_000,
+        "milliseconds_before": 0.0895,
+        "milliseconds_after": 0.0135,
+        "trial_speedup": 11.64,
+        "trial_interval": (11.59, 12.75),
+        "scheme": "separable-depthwise",
+        "rank": (48, 64),
+        "spectrum": {"separable-depthwise": ((1, 0.5), (2, 0.2), (3, 0.0))},
+    }
+    return layer(name="backbone/stage3/block12/depthwise_conv", replaced=True, **FITTED | longest)
 
 
 @pytest.fixture
 def show(driver: Any, page: Path) -> Show:
     """The page at a width, in light or dark, once everything is drawn."""
 
-    def at(width: int = 1280, *, dark: bool = False) -> Any:
+    def at(width: int = 1280, *, dark: bool = False, name: str = "run.html") -> Any:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         for log in ("browser", "performance"):
             driver.get_log(log)
-        driver.get(page.as_uri())
+        driver.get(page.with_name(name).as_uri())
         end = time.monotonic() + SECONDS
         while not driver.execute_script("return document.documentElement.dataset.ready"):
             assert time.monotonic() < end, driver.get_log("browser")
@@ -151,8 +174,8 @@ def test_sorting(show: Show) -> None:
         assert shown == sorted(shown, reverse=descending)
     click(driver, f"#layers thead th:nth-child({heads.index('Alone') + 1}) button")
     alone = [row[heads.index("Alone")] for row in rows(driver)]
-    assert alone[0] == "4.87×"
-    assert set(alone[1:]) == {"–"}  # what is unknown comes last, whichever way
+    assert [ratio.split()[0] for ratio in alone[:2]] == ["4.87×", "11.64×"]
+    assert set(alone[2:]) == {"–"}  # what is unknown comes last, whichever way
 
 
 def test_filtering(show: Show) -> None:
@@ -172,7 +195,7 @@ def test_filtering(show: Show) -> None:
     assert rows(driver) == []
     choose("find", "", "input")
     choose("show", "replaced", "change")
-    assert [row[1] for row in rows(driver)] == ["body.first", "middle"]
+    assert [row[1] for row in rows(driver)] == ["body.first", "middle", wide().name]
 
 
 def test_a_click_on_a_layer_shows_its_ranks(show: Show) -> None:
@@ -186,6 +209,66 @@ def test_a_click_on_a_layer_shows_its_ranks(show: Show) -> None:
     assert driver.execute_script("return document.getElementById('pick').value") == "1"
     assert "channel-out" in driver.find_element("id", "chart-spectrum").text
     assert driver.get_log("browser") == []
+
+
+def test_ranks_are_whole_numbers(show: Show) -> None:
+    driver = show()
+    script = (
+        "return [...document.querySelectorAll('#chart-spectrum .role-axis-label')][0]"
+        ".textContent.split(/(?<=\\d)(?=\\d)/).join('')"
+    )
+    click(driver, ".pick[data-layer='4']")  # of ranks up to 3
+    end = time.monotonic() + SECONDS
+    while "separable" not in driver.find_element("id", "chart-spectrum").text:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert driver.execute_script(script) == "123"
+
+
+def test_every_figure_says_what_it_is(show: Show) -> None:
+    labels = show().execute_script(
+        "return [...document.querySelectorAll('[role=graphics-document]')].map((e) => e.ariaLabel)"
+    )
+    assert len(labels) == 5
+    assert all(labels)
+    assert len(set(labels)) == 5
+
+
+def test_layers_that_stay_are_pale(show: Show) -> None:
+    opacities = show().execute_script(
+        "return [...document.querySelectorAll('#chart-times .mark-rect path')].map((p) => [p.ariaLabel,"
+        " Number(getComputedStyle(p).opacity)])"
+    )
+    assert {opacity for name, opacity in opacities if "head.last" in name} == {0.45}
+    assert {opacity for name, opacity in opacities if "body.first" in name} == {1}
+
+
+@pytest.mark.parametrize("width", [390, 820, 1080, 1100, 1280])
+def test_no_column_is_cut(width: int, show: Show) -> None:
+    driver = show(width)
+    script = "const e = document.querySelector('#layers .scroll'); return [e.scrollWidth, e.clientWidth]"
+    whole, seen = driver.execute_script(script)
+    assert whole <= seen
+    ends = driver.execute_script(
+        "return [...document.querySelectorAll('#layers tbody :is(td, th)')]"
+        ".map((cell) => cell.getBoundingClientRect().right)"
+    )
+    assert 0 < max(ends) <= width
+
+
+def test_on_a_phone_figures_have_their_names_beside_them(show: Show) -> None:
+    driver = show(390)
+    script = (
+        "return [...document.querySelector('#layers tbody').rows[4].cells].map((cell) =>"
+        " [cell.checkVisibility(), getComputedStyle(cell, '::before').content])"
+    )
+    shown = driver.execute_script(script)
+    assert all(visible for visible, _ in shown)
+    assert [said.strip('" ') for _, said in shown[4:]] == [column.head for column in COLUMNS[4:]]
+    unknown = driver.execute_script(script.replace("[4]", "[1]"))
+    assert [visible for visible, _ in unknown] == [cell != "–" for cell in rows(driver)[1]]
+    click(driver, "#layers thead th:nth-child(6) button")  # sorting is still there
+    assert driver.execute_script("return document.querySelector('[aria-sort]').innerText").startswith("ms")
 
 
 @pytest.mark.parametrize("width", [390, 820, 1280])
@@ -223,3 +306,38 @@ def test_it_prints_in_ink_on_paper(show: Show) -> None:
     paper = driver.execute_script("return getComputedStyle(document.body).backgroundColor")
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
     assert _brightness(paper) == 255
+
+
+def test_charts_are_drawn_anew_for_paper(show: Show) -> None:
+    driver = show()
+
+    def state() -> tuple[list[float], bool]:
+        widths, is_open = driver.execute_script(
+            "return [[...document.querySelectorAll('.chart svg')].map((svg) => svg.width.baseVal.value),"
+            " document.querySelector('#layers details').open]"
+        )
+        return widths, is_open
+
+    before = state()
+    driver.execute_script("dispatchEvent(new Event('beforeprint'))")
+    widths, is_open = state()
+    assert is_open
+    assert all(600 < width < 720 for width in widths), widths
+    driver.execute_script("dispatchEvent(new Event('afterprint'))")
+    end = time.monotonic() + SECONDS
+    while state() != before:
+        assert time.monotonic() < end, state()
+        time.sleep(0.05)
+    assert min(before[0]) > 720
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_plans(width: int, show: Show) -> None:
+    driver = show(width, name="plan.html")
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+    numbers = (
+        "return [...document.querySelectorAll('#chart-front .role-mark text')].map((t) => t.textContent)"
+    )
+    assert sorted(driver.execute_script(numbers)) == ["1", "2", "3"]
+    assert len(driver.find_elements("css selector", "#front tbody tr")) == 3
+    assert driver.get_log("browser") == []

@@ -47,6 +47,26 @@ def test_no_word_is_broken(width: int) -> None:
         assert wanted in words
 
 
+@pytest.mark.parametrize("width", range(46, 120))
+def test_cells_that_may_be_cut_leave_the_others_whole(width: int) -> None:
+    table = Grid(
+        [
+            Column("No", ["1", "29"]),
+            Column("MACs", ["4.92 M", "1.06 k"], right=True),
+            Column("Why", ["it is no faster than the layer that it would replace", "short"], cut=20),
+            Column("Names", ["a, b, c, d, e, f, g, h, i, j, k, l, m, n, o", "p"], cut=8),
+        ]
+    )
+    file = io.StringIO()
+    Console(file=file, width=width, color_system=None).print(table)
+    head, rule, *rows = file.getvalue().splitlines()
+    assert len(rows) == 2  # nothing wraps
+    assert all(cell_len(line) <= width for line in (head, rule, *rows))
+    assert rows[0].startswith("1   4.92 M  it is no faster")
+    assert "p" in rows[1].split()
+    assert ("…" in rows[0]) == (width < 4 + 8 + 52 + 2 + 43)
+
+
 @pytest.mark.parametrize("width", [1, 5, 20, 40])
 def test_absurd_widths_do_no_harm(width: int) -> None:
     assert rendered(width)

@@ -13,8 +13,10 @@ import pytest
 from sepfactor.errors import OptionError
 from sepfactor.report import html
 from sepfactor.report.charts import charts
-from sepfactor.report.html import report_html
-from tests.report.samples import KEPT, rich_report
+from sepfactor.report.html import COLUMNS, report_html
+from sepfactor.report.model import Budget
+from sepfactor.report.verdict import verdict
+from tests.report.samples import KEPT, planning, rich_report, tidied
 
 pytest.importorskip("jinja2")
 pytest.importorskip("vl_convert")
@@ -29,6 +31,7 @@ class Page(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
+        self.headline = ""
         self.scripts: dict[str | None, str] = {}
         self._script: str | None = None
         self.feed(text)
@@ -40,12 +43,19 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         self._script = None
+        if tag == "h1":
+            self.headline = plain(self.text.rpartition("\n")[2])
 
     def handle_data(self, data: str) -> None:
         if self._script is None:
             self.text += data
         else:
             self.scripts[self._script] = self.scripts.get(self._script, "") + data
+
+
+def plain(text: str) -> str:
+    """Without the signs that keep a line from breaking."""
+    return text.replace("\u00a0", " ").replace("\u2060", "").replace("‑", "-").strip()
 
 
 def test_it_asks_for_nothing_from_elsewhere() -> None:
@@ -80,6 +90,95 @@ def test_what_comes_first() -> None:
         text.index(words) for words in ("1.84× faster", "Measured with onnxruntime", "mind this", "What more")
     ]
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize("speed", [rich_report().speed, tidied(), None])
+def test_the_headline_is_the_verdict(speed: Any) -> None:
+    report = rich_report(speed=speed, model="a (b) <c>.onnx")
+    assert Page(report_html(report)).headline == verdict(report)
+
+
+def test_what_tidying_gained_is_not_credited_to_factoring() -> None:
+    page = Page(report_html(rich_report(speed=tidied())))
+    assert "factoring alone 1.04×" in page.headline
+    assert "2.08 ms tidied but not factored" in plain(page.text)
+    assert "because tidying the graph alone made them faster" in page.text
+    speed = tidied().model_copy(update={"factorisation": None})
+    usual = Page(report_html(rich_report(speed=speed)))
+    assert "tidied" not in usual.text
+    assert "tidying" not in usual.text
+
+
+def test_bars_of_a_histogram_are_explained() -> None:
+    text = Page(report_html(rich_report())).text
+    assert "the share of all values whose error lies between its two edges" in text
+    assert "99 % of the values are off by no more than 0.032, and 9.90 % are equal." in text
+
+
+def test_every_column_is_explained() -> None:
+    page = Page(report_html(rich_report()))
+    for column in COLUMNS:
+        assert column.head in page.text
+        assert page.text.count(column.words) == 1
+    rows = report_html(rich_report()).count('<tr role="row"')
+    heads = {attributes["data-head"] for _, attributes in page.tags if attributes.get("data-head")}
+    assert heads == {column.head for column in COLUMNS[2:]}
+    assert rows == 1 + len(rich_report().layers)
+
+
+def test_every_picture_and_chart_says_what_it_is() -> None:
+    page = Page(report_html(rich_report()))
+    assert [a["alt"] for tag, a in page.tags if tag == "img"] == [
+        "Sample 3: class 4 → 9 (was right), went in"
+    ]
+    for spec in charts(rich_report()).values():
+        assert spec["description"]
+
+
+def test_axes_of_figures_have_titles() -> None:
+    found = []
+
+    def look(value: Any) -> None:
+        if isinstance(value, dict):
+            for axis in ("x", "y"):
+                channel = value.get(axis)
+                if isinstance(channel, dict) and channel.get("type") == "quantitative":
+                    found.append(channel["title"])
+            for part in value.values():
+                look(part)
+        elif isinstance(value, list):
+            for part in value:
+                look(part)
+
+    look(charts(rich_report()))
+    assert len(found) >= 8
+    assert all(found)
+
+
+def test_a_page_of_plans() -> None:
+    page = Page(report_html(planning()))
+    assert page.headline == "3 plans for a[b].onnx: 1.30× to 2.40× as fast"
+    assert json.loads(page.scripts["report"]) == json.loads(planning().to_json())
+    rows = json.loads(page.scripts["charts"])["front"]["data"]["values"]
+    assert [(row["number"], row["label"], row["unbeaten"]) for row in rows] == [
+        (1, "a.plan-1.json", True),
+        (2, "a.plan-2.json", False),
+        (3, "a.plan-3.json", True),
+    ]
+    for file in planning().plans:
+        assert page.text.count(file) == 1
+
+
+def test_a_page_of_one_plan() -> None:
+    points = tuple(p.model_copy(update={"chosen": p.snr_db == 50.0}) for p in planning().front)
+    budget = Budget(verdict="SNR at least 45 dB: kept, 50.0 dB", is_met=True)
+    page = Page(report_html(planning(front=points, budget=budget, plans=("a.plan.json",))))
+    assert page.headline == "A plan for a[b].onnx: 2.40× as fast, SNR 50.0 dB"
+    assert budget.verdict in page.text
+    assert "a.plan.json" in page.text
+    bare = Page(report_html(planning(front=(), plans=("a.plan.json",))))
+    assert bare.headline == "A plan for a[b].onnx, layer by layer"
+    assert "front" not in json.loads(bare.scripts["charts"])
 
 
 def test_parts_without_data_are_left_out() -> None:

@@ -41,6 +41,15 @@ def test_other_files(text: str, words: str, tmp_path: Path) -> None:
         read_document(file)
 
 
+def test_what_is_no_text_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"\x08\x07\xff\xfe")
+    with pytest.raises(DataError) as refused:
+        read_document(file)
+    assert not any(word in str(refused.value) for word in ("codec", "utf", "byte"))
+    assert "name a file that a command wrote with --json" in str(refused.value)
+
+
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="There is no file"):
         read_document(tmp_path / "x.json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Callable
 
 import pytest
@@ -11,9 +12,10 @@ from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
 from sepfactor.report.base import Document
+from sepfactor.report.inspected import inspection_verdict, inspection_view
 from sepfactor.report.markup import view
-from sepfactor.report.model import Layer, Speed
-from sepfactor.report.text import bench_view, comparison_view, inspection_view, report_view
+from sepfactor.report.model import Inspection, Layer, LayerInspection, Speed
+from sepfactor.report.text import bench_view, comparison_view, report_view
 from sepfactor.report.words import (
     count,
     decibel,
@@ -21,8 +23,9 @@ from sepfactor.report.words import (
     milliseconds,
     output_line,
     percent,
+    signed,
 )
-from tests.report.samples import KEPT, OUTPUT, TOP, bench, comparison, inspection, report
+from tests.report.samples import KEPT, OUTPUT, REPLACED, TOP, bench, comparison, inspection, layer, report
 
 
 def shown(view: RenderableType, width: int = 160) -> str:
@@ -69,6 +72,15 @@ def test_nothing_lost_is_called_lossless() -> None:
     assert error(1e-8, exact=True) == "lossless"
     assert error(0.05, exact=False) == "5.00 %"
     assert error(None, exact=False) == "–"
+
+
+def test_a_minus_is_a_minus_sign() -> None:
+    assert percent(-0.0123) == "−1.23 %"
+    assert decibel(-3.04) == "−3.0 dB"
+    assert signed(-0.001, 2) == "0.00"
+    worse = {"reference": {"value": 0.9}, "candidate": {"value": 0.95}, "drop": -0.05}
+    assert "(drop −5.00 points)" in output_line(OUTPUT | {"top1": worse, "cosine": -0.5})
+    assert "-" not in output_line(OUTPUT | {"cosine": -0.5})
 
 
 def test_decibels() -> None:
@@ -120,7 +132,7 @@ class TestReport:
             *("3→16 5×5", "16×16", "separable-depthwise 1", "307 k → 30.7 k", "1.2 k → 120", "1.25 → 0.25"),
             *(
                 "4.87×",
-                "put back: it measured no faster",
+                "put back: the best candidate measured no faster",
                 "a[b].onnx → [/c].onnx",
                 "614 k → 338 k (1.82× fewer)",
             ),
@@ -130,14 +142,15 @@ class TestReport:
 
     def test_speed(self) -> None:
         run = {"median_ms": 2.0, "low_ms": 1.9, "high_ms": 2.1, "rounds": 30}
+        prepared = {"median_ms": 1.5, "low_ms": 1.4, "high_ms": 1.6, "rounds": 30}
         speed = Speed(
-            runs={"original": run, "prepared": run, "result": run},
+            runs={"original": run, "prepared": prepared, "result": run},
             speedup={"low": 1.9, "verdict": "2.00× faster"},
             factorisation={"low": 1.4, "verdict": "1.50× faster"},
         )
         text = shown(report_view(report(speed=speed)))
-        assert "2.00× faster; of that, factoring alone: 1.50× faster" in text
-        assert "prepared 2.00 ms (1.90–2.10)" in text
+        assert "2.00× faster: tidying the graph alone 1.33×, factoring alone 1.50×" in text
+        assert "prepared 1.5 ms (1.4–1.6)" in text
         assert "30 interleaved runs" in text
 
     def test_notes_stand_out(self) -> None:
@@ -147,6 +160,41 @@ class TestReport:
         text = shown(report_view(report(layers=(KEPT,), accuracy=None, output=None)))
         assert "not written" in text
         assert "Replaced  " not in text.splitlines()[0]
+
+    @pytest.mark.parametrize("width", [80, 120, 160])
+    def test_kept_layers_take_a_line_for_each_reason(self, width: int) -> None:
+        slow = [
+            layer(name=f"a{i}", reason=f"put back: tucker2 {i}×2 measured no faster (0.8× alone)")
+            for i in range(9)
+        ]
+        rough = [
+            layer(
+                name=f"b{i}",
+                reason=f"nothing cheaper stays within 0.1 of its output (closest: trim, off by 0.{i})",
+            )
+            for i in range(1, 4)
+        ]
+        text = shown(report_view(report(layers=(REPLACED, *rough, *slow))), width)
+        rows = [
+            line.split() for line in text.splitlines() if " put back: " in line or " nothing cheaper " in line
+        ]
+        assert [row[0] for row in rows] == ["9", "3"]  # what takes more time comes first
+        assert "closest" not in text
+        whole = shown(report_view(report(layers=(REPLACED, *rough, *slow))).opened(), 200)
+        assert all(f"off by 0.{i}" in whole for i in range(1, 4))
+        assert "a8" in whole
+
+    def test_fully_connected_layers_are_no_convolutions(self) -> None:
+        assert "1 of 2 convolutions" in shown(report_view(report()))
+        text = shown(
+            report_view(report(layers=(REPLACED, KEPT.model_copy(update={"weight_shape": (10, 64)}))))
+        )
+        assert "1 of 2 layers" in text
+        assert "convolutions" not in text
+
+    def test_nothing_gained_is_said_so(self) -> None:
+        sums = report().totals.model_copy(update={"macs_after": 614_400})
+        assert re.search(r"MACs +614 k, unchanged", shown(report_view(report(totals=sums))))
 
     def test_a_layer_that_never_ran(self) -> None:
         bare = Layer(name="idle", output="z", weight_shape=(), reason="it did not run")
@@ -159,19 +207,75 @@ class TestReport:
 
 
 def test_inspection() -> None:
-    text = shown(inspection_view(inspection()))
+    text = shown(inspection_view(inspection()).opened())
     for words in (
         "90 / 99 / 99.9 %",
-        "1 / 2 / 4 of 15",
-        "trim: exact",
-        "25.0 %",
-        "two",
+        *("1 / 2 / 4", "any / any / any", "25.0 %"),
         "Conv 75 %, Add 25 %",
     ):
         assert words in text
-    assert "one\n" not in text.replace(" ", "").replace("[any]one", "")
+    assert " two " in text  # the commonest reason
     empty = inspection().model_copy(update={"operators": {}, "layers": inspection().layers[1:]})
     assert "two" in shown(inspection_view(empty))
+
+
+class TestInspection:
+    """Which layers matter, and whether the network is worth it."""
+
+    @staticmethod
+    def of(*shares: float, left: float = 0.5, **fields: object) -> Inspection:
+        rows = (
+            LayerInspection(
+                name=f"conv{i}.",
+                output=f"y{i}",
+                weight_shape=(16, 16, 3, 3),
+                share=share,
+                macs=1000,
+                ranks={"spatial-vertical": ((1,), (2,), (4,))},
+                least_scheme="spatial-vertical",
+                least_rank=(2,),
+                least_macs=round(1000 * left),
+            )
+            for i, share in enumerate(shares)
+        )
+        return inspection().model_copy(update={"layers": tuple(rows), **fields})
+
+    def test_the_verdict_goes_by_the_time_that_could_be_saved(self) -> None:
+        assert inspection_verdict(self.of(0.5, 0.3)).startswith(
+            "Worth compressing: 2 of 2 convolutions, with 80 %"
+        )
+        assert inspection_verdict(self.of(0.2)).startswith("Perhaps worth it: 1 of 1 convolutions, with 20 %")
+        assert inspection_verdict(self.of(0.02)).startswith(
+            "Little to gain: only 1 of 1 convolutions, with 2 %"
+        )
+        assert inspection_verdict(self.of(0.9, left=0.95)).startswith("Little to gain: none of 1")
+
+    def test_made_up_inputs_are_said_to_be(self) -> None:
+        assert "made-up" not in inspection_verdict(self.of(0.5))
+        assert "made-up" in inspection_verdict(self.of(0.5, data={"description": "", "synthetic": True}))
+
+    def test_layers_that_take_little_time_are_counted(self) -> None:
+        found = self.of(*(0.01 * i for i in range(14)))
+        text = shown(inspection_view(found))
+        assert all(f"conv{i}. " in text for i in range(2, 14))
+        assert "conv0. " not in text
+        assert "conv1. " not in text
+        assert "2 more, 1 % of the time together; --all shows them" in text
+        assert text.index("conv13.") < text.index("conv2.")
+        whole = shown(inspection_view(found).opened())
+        assert all(f"conv{i}. " in whole for i in range(14))
+        assert "Not shown" not in whole
+
+    def test_few_layers_keep_their_order(self) -> None:
+        text = shown(inspection_view(self.of(0.1, 0.5, 0.2)))
+        assert text.index("conv0.") < text.index("conv1.") < text.index("conv2.")
+        assert "Not shown" not in text
+
+    def test_the_next_command(self) -> None:
+        assert "sepfactor compress m.onnx" in shown(
+            inspection_view(self.of(0.5), "sepfactor compress m.onnx")
+        )
+        assert "Next" not in shown(inspection_view(self.of(0.5)))
 
 
 def test_bench() -> None:

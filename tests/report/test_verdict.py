@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sepfactor.report.model import Speed
-from sepfactor.report.verdict import measured, samples, verdict
+from sepfactor.report.verdict import measured, samples, speed_line, verdict
 from tests.report.samples import DATA, KEPT, OUTPUT, TOP, report, rich_report
 
 
@@ -46,6 +46,27 @@ def test_the_worst_output_speaks_for_all() -> None:
 def test_synthetic_images_claim_no_accuracy() -> None:
     said = verdict(rich_report(data=DATA | {"synthetic": True}))
     assert "on 40 synthetic images, so no accuracy is claimed" in said
+
+
+def test_what_tidying_gained_is_told_apart() -> None:
+    def speed(prepared: float, factored: str) -> Speed:
+        runs = {"original": 6.0, "prepared": prepared, "result": 2.0}
+        return Speed(
+            runs={name: {"median_ms": ms} for name, ms in runs.items()},
+            speedup={"verdict": "3.00× faster (95 % interval 2.9–3.1)"},
+            factorisation={"verdict": factored},
+        )
+
+    both = speed(2.4, "1.20× faster (95 % interval 1.1–1.3)")
+    assert speed_line(both) == (
+        "3.00× faster (95 % interval 2.9–3.1): tidying the graph alone 2.50×, "
+        "factoring alone 1.20× (95 % interval 1.1–1.3)"
+    )
+    assert verdict(rich_report(speed=both)).startswith(f"{speed_line(both)}; ")
+    none = speed_line(speed(2.0, "no measurable change (0.98–1.03)"))
+    assert none.endswith("alone 3.00×, factoring alone no measurable change (0.98–1.03)")
+    slower = speed_line(speed(1.8, "1.10× slower (95 % interval 1.05–1.15)"))
+    assert "factoring alone 1.10× slower" in slower
 
 
 def test_not_timed() -> None:

@@ -30,7 +30,7 @@ from tests.graph.build import model, norm_of, normal, with_weights_as_inputs
 from tests.robustness import mutate
 from tests.robustness.way import attempt, pretend_faster
 
-OPTIONS: dict[str, Any] = {"limit": 1, "max_error": 0.3, "linear_layers": True}
+OPTIONS: dict[str, Any] = {"limit": 1, "max_error": 0.3, "linear_layers": True, "dequantize": True}
 SHAPE = {"image": (1, 3, 16, 16)}
 MEMORY = 6 * 2**30
 PATIENCE_S = 60.0
@@ -102,7 +102,27 @@ def models() -> list[bytes]:
     old = with_weights_as_inputs(
         model("y = Conv(image, w)", ir_version=3, opset=8, w=normal(4, 3, 3, 3), **small)
     )
-    return [proto.SerializeToString() for proto in (*many, old, *wrapped())]
+    return [proto.SerializeToString() for proto in (*many, old, quantised(), *wrapped())]
+
+
+def quantised() -> onnx.ModelProto:
+    """Whole numbers in between, and a convolution of three axes."""
+    return model(
+        """q = QuantizeLinear(image, s, z)  d = DequantizeLinear(q, s, z)
+           w = DequantizeLinear<axis = 0>(i, t, o)  c = DequantizeLinear(j, s)
+           a = Conv<pads = [1,1,1,1]>(d, w, c)  b = Reshape(a, axes)
+           y = Conv<strides = [1,1,2], pads = [1,1,1,1,0,1]>(b, v)""",
+        "float[N,3,H,W] image",
+        "float[N,C,D,P,Q] y",
+        s=np.float32(0.02),
+        z=np.uint8(90),
+        i=np.arange(-108, 108, dtype=np.int8).reshape(8, 3, 3, 3),
+        t=np.linspace(0.01, 0.02, 8, dtype=np.float32),
+        o=np.zeros(8, np.int8),
+        j=np.arange(8, dtype=np.int32),
+        axes=np.array([0, 2, 2, 2, -1]),
+        v=normal(4, 2, 3, 3, 3),
+    )
 
 
 def wrapped() -> list[onnx.ModelProto]:

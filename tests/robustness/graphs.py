@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,7 +77,9 @@ class _Sketch:
     def constant(self, array: np.ndarray, *, plain: bool = False) -> str:
         """An initialiser; unless ``plain``, now and then behind an Identity, or a Constant node."""
         name = self.name("c")
-        form = 0 if plain else self.integer(0, 5)
+        form = 0 if plain else self.integer(0, 6)
+        if form == 6 and array.dtype == np.float32:
+            return self.quantised(array)
         if form == 5:
             value = numpy_helper.from_array(array)
             self.nodes.append(helper.make_node("Constant", [], [name], value=value))
@@ -86,6 +89,15 @@ class _Sketch:
             copy = self.name("copy")
             self.nodes.append(helper.make_node("Identity", [name], [copy]))
             return copy
+        return name
+
+    def quantised(self, array: np.ndarray) -> str:
+        """Whole numbers of eight bits behind a DequantizeLinear."""
+        step = np.float32(np.abs(array).max() / 127 + 1e-9)
+        whole = self.constant(np.round(array / step).astype(np.int8), plain=True)
+        scale = self.constant(step, plain=True)
+        name = self.name("d")
+        self.nodes.append(helper.make_node("DequantizeLinear", [whole, scale], [name]))
         return name
 
 
@@ -113,7 +125,10 @@ def _conv(sketch: _Sketch) -> None:
     shared = [
         name
         for name, array in sketch.constants.items()
-        if array.ndim == 4 and array.shape[1] * group == channels and array.shape[0] % group == 0
+        if array.ndim == 4
+        and array.dtype == sketch.dtype
+        and array.shape[1] * group == channels
+        and array.shape[0] % group == 0
     ]
     if shared and sketch.coin(3):
         weight = sketch.pick(shared)
@@ -203,6 +218,28 @@ def _row(sketch: _Sketch) -> None:
     sketch.ends[value] = sketch.maps.pop(value)
 
 
+def _volume(sketch: _Sketch) -> None:
+    """One or two convolutions of three axes, two of which were channels; an end."""
+    x = sketch.pick(sketch.maps)
+    channels, size = sketch.maps[x]
+    depth = sketch.pick(d for d in (2, 3, 4, 1) if channels % d == 0)
+    rows = sketch.pick(r for r in (3, 2, 4, 1) if channels // depth % r == 0)
+    ins, inside = channels // depth // rows, (depth, rows, math.prod(size))
+    shape = sketch.constant(np.array([0, ins, depth, rows, -1]), plain=True)
+    value = sketch.emit("Reshape", [x, shape], ins, inside)
+    for _ in range(sketch.integer(1, 2)):
+        del sketch.maps[value]
+        outs = sketch.integer(1, MOST_MULTIPLIED // 2)
+        kernel = [sketch.pick((1, 3, 3)) for _ in inside]
+        flat = _weight(sketch, (outs, ins, kernel[0], kernel[1] * kernel[2]))
+        weight = sketch.constant(flat.reshape(outs, ins, *kernel), plain=True)
+        convolved = sketch.emit("Conv", [value, weight], outs, inside, pads=[k // 2 for k in kernel] * 2)
+        value = sketch.emit("Relu", [convolved], outs, inside)
+        del sketch.maps[convolved]
+        ins = outs
+    sketch.ends[value] = sketch.maps.pop(value)
+
+
 def _head(sketch: _Sketch) -> None:
     """One or two products behind the mean of a map."""
     x = sketch.pick(sketch.maps)
@@ -221,7 +258,11 @@ def _head(sketch: _Sketch) -> None:
 def _unary(sketch: _Sketch) -> None:
     x = sketch.pick(sketch.maps)
     channels, size = sketch.maps[x]
-    op = sketch.pick(("Relu", "Identity", "Sigmoid", "Pad", "BatchNormalization", "MaxPool"))
+    op = sketch.pick(
+        ("Relu", "Identity", "Sigmoid", "Pad", "BatchNormalization", "MaxPool", "QuantizeLinear")
+    )
+    if op == "QuantizeLinear" and sketch.dtype != np.float32:
+        return
     if op == "Pad":
         pads = sketch.constant(np.array([0, 0, 1, 2, 0, 0, 0, 1]), plain=sketch.coin())
         sketch.emit("Pad", [x, pads], channels, (size[0] + 1, size[1] + 3))
@@ -229,6 +270,11 @@ def _unary(sketch: _Sketch) -> None:
         rng = np.random.default_rng(sketch.integer(0, 99))
         rows = [rng.uniform(0.5, 1.5, channels).astype(sketch.dtype) for _ in range(4)]
         sketch.emit(op, [x, *(sketch.constant(row, plain=True) for row in rows)], channels, size)
+    elif op == "QuantizeLinear":
+        more = [sketch.constant(np.float32(0.03), plain=True), sketch.constant(np.uint8(90), plain=True)]
+        whole = sketch.emit(op, [x, *more], channels, size)
+        del sketch.maps[whole]
+        sketch.emit("DequantizeLinear", [whole, *more], channels, size)
     elif op == "MaxPool":
         if min(size) > 3:
             out = (size[0] // 2, size[1] // 2)
@@ -264,7 +310,7 @@ def networks(draw: st.DrawFn) -> Drawn:
     _conv(sketch)
     for _ in range(sketch.integer(0, 6)):
         draw(st.sampled_from((_conv, _conv, _unary, _join, _transposed)))(sketch)
-    for kind in (_row, _head):
+    for kind in (_row, _head, _volume):
         if sketch.coin(3):
             kind(sketch)
     for name in [n for n in inputs if n in sketch.unread]:
@@ -286,7 +332,7 @@ def _finished(sketch: _Sketch, inputs: dict[str, tuple[int, Size]], ends: list[s
         channels, size = sketch.maps[name]
         shape: list[Any] = ["N" if symbolic else 1, channels, *size]
         if symbolic == 2:
-            shape[2:] = [f"{name}_{axis}" if open_sizes else axis.upper() for axis in "hw"[: len(size)]]
+            shape[2:] = [f"{name}_{axis}" if open_sizes else axis.upper() for axis in "hwd"[: len(size)]]
         return helper.make_tensor_value_info(name, kind, shape)
 
     graph = helper.make_graph(

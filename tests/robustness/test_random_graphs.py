@@ -30,6 +30,8 @@ OPTIONS = (
     {"max_error": 0.0, "linear_layers": True},
     {"rank": 2, "linear_layers": True},
     {"max_macs": "60%", "force": True, "linear_layers": True},
+    {"max_error": 0.0, "dequantize": True},
+    {"rank": 2, "dequantize": True, "linear_layers": True},
 )
 relaxed = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
@@ -55,11 +57,19 @@ def test_the_whole_way(drawn: Drawn, options: dict[str, Any], with_data: bool) -
         found = onnx.load(out)
     assert interface(found) == interface(drawn.model)
     assert {node.op_type for node in found.graph.node} <= _operators(drawn.model)
-    _compare(drawn, found, exact=options.get("max_error") == 0.0)
+    rounds = any(node.op_type == "QuantizeLinear" for node in drawn.model.graph.node)
+    _compare(drawn, found, exact=options.get("max_error") == 0.0 and not rounds)
 
 
 def _operators(model: onnx.ModelProto) -> set[str]:
-    return {node.op_type for node in model.graph.node} | {"Conv", "Add", "MatMul", "Unsqueeze", "Squeeze"}
+    return {node.op_type for node in model.graph.node} | {
+        "Conv",
+        "Add",
+        "MatMul",
+        "Unsqueeze",
+        "Squeeze",
+        "Clip",
+    }
 
 
 def _compare(drawn: Drawn, found: onnx.ModelProto, *, exact: bool) -> None:

@@ -10,10 +10,12 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
+import sepfactor
 from sepfactor.pipeline import Result
 from tests import networks
 from tests.graph.build import check, interface, model, normal, run
 from tests.robustness.way import assert_near, attempt
+from tests.timing import decide_times
 
 IMAGES = {"image": networks.images(4)}
 
@@ -147,6 +149,21 @@ def test_left_alone_with_a_reason(make: object, name: str, reason: str, tmp_path
     layers = {layer.name: layer for layer in result.report.layers}
     assert any(layer.replaced for layer in result.report.layers)
     assert reason in (layers[name].reason or "")
+
+
+def test_dequantized_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And built again from the plan, which remembers."""
+    decide_times(monkeypatch, 2.0)
+    proto, (out, again) = quantised_weight(), (tmp_path / name for name in ("out.onnx", "again.onnx"))
+    options = {"data": IMAGES, "dequantize": True, "rank": 12, "bench_seconds": 0}
+    result = sepfactor.compress(proto, out, layers={"head.last": {"rank": 4}}, **options)
+    assert [layer.replaced for layer in result.report.layers] == [True, True]
+    assert "DequantizeLinear" not in {node.op_type for node in onnx.load(out).graph.node}
+    for one, other in zip(run(onnx.load(out), IMAGES), run(proto, IMAGES), strict=True):
+        assert np.linalg.norm(one - other) < 0.9 * np.linalg.norm(other)
+    applied = sepfactor.apply(proto, result.plan, again, data=IMAGES, bench_seconds=0)
+    assert applied.report.totals.replaced == 2
+    assert again.read_bytes() == out.read_bytes()
 
 
 @pytest.mark.parametrize("op_type", ["QLinearConv", "ConvInteger"])

@@ -39,7 +39,16 @@ def dense(before: Array, after: Array, feed: Array | None = None) -> tuple[Pictu
 
 
 class TestImagesThatComeOut:
-    def test_the_part_around_the_largest_error(self) -> None:
+    def test_the_part_with_most_of_the_error(self) -> None:
+        before = np.moveaxis(photo(0, 400), -1, 0)[None] / 255.0
+        after = before.copy()
+        after[0, :, 0, 0] += 0.5  # the largest error of all
+        after[0, :, 280:320, 190:230] += 0.05
+        (page,) = dense(before, after)
+        lit = np.argwhere(pixels(page.difference).max(axis=2) > 100)
+        assert len(lit) == 1600
+
+    def test_an_error_in_one_place_stands_in_the_middle(self) -> None:
         before = np.moveaxis(photo(0, 400), -1, 0)[None] / 255.0
         after = before.copy()
         after[0, :, 300:306, 210:216] += 0.05

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +163,19 @@ class TestBudget:
         assert not forced.is_met
         assert Path("out.onnx").exists()
 
+    @pytest.mark.parametrize(
+        ("bound", "field"),
+        [({"max_macs": "60%"}, "macs"), ({"max_params": "60%"}, "parameters")],
+    )
+    def test_the_verdict_says_what_the_cost_came_to(self, bound: dict[str, str], field: str) -> None:
+        report = sepfactor.compress(residual_network(), **bound, **DATA).report
+        found = re.search(r"60% of the .*: kept, .* which is ([\d.]+)%", report.budget.verdict)
+        assert found, report.budget.verdict
+        sums = report.totals.model_dump()
+        share = 100 * sums[f"{field}_after"] / sums[f"{field}_before"]
+        assert float(found[1]) == pytest.approx(share, abs=0.06)
+        assert share <= 60
+
     def test_cost_and_quality_together(self) -> None:
         result = sepfactor.compress(residual_network(), max_macs="30%", min_snr=60, **DATA)
         assert not result.is_met
@@ -187,11 +202,14 @@ class TestBudget:
         assert quality["drop"] <= 0.1
 
 
-class TestPlanFile:
-    def plan(self, **options: Any) -> Plan:
-        _, (plan,) = sepfactor.plan(residual_network(), **({"min_snr": 15.0} | options), **DATA)
-        return plan
+@cache
+def usual_plan() -> Plan:
+    """The same each time, and so made once."""
+    _, (plan,) = sepfactor.plan(residual_network(), min_snr=15.0, **DATA)
+    return plan
 
+
+class TestPlanFile:
     def test_the_same_bytes_each_time(self) -> None:
         np.savez("data.npz", x=smooth(16))
         options: dict[str, Any] = {"data": "data.npz", "min_snr": 15.0, "bench_seconds": 0}
@@ -233,7 +251,7 @@ class TestPlanFile:
         assert Path("first.onnx").read_bytes() == Path("second.onnx").read_bytes()
 
     def test_a_line_edited_and_applied_again(self) -> None:
-        plan = self.plan()
+        plan = usual_plan()
         layers = [json.loads(layer.model_dump_json()) for layer in plan.layers]
         layers[0] |= {"scheme": KEEP, "rank": []}
         layers[1] |= {"scheme": "channel-out", "rank": [3]}
@@ -243,7 +261,7 @@ class TestPlanFile:
         assert (rows[1].scheme, rows[1].rank) == ("channel-out", (3,))
 
     def test_other_weights_of_the_same_shape(self) -> None:
-        plan = self.plan()
+        plan = usual_plan()
         other = residual_network()
         for tensor in other.graph.initializer:
             values = np.frombuffer(tensor.raw_data, np.float32)[::-1]
@@ -264,7 +282,7 @@ class TestPlanFile:
         ],
     )
     def test_what_does_not_fit_the_network(self, change: dict[str, Any], words: str) -> None:
-        plan = self.plan()
+        plan = usual_plan()
         layers = [json.loads(layer.model_dump_json()) for layer in plan.layers]
         layers[1] = layers[1] | {"scheme": "channel-out", "rank": [2]} | change
         edited = Plan.model_validate_json(json.dumps(json.loads(plan.to_json()) | {"layers": layers}))
@@ -281,7 +299,7 @@ class TestPlanFile:
         ],
     )
     def test_what_is_no_plan(self, change: Callable[[Any], Any], words: str) -> None:
-        Path("plan.json").write_text(json.dumps(change(json.loads(self.plan().to_json()))))
+        Path("plan.json").write_text(json.dumps(change(json.loads(usual_plan().to_json()))))
         with pytest.raises(PlanError, match=words):
             read_plan(Path("plan.json"))
 

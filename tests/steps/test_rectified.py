@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,13 +14,30 @@ from hypothesis import strategies as st
 from sepfactor.factor import Factorization, Stage, select_schemes
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.refit import refit
+from sepfactor.graph.load import load
 from sepfactor.observe.patches import usable
+from sepfactor.options import Options
+from sepfactor.plans.ranks import Search
+from sepfactor.progress import silent
+from sepfactor.steps.choose import subject_of
+from sepfactor.steps.job import open_job
 from sepfactor.steps.reading import read_rows
 from sepfactor.steps.rectified import error_behind_relu, refit_behind_relu
 from sepfactor.steps.rows import Rows
 from sepfactor.steps.walk import Walk
 from tests.graph.build import model, normal
-from tests.steps.small import EVERYWHERE, RUNTIME, built, feeds, fitted, off_by, opened, site_of, weights
+from tests.steps.small import (
+    EVERYWHERE,
+    RUNTIME,
+    built,
+    feeds,
+    fitted,
+    off_by,
+    opened,
+    outputs,
+    site_of,
+    weights,
+)
 from tests.strategies import seeds
 
 
@@ -209,3 +228,73 @@ def test_infinities_in_the_sum_are_left_out() -> None:
     found = fitted(proto, {"a": ("spatial-vertical", (2,))}, data)["a"]
     assert all(np.isfinite(stage.weight).all() for stage in found.factorization.stages)
     assert 0 < found.after < found.before
+
+
+class TestConstantsAddedBefore:
+    """A product and an Add of a constant are one layer with a bias."""
+
+    SHAPES = weights(w1=(20, 24), w2=(6, 20))
+
+    def network(self, first: str, **more: np.ndarray) -> onnx.ModelProto:
+        made = {**self.SHAPES, **more}
+        used = {name: array for name, array in made.items() if re.search(rf"\b{name}\b", first + " w2")}
+        body = f"{first}  r = Relu (s)  y = Gemm <transB = 1> (r, w2)"
+        return model(body, "float[N, 24] x", "float[N, 6] y", **used)
+
+    def networks(self) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+        return (
+            self.network("s = Gemm <transB = 1> (x, w1, b1)"),
+            self.network("p = MatMul (x, v1)  s = Add (p, b1)", v1=self.SHAPES["w1"].T.copy()),
+        )
+
+    def data(self, count: int, seed: int = 0) -> list[dict[str, np.ndarray]]:
+        x = normal(count, 24, seed=seed) @ normal(24, 24) * np.float32(0.2)
+        return [{"x": row[None]} for row in x]
+
+    def test_fits_are_those_of_a_layer_with_a_bias(self) -> None:
+        whole, apart = self.networks()
+        seen, unseen = self.data(400), self.data(50, seed=1)
+        options = {"linear_layers": True, "pulls": (1e-3,)}
+        one = fitted(whole, {"s": ("channel-out", (6,))}, seen, **options)
+        other = fitted(apart, {"p": ("channel-out", (6,))}, seen, **options)
+        answers = [
+            outputs(built(proto, found, linear_layers=True), unseen)
+            for proto, found in ((whole, one), (apart, other))
+        ]
+        np.testing.assert_allclose(answers[1], answers[0], atol=2e-4 * np.abs(answers[0]).max())
+        linear = fitted(apart, {"p": ("channel-out", (6,))}, seen, **options, relu_rounds=0)
+        assert off_by(built(apart, other, linear_layers=True), apart, unseen) < off_by(
+            built(apart, linear, linear_layers=True), apart, unseen
+        )
+
+    @pytest.mark.parametrize("shape", [(20,), (1, 20), (1,), ()])
+    def test_errors_are_felt_behind_the_sum(self, shape: tuple[int, ...]) -> None:
+        constant = np.resize(self.SHAPES["b1"], shape)
+        row = np.broadcast_to(constant.reshape(-1), 20).copy()
+        whole = self.network("s = Gemm <transB = 1> (x, w1, b1)", b1=row)
+        apart = self.network("p = MatMul (x, v1)  s = Add (c, p)", v1=self.SHAPES["w1"].T.copy(), c=constant)
+        data = {"x": np.concatenate([feed["x"] for feed in self.data(300)])}
+        felt = []
+        for proto, output in ((whole, "s"), (apart, "p")):
+            options = Options(data=data, linear_layers=True, bench_seconds=0)
+            job = open_job(load(proto), options, silent)
+            (site,) = [site for site in job.sites if site.output == output]
+            assert output in job.rectified
+            subject = subject_of(job, site)
+            assert not isinstance(subject, str)
+            assert subject.rectified
+            (scheme,) = select_schemes(["channel-out"])
+            felt.append(Search(subject, scheme).candidate((5,)).felt_error)
+        assert felt[0] == pytest.approx(felt[1], rel=1e-4)
+
+    @pytest.mark.parametrize("shape", [(3, 20), (7, 1, 20)])
+    def test_a_constant_of_another_shape_is_no_bias(self, shape: tuple[int, ...]) -> None:
+        """One for each row, or one that widens the answer."""
+        body = "p = MatMul (x, v1)  s = Add (p, c)  y = Relu (s)"
+        made = {"v1": self.SHAPES["w1"].T.copy(), "c": normal(*shape)}
+        proto = model(body, "float[3, 24] x", f"float[{','.join(map(str, (*shape[:-2], 3, 20)))}] y", **made)
+        data = [{"x": normal(3, 24, seed=k)} for k in range(40)]
+        found = fitted(proto, {"p": ("channel-out", (12,))}, data, linear_layers=True)
+        assert off_by(built(proto, found, linear_layers=True), proto, data) < 0.9
+        options = Options(data={"x": data[0]["x"]}, linear_layers=True, bench_seconds=0)
+        assert not open_job(load(proto), options, silent).rectified

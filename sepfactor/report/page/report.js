@@ -15,12 +15,29 @@ const style = {
 };
 const options = { renderer: "svg", actions: false, ast: true, tooltip: { disableDefaultStyle: true } };
 const LONG_LABELS = ["errors", "spectrum"];
+const PAPER_WIDTH = 690; // of A4 between its margins, in pixels
+const views = new Map();
 
-function draw(name, spec) {
+async function draw(name, spec) {
   const place = document.getElementById(`chart-${name}`);
   if (!place) return;
   const columns = place.clientWidth > 480 ? 6 : LONG_LABELS.includes(name) ? 1 : 3;
-  return window.vegaEmbed(place, spec, { ...options, config: { ...style, legend: { ...style.legend, columns } } });
+  const config = { ...style, legend: { ...style.legend, columns } };
+  views.set(name, (await window.vegaEmbed(place, spec, { ...options, config })).view);
+}
+
+// On paper, charts as wide as it is, or their letters would shrink with them, and explanations unfolded.
+function watchPrinting() {
+  const help = document.querySelector("#layers details");
+  let wasOpen = false;
+  addEventListener("beforeprint", () => {
+    for (const view of views.values()) view.width(PAPER_WIDTH).run();
+    if (help) [wasOpen, help.open] = [help.open, true];
+  });
+  addEventListener("afterprint", () => {
+    dispatchEvent(new Event("resize")); // to which Vega answers by measuring the page
+    if (help) help.open = wasOpen;
+  });
 }
 
 function isMarked(layer) {
@@ -38,11 +55,18 @@ function rowsOf(layer) {
   return rows;
 }
 
+// Ranks are whole numbers: all of them where they are few, else powers of two.
+function ticks(most) {
+  if (most <= 6) return Array.from({ length: most }, (_, i) => i + 1);
+  return Array.from({ length: Math.ceil(Math.log2(most)) + 1 }, (_, i) => 2 ** i);
+}
+
 async function showSpectrum(number) {
   const spec = structuredClone(charts.spectrum);
   const layer = report.layers[number];
   spec.data.values = rowsOf(layer);
   const most = Math.max(...spec.data.values.map((row) => row.rank));
+  for (const { encoding } of spec.layer) encoding.x.axis.values = ticks(most);
   if (!isMarked(layer)) spec.layer.length = 1; // the curves alone
   else if (layer.rank[0] ** 2 > most) Object.assign(spec.layer[2].mark, { align: "right", dx: -4 });
   spec.layer[0].encoding.color.legend = { values: Object.keys(layer.spectrum) };
@@ -68,6 +92,7 @@ function watchSpectrum() {
 
 function watchTable() {
   const body = document.querySelector("#layers tbody");
+  if (!body) return;
   const rows = [...body.rows];
   const find = document.getElementById("find"), show = document.getElementById("show");
   const heads = [...document.querySelectorAll("#layers thead th")];
@@ -111,6 +136,7 @@ document.getElementById("save").addEventListener("click", (event) => {
   event.currentTarget.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
 });
 watchTable();
+watchPrinting();
 const { spectrum, ...others } = charts;
 await Promise.all([...Object.entries(others).map(([name, spec]) => draw(name, spec)), spectrum && watchSpectrum()]);
 document.documentElement.dataset.ready = "yes";

@@ -1,0 +1,60 @@
+"""Progress where there is no terminal: now and then a line, for logs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from sepfactor.progress import Progress
+
+QUIET_S = 3.0
+"""What is done by then needs no progress."""
+
+EVERY_S = 10.0
+"""At most one line in so many seconds."""
+
+_SHARES = 100
+"""Parts of a step that knows its share done; see :func:`sepfactor.progress.in_shares`."""
+
+
+def line_by_line(say: Callable[[str], object], clock: Callable[[], float] = time.monotonic) -> Progress:
+    """Progress that says a line when a step begins, and during long ones, but seldom.
+
+    Args:
+        say: takes a line.
+        clock: seconds, rising; for tests.
+    """
+    start = clock()
+    due = start + QUIET_S
+    open_steps: dict[str, tuple[int, int]] = {}  # the last one is inside the others
+    begun: dict[str, float] = {}
+
+    def report(step: str, done: int, total: int, detail: str) -> None:
+        nonlocal due
+        now = clock()
+        if done >= total:
+            open_steps.pop(step, None)
+            return
+        if step not in open_steps or done == 0:
+            begun[step] = now
+        open_steps[step] = done, total
+        if now < due:
+            return
+        due = now + EVERY_S
+        left = (now - begun[step]) * (total - done) / done if done else 0.0
+        rest = f", about {_minutes(left)} left of this" if left >= 1 else ""
+        within = ", ".join(_part(name, *parts) for name, parts in open_steps.items() if name != step)
+        where = f"{within}, {_part(step, done, total)}" if within else _part(step, done, total)
+        say(f"[{_minutes(now - start)}] {where}: {detail}{rest}")
+
+    return report
+
+
+def _part(step: str, done: int, total: int) -> str:
+    if not done:
+        return step
+    return f"{step} {done} %" if total == _SHARES else f"{step} {done} of {total}"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
