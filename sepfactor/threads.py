@@ -1,13 +1,27 @@
-"""How many threads numpy's matrix products may take."""
+"""How many threads numpy's matrix products may take, and work on several things at once."""
 
 from __future__ import annotations
 
+import itertools
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
 _WORTH_IT = 1500
 """Rows of a square matrix from which a second thread gains more than it costs."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def blas_threads(size: int) -> AbstractContextManager[object]:
@@ -20,3 +34,38 @@ def blas_threads(size: int) -> AbstractContextManager[object]:
         None if size >= _WORTH_IT else 1, user_api="blas"
     )
     return limits
+
+
+def side_by_side(call: Callable[[T], R], items: Sequence[T], workers: int) -> Iterator[tuple[T, R]]:
+    """Items and what ``call`` made of them, as they are done, on so many threads; one works in this one.
+
+    Nobody waits for those threads once the first error, or Ctrl-C, got through.
+    """
+    if min(workers, len(items)) < 2:
+        yield from ((item, call(item)) for item in items)
+        return
+    left, lock = iter(items), threading.Lock()
+    done: queue.SimpleQueue[tuple[T, R] | BaseException] = queue.SimpleQueue()
+    stopped = threading.Event()
+
+    def work() -> None:
+        while not stopped.is_set():
+            with lock:
+                some = [*itertools.islice(left, 1)]
+            if not some:
+                return
+            try:
+                done.put((some[0], call(some[0])))
+            except BaseException as error:  # noqa: BLE001 — it is raised where the result is waited for
+                done.put(error)
+
+    for _ in range(min(workers, len(items))):
+        threading.Thread(target=work, daemon=True).start()
+    try:
+        for _ in items:
+            result = done.get()
+            if isinstance(result, BaseException):
+                raise result
+            yield result
+    finally:
+        stopped.set()  # nothing more is begun

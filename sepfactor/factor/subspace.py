@@ -118,7 +118,7 @@ class Tucker:
 
     @classmethod
     def of(cls, tensor: Array, first: Roots | None = None, middle: Roots | None = None) -> Tucker:
-        """Of ``(..., a, c, b)``, in the metric of the covariances of the first two modes if given as roots."""
+        """Of ``(..., a, c, b)``, in the metric of covariances of the first two modes if given as roots."""
         *stack, a, c, b = tensor.shape
         if first is None or middle is None:
             return cls._of(tensor)

@@ -12,18 +12,16 @@ from sepfactor.graph.instrument import read_by, serialized
 from sepfactor.graph.survey import Site
 from sepfactor.measure.session import open_session, run
 from sepfactor.measure.timing import interleave
-from sepfactor.plans.candidates import PER_SCHEME, spread
 from sepfactor.plans.choose import Choice, is_faster, no_gain
 from sepfactor.plans.knapsack import Options as Columns
 from sepfactor.plans.loss import LossCurve, shares_left
 from sepfactor.plans.subject import Candidate
 from sepfactor.progress import in_shares
-from sepfactor.steps.averages import average_candidates, lossless_or_all
-from sepfactor.steps.choose import dense_form, place_of, schemes_of, subject_of
+from sepfactor.steps.choose import place_of
 from sepfactor.steps.cost import LayerTime, Stopwatch
 from sepfactor.steps.job import Decision, Job
+from sepfactor.steps.offers import Offer, gather_offers, times_count
 from sepfactor.steps.times import profile_layers
-from sepfactor.threads import blas_threads
 
 _PROFILED = 30
 """Runs the times of layers are medians of: what a neighbour on the machine does lasts longer than ten."""
@@ -36,12 +34,6 @@ _LEAST_MS = 0.02
 
 _FACTORS = (0.5, 3.0)
 """A profile that says a layer is off by more is not believed beyond that."""
-
-_FEWEST_RANKS, _ALL_RANKS = 4, 260
-"""Of each scheme, for a layer and for all: where there are many layers, each is looked at less closely."""
-
-_FINE = 4
-"""Widths are multiples of it where time does not count."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,18 +216,19 @@ class Menu:
 def gather_menu(job: Job, stopwatch: Stopwatch) -> Menu:
     """Propose candidates for every site, time them, and keep those that are faster than their layer."""
     network = network_times(job)
+    offers = gather_offers(job)
     rows: list[Row] = []
     kept: dict[str, Choice] = {}
     for number, site in enumerate(job.sites):
-        job.progress("propose", number, len(job.sites), site.name)
+        job.progress("time", number, len(job.sites), site.name)
+        offer = offers[site.output]
         ms = network.layers.get(site.output, 0.0)
-        with blas_threads(0 if site.stage is None else site.stage.weight[0].size):
-            found = _row(job, site, stopwatch, ms)
+        found = _row(job, site, offer, stopwatch, ms) if isinstance(offer, Offer) else offer
         if isinstance(found, Row):
             rows.append(found)
         else:
             kept[site.output] = found
-    job.progress("propose", len(job.sites), len(job.sites), "")
+    job.progress("time", len(job.sites), len(job.sites), "")
     followed = read_by(job.prepared, [site.output for site in job.sites])
     rows = [replace(row, is_followed=row.site.output in followed) for row in rows]
     fixed = network.prepared_ms - sum(row.ms for row in rows)
@@ -284,22 +277,9 @@ def network_times(job: Job) -> NetworkTimes:
     return NetworkTimes(layers, original_ms, prepared_ms)
 
 
-def _row(job: Job, site: Site, stopwatch: Stopwatch, ms: float) -> Row | Choice:
-    subject = subject_of(job, site)
-    if isinstance(subject, str):
-        return Choice(reason=subject)
-    wish = job.options.for_layer(site.name, site.output)
-    counts_time = times_count(job)
-    if not counts_time:
-        subject = replace(subject, block=_FINE)
-    count = max(_FEWEST_RANKS, min(PER_SCHEME, _ALL_RANKS // len(job.sites)))
-    proposal = spread(subject, schemes_of(wish), max_error=wish.max_error, per_scheme=count)
-    job.spectra[site.output] = proposal.spectra
-    averages = average_candidates(job, site, subject, wish.max_error)
-    candidates = lossless_or_all([*proposal.candidates, *averages])
-    if not candidates:
-        return Choice(reason=proposal.reason)
-    found = stopwatch.times(dense_form(subject), [c.factorization for c in candidates], place_of(job, site))
+def _row(job: Job, site: Site, offer: Offer, stopwatch: Stopwatch, ms: float) -> Row | Choice:
+    candidates, counts_time = offer.candidates, times_count(job)
+    found = stopwatch.times(offer.dense, [c.factorization for c in candidates], place_of(job, site))
     timed = [(c, t) for c, t in zip(candidates, found, strict=True) if t is not None]
     if not timed:
         return Choice(reason="the profile of the other machine does not hold its times")
@@ -315,16 +295,9 @@ def _row(job: Job, site: Site, stopwatch: Stopwatch, ms: float) -> Row | Choice:
         tuple(c for c, _ in good),
         tuple(t for _, t in good),
         {0: (ms or good[0][1].dense_ms,)},
-        subject.macs,
+        offer.macs,
         site.stage.parameters + bias,
     )
-
-
-def times_count(job: Job) -> bool:
-    """Whether time is what is to be saved: so it is unless only operations or parameters are bounded."""
-    asked = job.options
-    sizes = asked.max_macs is not None or asked.max_params is not None
-    return not sizes or asked.speedup is not None or asked.latency_ms is not None
 
 
 def _front(pairs: Sequence[tuple[Candidate, LayerTime]]) -> list[tuple[Candidate, LayerTime]]:
