@@ -50,6 +50,8 @@ def solve(layers: Sequence[Options], minimise: str, bounds: Mapping[str, float])
         return () if all(bound >= 0 for bound in bounds.values()) else None
     kept = [_undominated(layer, (minimise, *bounds)) for layer in layers]
     counts = [len(rows) for rows in kept]
+    if not all(counts):
+        return None
     pick = np.repeat(np.arange(len(layers)), counts)
 
     def column(name: str) -> Array:
@@ -61,7 +63,7 @@ def solve(layers: Sequence[Options], minimise: str, bounds: Mapping[str, float])
     constraints = [scipy.optimize.LinearConstraint(one_each, 1, 1)]
     open_to = np.ones(len(pick))
     for name, bound in bounds.items():
-        least = [float(layer.quantities[name].min()) for layer in layers]
+        least = [float(layer.quantities[name][rows].min()) for layer, rows in zip(layers, kept, strict=True)]
         # What is spent beyond the least possible: the solver's tolerance is then one of what may be chosen.
         spent, room = column(name) - np.repeat(least, counts), bound - sum(least)
         if room < -_ROUNDING * max(abs(bound), abs(sum(least))):
@@ -87,13 +89,14 @@ def solve(layers: Sequence[Options], minimise: str, bounds: Mapping[str, float])
 
 
 def _undominated(layer: Options, names: Sequence[str]) -> np.ndarray:
-    """Rows that no other row beats or equals in everything."""
+    """Rows that no other row beats or equals in everything; not those of which anything is unbounded."""
     table = np.stack([layer.quantities[name] for name in names], axis=1)
+    finite = np.isfinite(table).all(axis=1)
     kept: list[int] = []
     for row in np.lexsort(table.T[::-1]):
-        if not any((table[other] <= table[row]).all() for other in kept):
+        if finite[row] and not any((table[other] <= table[row]).all() for other in kept):
             kept.append(int(row))
-    return np.array(sorted(kept))
+    return np.array(sorted(kept), np.int64)
 
 
 def _scaled(values: Array) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -72,3 +73,12 @@ def test_losses_of_very_different_size() -> None:
     wide = solve(layers, "time", {"loss": 100 * least})
     assert wide is not None
     assert total(layers, wide, "time") < total(layers, tight, "time")
+
+
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+def test_what_is_unbounded_is_never_taken(bad: float) -> None:
+    layer = Options({"time": np.array([3.0, 1.0]), "loss": np.array([0.0, bad])})
+    assert solve([layer, layer], "loss", {"time": 6.0}) == (0, 0)
+    assert solve([layer, layer], "time", {"loss": 1.0}) == (0, 0)
+    assert solve([layer, layer], "loss", {"time": 5.0}) is None
+    assert solve([Options({"time": np.array([bad])})], "time", {}) is None
