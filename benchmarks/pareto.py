@@ -1,6 +1,6 @@
 """Measured speed against accuracy: sepfactor beside every baseline, on the same network in the same run.
 
-    python benchmarks/pareto.py [--task NAME]... [--rule NAME]... [--output F] [--json F] [--picture F]
+    python benchmarks/pareto.py [--network NAME]... [--rule NAME]... [--output F] [--json F] [--picture F]
 
 Every point is a written file: judged on images nobody calibrated on, timed against the original file,
 interleaved, one thread. Needs the extra ``html`` for the picture.
@@ -20,7 +20,7 @@ import numpy as np
 import onnx_ir as ir
 from baselines import BASELINES
 from int8 import SPARED, Quantizer
-from networks import FITTING, TIMING, Task, select
+from networks import FITTING, TASKS, TIMING, Task
 from subject import Subject
 from tables import Table, change, document, machine, score
 
@@ -31,6 +31,9 @@ from sepfactor.steps.job import open_job
 from sepfactor.steps.planning import explore
 
 OURS, ON_TOP = "sepfactor", "sepfactor + int8"
+NETWORKS = {"espcn": "espcn-32-16", "squeezenet": "squeezenet", "resnet20": "resnet20"}
+"""Networks, and tasks that say how each is fed and judged; their plans do not matter here."""
+
 _SPARED_ON_TOP = ("whole", "first float", "last float")
 COLUMNS = ("by", "point", "score", "− original", "faster than the file")
 NOTES = (
@@ -120,19 +123,8 @@ def picture(points: list[Point]) -> str:
     return str(vl_convert.vegalite_to_svg(spec))
 
 
-def main() -> None:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--task", action="append", default=[], help="a task, or how its name begins")
-    parser.add_argument("--rule", action="append", default=[], help="only this baseline")
-    parser.add_argument("--seconds", type=float, default=8.0, help="of timing, per point")
-    parser.add_argument("--output", type=Path, help="write Markdown to this file")
-    parser.add_argument("--json", type=Path, help="write every figure to this file")
-    parser.add_argument("--picture", type=Path, help="write an SVG to this file")
-    arguments = parser.parse_args()
-    measured = [measure(task, arguments.rule, arguments.seconds) for task in select(arguments.task)]
-    points = [point for found, _ in measured for point in found]
-    tables = [table for _, table in measured]
+def write(arguments: argparse.Namespace, points: list[Point], tables: list[Table]) -> None:
+    """What there is so far, as asked for."""
     if arguments.output:
         text = document("Speed against accuracy", FITTING, tables, NOTES)
         arguments.output.write_text(text, encoding="utf-8")
@@ -141,6 +133,25 @@ def main() -> None:
         arguments.json.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if arguments.picture:
         arguments.picture.write_text(picture(points), encoding="utf-8")
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--network", action="append", choices=NETWORKS, help="only this one")
+    parser.add_argument("--rule", action="append", default=[], help="only this baseline")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of timing, per point")
+    parser.add_argument("--output", type=Path, help="write Markdown to this file")
+    parser.add_argument("--json", type=Path, help="write every figure to this file")
+    parser.add_argument("--picture", type=Path, help="write an SVG to this file")
+    arguments = parser.parse_args()
+    points: list[Point] = []
+    tables: list[Table] = []
+    for name in arguments.network or NETWORKS:
+        found, table = measure(TASKS[NETWORKS[name]], arguments.rule, arguments.seconds)
+        points += found
+        tables.append(table)
+        write(arguments, points, tables)
     for table in tables:
         table.show()
 

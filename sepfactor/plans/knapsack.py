@@ -91,7 +91,7 @@ def solve(layers: Sequence[Options], minimise: str, bounds: Mapping[str, float])
 def _undominated(layer: Options, names: Sequence[str]) -> np.ndarray:
     """Rows that no other row beats or equals in everything; not those of which anything is unbounded."""
     table = np.stack([layer.quantities[name] for name in names], axis=1)
-    finite = np.isfinite(table).all(axis=1)
+    finite = np.atleast_1d(np.isfinite(table).all(axis=1))
     kept: list[int] = []
     for row in np.lexsort(table.T[::-1]):
         if finite[row] and not any((table[other] <= table[row]).all() for other in kept):

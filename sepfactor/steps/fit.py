@@ -103,6 +103,7 @@ class FitSettings:
     Attributes:
         sweeps: alternations over the factors; 0 solves for the last ones only.
         pulls: ridges to choose from.
+        sweeps_at_last: choose the ridge by the last factors alone, and alternate with that one only.
         sequential: read from the network compressed so far, not from the original.
         residual: where the answer goes into a residual sum, aim at the original's sum.
         correct_kept: refit layers that stay dense behind one that was replaced.
@@ -114,6 +115,7 @@ class FitSettings:
 
     sweeps: int = 2
     pulls: tuple[float, ...] = PULLS
+    sweeps_at_last: bool = False
     sequential: bool = True
     residual: bool = True
     correct_kept: bool = True
@@ -301,7 +303,9 @@ def _within_reason(settings: FitSettings, wish: Wish) -> FitSettings:
         few = few if len(settings.pulls) > len(few) else _ONE_PULL
         pulls = few if len(settings.pulls) > 1 else settings.pulls
         rounds = 0 if entries >= _WIDE else settings.relu_rounds // 2
-        return replace(settings, sweeps=settings.sweeps // 2, pulls=pulls, relu_rounds=rounds)
+        return replace(
+            settings, sweeps=settings.sweeps // 2, pulls=pulls, relu_rounds=rounds, sweeps_at_last=True
+        )
     if wish.fixed is not None or (not wish.schemes and stage.is_pointwise):
         return replace(settings, relu_rounds=0)
     return settings
@@ -330,11 +334,19 @@ def _factored(
         stage, unfitted = weighed.turn_stage(stage), weighed.turn(unfitted)
         seen, held = weighed.turn_moments(seen), weighed.turn_moments(held)
 
+    early = 0 if settings.sweeps_at_last else settings.sweeps
+
     def build(target: Stage, moments: Moments) -> Factorization:
         start = Factorization(scheme.decompose(target, moments).build(wish.rank))
-        return refit(stage, start, moments, sweeps=settings.sweeps)
+        return refit(stage, start, moments, sweeps=early)
 
     found = _best(unfitted, stage, seen, held, settings, build)
+    if found.pull is not None and settings.sweeps > early:
+        moments = seen.ridged(stage.weight, found.pull)
+        swept = refit(stage, replace(found.factorization, bias=None), moments, sweeps=settings.sweeps)
+        swept = _with_bias(swept, seen, stage)
+        if (error := _error(swept, held, stage)) < found.after:
+            found = replace(found, factorization=swept, after=error)
     fitted = found.factorization if weighed is None else weighed.turn_back(found.factorization)
     return replace(found, factorization=fitted, scheme=scheme.name)
 

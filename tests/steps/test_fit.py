@@ -10,14 +10,11 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from sepfactor.errors import ModelError
 from sepfactor.factor import Factorization, select_schemes
 from sepfactor.factor.statistics import on_grid
 from sepfactor.graph.survey import survey
-from sepfactor.measure import Runtime
 from sepfactor.steps import fit as engine
-from sepfactor.steps.fit import Fitted, Wish, affordable, fit
-from sepfactor.steps.walk import Walk
+from sepfactor.steps.fit import Fitted, Wish, fit
 from tests.graph.build import model, normal
 from tests.steps.small import (
     EVERYWHERE,
@@ -399,48 +396,6 @@ class TestSamples:
             assert all(np.isfinite(stage.weight).all() for stage in one.factorization.stages)
             assert np.isfinite(one.factorization.bias).all()
             assert 0 < one.after < one.before
-
-
-class TestAffordable:
-    STOPS = ("a", "b", "c", "y")
-
-    def test_two_walks_stay_within(self) -> None:
-        prepared = opened(NETWORK)
-        memory = 400_000
-        most = affordable(prepared, self.STOPS, SEEN[0], RUNTIME, memory)
-        assert 2 < most < 100
-        walks = [Walk(prepared, SEEN[:1] * most, RUNTIME) for _ in range(2)]
-        held = [sum(walk.bytes for walk in walks)]
-        for stop in self.STOPS:
-            for behind, walk in enumerate(walks):
-                walk.advance(walk.cutter.position(stop) + behind)
-            held.append(sum(walk.bytes for walk in walks))
-        assert max(held) <= memory
-        assert max(held) > 0.6 * memory
-
-    def test_more_memory_carries_more(self) -> None:
-        prepared = opened(NETWORK)
-        counts = [affordable(prepared, self.STOPS, SEEN[0], RUNTIME, m) for m in (1, 10**6, 2 * 10**6)]
-        assert counts[0] == 2
-        assert counts[2] == pytest.approx(2 * counts[1], abs=1)
-
-
-class TestWalk:
-    def test_of_many_images_on_several_threads_is_the_same(self) -> None:
-        alone, abreast = (Walk(opened(NETWORK), SEEN, Runtime(threads=n)) for n in (1, 3))
-        for name in ("a", "c", "y"):
-            for walk in (alone, abreast):
-                walk.advance(walk.cutter.position(name) + 1)
-            assert len(abreast) == len(SEEN)
-            for i in range(len(SEEN)):
-                assert np.array_equal(alone.value(i, name), abreast.value(i, name))
-
-    @pytest.mark.parametrize("threads", [1, 2])
-    def test_says_what_does_not_run(self, threads: int) -> None:
-        data = [*SEEN, {"x": np.zeros((1, 5, 12, 12), np.float32)}]  # five channels instead of three
-        walk = Walk(opened(NETWORK), data, Runtime(threads=threads))
-        with pytest.raises(ModelError, match="cannot run"):
-            walk.advance(1)
 
 
 def test_progress_names_the_layers() -> None:
