@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sepfactor.measure.quality import Dense, Judge
@@ -255,7 +255,8 @@ def explore(job: Job) -> tuple[Menu, list[Outcome]]:
             or any(o.point and o.point.options == options for o in outcomes)
         ):
             continue
-        point = _careful(planner, planner.build(options, f"point {number} of {_FRONT}"))
+        label = f"plan {number} of {_FRONT}"
+        point = replace(_careful(planner, planner.build(options, label)), label=label)
         outcomes.append(Outcome(point.built, point, None, True, point.label, (point,), planner.menu))
     _planned(job, planner)
     return planner.menu, outcomes
