@@ -115,7 +115,7 @@ def measure(task: Task, rules: list[str], seconds: float) -> tuple[list[Point], 
 
 
 def picture(points: list[Point]) -> str:
-    """An SVG: a panel per network, what is lost over speed; without what loses more than anyone would take."""
+    """An SVG: a panel per network, what is lost over speed, as far as anybody would go."""
     import vl_convert
 
     units = {name: TASKS[NETWORKS[name]].unit for name in NETWORKS}

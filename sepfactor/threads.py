@@ -24,6 +24,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def is_worth_threads(size: int) -> bool:
+    """Whether matrices of ``size × size`` are multiplied faster on several threads."""
+    return size >= _WORTH_IT
+
+
 def blas_threads(size: int) -> AbstractContextManager[object]:
     """One thread while matrices are smaller than ``size × size`` suggests, all of them beyond.
 
@@ -31,7 +36,7 @@ def blas_threads(size: int) -> AbstractContextManager[object]:
     one, where the threads spin waiting for each other.
     """
     limits: AbstractContextManager[object] = threadpool_limits(  # type: ignore[no-untyped-call]
-        None if size >= _WORTH_IT else 1, user_api="blas"
+        None if is_worth_threads(size) else 1, user_api="blas"
     )
     return limits
 

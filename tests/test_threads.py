@@ -32,7 +32,9 @@ def test_the_first_error_ends_it(workers: int) -> None:
 
     with pytest.raises(ZeroDivisionError):
         [*side_by_side(call, [0, *range(1, 1000)], workers)]
-    assert len(begun) < 1000
+    count = len(begun)
+    time.sleep(0.05)
+    assert len(begun) <= count + workers  # those at work get done
 
 
 def test_nothing_more_is_begun_where_nobody_listens_any_more() -> None:
@@ -47,6 +49,7 @@ def test_nothing_more_is_begun_where_nobody_listens_any_more() -> None:
     next(results)
     results.close()  # type: ignore[attr-defined]
     go_on.set()
+    time.sleep(0.05)
     assert len(begun) <= 4
 
 

@@ -82,12 +82,12 @@ def spelled(said: Mapping[str, Any]) -> tuple[str, ...]:
             words.append(flag if value else f"--no-{name.replace('_', '-')}")
         elif name == "input_shape":
             words += (w for n, shape in value.items() for w in (flag, f"{n}:{','.join(map(str, shape))}"))
-        elif isinstance(value, tuple) and isinstance(value[0], str):
+        elif isinstance(value, tuple) and all(isinstance(one, str) for one in value):
             words += (w for one in value for w in (flag, one))
         elif isinstance(value, tuple):
-            words += (flag, ",".join(f"{number:g}" for number in value))
+            words += (flag, ",".join(map(str, value)))
         else:
-            words += (flag, f"{value:g}" if isinstance(value, float) else str(value))
+            words += (flag, str(value))
     return tuple(words)
 
 

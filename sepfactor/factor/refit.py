@@ -89,6 +89,7 @@ def _groups(moments: Moments) -> Iterator[Moments]:
             cross=moments.cross[g : g + 1],
             x_mean=moments.x_mean[g : g + 1],
             y_mean=moments.y_mean[g * outs : (g + 1) * outs],
+            known={},
         )
 
 

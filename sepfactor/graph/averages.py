@@ -10,32 +10,15 @@ import onnx_ir as ir
 
 from sepfactor.factor.average_first import NAME, weights
 from sepfactor.factor.stage import Ints
+from sepfactor.graph.consumers import ACTIVATIONS
 from sepfactor.graph.kind import CONV_2D
 from sepfactor.graph.load import quiet
 from sepfactor.graph.prepare import infer_shapes
 from sepfactor.graph.survey import Site
 from sepfactor.graph.writer import Writer, free_prefix, taken_names
 
-_BENDING = {
-    *(
-        "Relu",
-        "LeakyRelu",
-        "Clip",
-        "Elu",
-        "Selu",
-        "Celu",
-        "ThresholdedRelu",
-        "PRelu",
-        "Gelu",
-        "Mish",
-        "Swish",
-    ),
-    *("Swish", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Softplus", "Softsign", "Erf", "Exp", "Abs"),
-}
-"""Operators that work pixel by pixel on the first of their inputs."""
-
 _STRAIGHT = {"Identity", "Dropout", "Neg"}
-"""The same, and the average of what they answer is what they answer to the average."""
+"""Operators that work pixel by pixel, and answer to an average with the average of what they answer."""
 
 _OF_TWO = {"Add", "Sub", "Mul", "Div", "Max", "Min", "Sum"}
 """Operators that work pixel by pixel on two values, or on one and a constant."""
@@ -169,7 +152,9 @@ def _weigh(region: _Region, block: Ints, writer: Writer) -> None:
     counts = weights(region.averaged.size, block) if block else None
     if counts is None:
         return
-    dtype = (region.last.dtype or ir.DataType.FLOAT).numpy()
+    weight = region.conv.inputs[1]
+    assert weight is not None and weight.const_value is not None  # it was read as numbers
+    dtype = weight.const_value.dtype.numpy()
     by = writer.constant(counts.astype(dtype), "weights")
     graph.register_initializer(by)
     weighed = writer.emit("Mul", [region.last, by], "weighed")
@@ -215,7 +200,7 @@ def _pixelwise(node: ir.Node, values: Collection[ir.Value]) -> bool | None:
     if node.domain not in ("", "ai.onnx"):
         return None
     others = [value for value in node.inputs[1:] if value is not None]
-    if node.op_type in _BENDING | _STRAIGHT:
+    if node.op_type in ACTIVATIONS | _STRAIGHT:
         fits = node.inputs[0] in values and _is_inference(node) and all(_is_even(value) for value in others)
         return node.op_type in _STRAIGHT if fits else None
     if node.op_type not in _OF_TWO or len(node.inputs) != 2:

@@ -10,9 +10,13 @@ from numpy.typing import NDArray
 
 Gram = NDArray[np.float64]
 
-_CHANNEL_BY_CHANNEL = {
+ACTIVATIONS = {
     *("Relu", "LeakyRelu", "PRelu", "Clip", "Elu", "Selu", "Celu", "ThresholdedRelu", "Gelu", "Mish"),
     *("Swish", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Softplus", "Softsign", "Erf"),
+}
+"""Operators that work number by number on the first of their inputs, and bend it."""
+
+_CHANNEL_BY_CHANNEL = ACTIVATIONS | {
     *("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool"),
     *("Identity", "Dropout", "Cast", "Pad", "Resize", "Upsample", "BatchNormalization"),
 }

@@ -14,6 +14,7 @@ import onnx_ir.passes.common as passes
 from numpy.typing import NDArray
 
 from sepfactor.graph.computed import computed
+from sepfactor.graph.writer import free_prefix, taken_names
 
 _STEPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _STANDARD = ("", "ai.onnx")
@@ -24,15 +25,15 @@ _LEAST = 19
 
 def dequantize(model: ir.Model) -> None:
     """In place; what is neither of a constant nor of a float value of one scale stays."""
+    opset = model.opset_imports.get("", 1)  # bodies of an If say nothing of it
     for node in [*model.graph.all_nodes()]:
-        graph = node.graph
-        if graph is None or not _is(node, "DequantizeLinear"):
+        if node.graph is None or not _is(node, "DequantizeLinear"):
             continue
-        found = computed(node.outputs[0], _STEPS, max(_LEAST, graph.opset_imports.get("", 1)))
+        found = computed(node.outputs[0], _STEPS, max(_LEAST, opset))
         if found is not None and not node.outputs[0].is_graph_output():
             _hold(node, found)
         elif (limits := _limits(node)) is not None:
-            _clip(node, *limits)
+            _clip(node, *limits, opset)
     passes.RemoveUnusedNodesPass()(model)
 
 
@@ -91,7 +92,7 @@ def _same(one: NDArray[np.floating] | None, other: NDArray[np.floating] | None) 
     return one is other if one is None or other is None else bool(one == other)
 
 
-def _clip(node: ir.Node, least: NDArray[np.floating], most: NDArray[np.floating]) -> None:
+def _clip(node: ir.Node, least: NDArray[np.floating], most: NDArray[np.floating], opset: int) -> None:
     """A Clip of what was quantised in place of what comes back."""
     graph, (old,) = node.graph, node.outputs
     source = node.inputs[0]
@@ -101,11 +102,12 @@ def _clip(node: ir.Node, least: NDArray[np.floating], most: NDArray[np.floating]
     assert before is not None
     new = ir.val(None)
     bounds = {"min": least, "max": most}
-    if graph.opset_imports.get("", 1) < 11:
+    if opset < 11:
         said = {end: float(array) for end, array in bounds.items()}
         clip = ir.node("Clip", [before.inputs[0]], said, outputs=[new], name=node.name)
     else:
-        names = {end: f"{old.name}/{end}" for end in bounds}
+        prefix = free_prefix(f"{old.name}/range", taken_names(graph))
+        names = {end: f"{prefix}/{end}" for end in bounds}
         values = [ir.val(names[e], const_value=ir.tensor(a, name=names[e])) for e, a in bounds.items()]
         for value in values:
             graph.register_initializer(value)

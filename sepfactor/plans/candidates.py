@@ -82,8 +82,8 @@ def _reason(
     rank: int | None,
     max_error: float | None,
 ) -> str:
-    if not schemes:
-        return "its answers are not averaged as a whole"
+    if not schemes:  # average-first alone was asked for, which says itself why not
+        return ""
     if len(refusals) == len(schemes):
         return refusals[0] if len(schemes) == 1 else max(refusals, key=refusals.count)
     if rank is not None:

@@ -7,8 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from sepfactor.factor import Chain, Factorization, Rank, Stage, Statistics
-from sepfactor.factor.average_first import NAME as AVERAGE_FIRST
+from sepfactor.factor import Factorization, Rank, Stage, Statistics
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.output_metric import OutputMetric, both_positive
 from sepfactor.factor.stage import Array, Ints
@@ -23,14 +22,15 @@ class Candidate:
     """One scheme at one rank for one site.
 
     Attributes:
-        scheme: name of the scheme. form: its chain in a few signs. rank: () where a scheme has none; of
-            ``average-first`` the block.
-        factorization: what it is as numbers, an average before it included.
+        scheme: name of the scheme. form: its chain in a few signs. rank: () where a scheme has none.
+        factorization: what to build.
         macs: multiply-accumulates on the site's map.
         weight_error: relative, ``‖W − W'‖ / ‖W‖``.
         output_error: relative, on the sample of patches. felt_error: the same as those see it who read the
             answer: behind a ReLU, and as their kernels weigh it.
-        exact: the weight error is rounding.
+        exact: nothing but rounding is lost.
+        block: pixels of the blocks its input is averaged over first, () for the whole map; else None.
+        timed: what takes as long, where more than the factorization is written.
     """
 
     scheme: str
@@ -42,19 +42,18 @@ class Candidate:
     output_error: float
     felt_error: float
     exact: bool
+    block: Ints | None = None
+    timed: Factorization | None = None
 
     @property
-    def block(self) -> Ints | None:
-        """Pixels of the blocks its input is averaged over first, () for the whole map; None if it is not."""
-        return self.rank if self.scheme == AVERAGE_FIRST else None
+    def to_time(self) -> Factorization:
+        """What takes as long as it, as numbers."""
+        return self.timed or self.factorization
 
-    @property
-    def built(self) -> Factorization:
-        """The nodes that stand for the convolution itself: without an average before them."""
-        if self.block is None:
-            return self.factorization
-        (chain,) = self.factorization.chains
-        return replace(self.factorization, chains=(Chain(chain.stages[1:]),))
+    def parameters(self, bias: Array | None) -> int:
+        """Weights and biases of what is written; ``bias`` is that of the layer, which it takes over."""
+        inherited = 0 if bias is None or self.factorization.bias is not None else bias.size
+        return self.factorization.parameters + inherited
 
     @property
     def label(self) -> str:

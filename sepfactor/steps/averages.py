@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from sepfactor.factor import Chain, Factorization
 from sepfactor.factor.average_first import FORM, NAME, average_first, blocks, grid
 from sepfactor.factor.stage import Ints
 from sepfactor.graph.averages import Averaged, move_averages
 from sepfactor.graph.instrument import with_outputs
 from sepfactor.graph.survey import Site
 from sepfactor.measure.session import open_session, run
+from sepfactor.plans.candidates import Proposal
 from sepfactor.plans.subject import Candidate, Subject
 from sepfactor.steps.job import Job
 
@@ -22,47 +23,36 @@ _RUNS = 12
 """Of the network, that averages before and after are compared on."""
 
 
-def average_candidates(
-    job: Job,
-    site: Site,
-    subject: Subject,
-    most: float | None = None,
-    blocks: Sequence[Ints] | None = None,
-) -> list[Candidate]:
-    """The site on averages over blocks, mildest first; nothing where its answers are not averaged.
-
-    Their errors are those of the averages, relative to how far they spread.
+def propose_averages(job: Job, site: Site, subject: Subject, most: float | None = None) -> Proposal:
+    """The site on averages over blocks, mildest first, or why there is nothing of the kind.
 
     Args:
         job: the run.
         site: one of its sites.
         subject: the same as numbers.
-        most: error allowed.
-        blocks: to try; else all worth it.
+        most: error allowed; lossless ones always are.
     """
     averaged, asked = job.averaged.get(site.output), job.options.for_layer(site.name, site.output).scheme
-    if averaged is None or (asked and NAME not in asked):
-        return []
-    feeds = [job.data.fit[i] for i in range(min(len(job.data.fit), _RUNS))]
-
-    def answers(model: ir.Model) -> NDArray[np.float64]:
-        session = open_session(with_outputs(model, [averaged.answer]), job.runtime)
-        at = [output.name for output in session.get_outputs()].index(averaged.answer)
-        return np.concatenate([_by_channel(run(session, feed)[at]) for feed in feeds], axis=1)
-
-    found, before = [], answers(job.prepared)
-    for block in _worth_trying(averaged, subject.size) if blocks is None else blocks:
-        after = answers(move_averages(job.prepared, {site.output: block}).model)
-        found.append(_candidate(subject, averaged, block, relative_error(before, after)))
-    allowed = np.finfo(np.float64).max if most is None else most
-    return [c for c in found if c.exact or c.output_error <= allowed]  # not what is not finite
+    if asked and NAME not in asked:
+        return Proposal(())
+    if averaged is None:
+        return Proposal((), reason="it is no 1×1 layer whose answers are only averaged")
+    tried = _Trial(job, site, subject, averaged)
+    found = [tried.candidate(block) for block in _worth_trying(averaged, subject.size)]
+    cheaper = [c for c in found if c.macs < subject.macs and np.isfinite(c.output_error)]
+    if not cheaper:
+        return Proposal((), reason="averaging first saves nothing")
+    allowed = [c for c in cheaper if c.exact or most is None or c.output_error <= most]
+    least = min(c.output_error for c in cheaper)
+    return Proposal(tuple(allowed), reason=f"averaged first it is off by {least:.3g} at least")
 
 
-def may_average(averaged: Averaged | None, block: Ints) -> bool:
-    """Whether a layer may work on averages over such blocks."""
-    if averaged is None or averaged.block or not block:
-        return averaged is not None and averaged.block == block
-    return len(block) == len(averaged.size) and all(b <= n for b, n in zip(block, averaged.size, strict=True))
+def average_candidate(job: Job, site: Site, subject: Subject, block: Ints) -> Candidate | None:
+    """The site on averages over this block; None where its answers are not averaged so."""
+    averaged = job.averaged.get(site.output)
+    if averaged is None or not _may_average(averaged, block):
+        return None
+    return _Trial(job, site, subject, averaged).candidate(block)
 
 
 def lossless_or_all(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -71,16 +61,63 @@ def lossless_or_all(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def relative_error(before: NDArray[np.float64], after: NDArray[np.float64]) -> float:
-    """Of answers ``(C, n)``, relative to how far they spread around the mean of each channel."""
-    off, spread = np.sum((after - before) ** 2), np.sum((before - before.mean(1, keepdims=True)) ** 2)
+    """Of answers ``(C, n)``, relative to how far they spread around the mean of each channel; ∞ of NaN."""
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is looked at below
+        off, spread = np.sum((after - before) ** 2), np.sum((before - before.mean(1, keepdims=True)) ** 2)
+    if not np.isfinite(off):
+        return float(np.inf)
     if not spread > 0:  # a single answer
         spread = np.sum(before**2)
     return float(np.sqrt(off / spread)) if spread > 0 else float(off > 0)
 
 
-def _by_channel(answer: NDArray[Any]) -> NDArray[np.float64]:
-    """``(N, C, …)`` as ``(C, n)``."""
-    return np.moveaxis(answer, 1, 0).reshape(answer.shape[1], -1).astype(np.float64)
+class _Trial:
+    """Runs of a network with one site on averages, against runs of it as it is."""
+
+    def __init__(self, job: Job, site: Site, subject: Subject, averaged: Averaged) -> None:
+        self._job, self._site, self._subject, self._averaged = job, site, subject, averaged
+        self._feeds = [job.data.fit[i] for i in range(min(len(job.data.fit), _RUNS))]
+        self._before = self._answers(job.prepared)
+
+    def candidate(self, block: Ints) -> Candidate:
+        """The site on averages over this block; its errors are those of the averages of what it answers."""
+        job, site, subject = self._job, self._site, self._subject
+        after = self._answers(move_averages(job.prepared, {site.output: block}).model)
+        error = relative_error(self._before, after)
+        whole = block or subject.size
+        # What an AveragePool leaves over of the map, it leaves over before the layer as well.
+        size = tuple(n - n % b for n, b in zip(subject.size, whole, strict=True))
+        size = size if self._averaged.block else subject.size
+        dense = Factorization((Chain((subject.stage,)),), subject.bias)
+        return Candidate(
+            NAME,
+            FORM,
+            block,
+            dense,
+            subject.stage.macs(grid(size, whole)),
+            weight_error=0.0,
+            output_error=error,
+            felt_error=error,
+            exact=self._averaged.linear,
+            block=block,
+            timed=average_first(subject.stage, subject.bias, whole, size),
+        )
+
+    def _answers(self, model: ir.Model) -> NDArray[np.float64]:
+        """The averages, ``(C, n)``, of all runs."""
+        answer = self._averaged.answer
+        session = open_session(with_outputs(model, [answer]), self._job.runtime)
+        at = [output.name for output in session.get_outputs()].index(answer)
+        found = [run(session, feed)[at] for feed in self._feeds]
+        return np.concatenate([np.moveaxis(x, 1, 0).reshape(x.shape[1], -1) for x in found], axis=1).astype(
+            np.float64
+        )
+
+
+def _may_average(averaged: Averaged, block: Ints) -> bool:
+    if averaged.block or not block:
+        return averaged.block == block
+    return len(block) == len(averaged.size) and all(b <= n for b, n in zip(block, averaged.size, strict=True))
 
 
 def _worth_trying(averaged: Averaged, size: Ints) -> list[Ints]:
@@ -89,19 +126,3 @@ def _worth_trying(averaged: Averaged, size: Ints) -> list[Ints]:
     if averaged.linear or averaged.size != size:  # nothing is lost, or maps have no size to make blocks of
         return [()]
     return [*blocks(size)[:-1], ()]
-
-
-def _candidate(subject: Subject, averaged: Averaged, block: Ints, error: float) -> Candidate:
-    whole = block or subject.size
-    map_size = grid(subject.size, whole)
-    return Candidate(
-        NAME,
-        FORM,
-        block,
-        average_first(subject.stage, subject.bias, whole, subject.size),
-        subject.stage.macs(map_size),
-        weight_error=0.0,
-        output_error=error,
-        felt_error=error,
-        exact=averaged.linear,
-    )

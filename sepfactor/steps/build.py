@@ -42,6 +42,9 @@ def build(job: Job, decisions: Sequence[Decision], settings: FitSettings | None 
         job: the run.
         decisions: one per Conv.
         settings: of the fit, where they are not to be those of the job's method.
+
+    Where an average comes first, it does so in the network that fits aim at as well: nothing behind it can
+    make up for what that loses, and errors of fits do not count it.
     """
     candidates = {decision.site.output: decision.choice.candidate for decision in decisions}
     blocks = {name: c.block for name, c in candidates.items() if c is not None and c.block is not None}
@@ -78,7 +81,7 @@ def wishes(job: Job, decisions: Sequence[Decision]) -> list[Wish]:
     for decision in decisions:
         site, candidate = decision.site, decision.choice.candidate
         if candidate is not None and candidate.exact:
-            found.append(Wish(site, fixed=candidate.built))
+            found.append(Wish(site, fixed=candidate.factorization))
         elif candidate is not None and candidate.block is None:
             found.append(Wish(site, (candidate.scheme,), candidate.rank))
         elif site.stage is not None and not job.options.for_layer(site.name, site.output).keep:
@@ -99,7 +102,7 @@ def _replacements(
         site, candidate = decision.site, decision.choice.candidate
         fit = fitted.get(site.output)
         if candidate is not None:
-            built = candidate.built if fit is None else fit.factorization
+            built = candidate.factorization if fit is None else fit.factorization
             rank = rank_text(candidate.rank)
             found.append(Replacement(site, built, _metadata(site, built, candidate.scheme, rank, fit)))
         elif fit is not None:

@@ -13,7 +13,7 @@ from sepfactor.options import DEFAULT_MAX_ERROR, LayerOptions
 from sepfactor.plans.candidates import propose
 from sepfactor.plans.choose import Choice, choose
 from sepfactor.plans.subject import Candidate, Subject
-from sepfactor.steps.averages import average_candidates, lossless_or_all
+from sepfactor.steps.averages import lossless_or_all, propose_averages
 from sepfactor.steps.cost import LayerTime, Place, Stopwatch
 from sepfactor.steps.job import Decision, Job
 from sepfactor.threads import blas_threads
@@ -40,12 +40,12 @@ def _decide(job: Job, site: Site, stopwatch: Stopwatch) -> Choice:
     max_error = DEFAULT_MAX_ERROR if wish.max_error is None else wish.max_error
     proposal = propose(subject, schemes_of(wish), rank=wish.rank, max_error=max_error)
     job.spectra[site.output] = proposal.spectra
-    averages = average_candidates(job, site, subject, 0.0 if wish.rank is not None else max_error)
-    tried = lossless_or_all([*averages[-1:], *proposal.candidates])  # the largest blocks cost least
-    proposal = replace(proposal, candidates=tuple(tried))
+    averages = propose_averages(job, site, subject, 0.0 if wish.rank is not None else max_error)
+    tried = lossless_or_all([*averages.candidates[-1:], *proposal.candidates])  # large blocks cost least
+    proposal = replace(proposal, candidates=tuple(tried), reason=proposal.reason or averages.reason)
 
     def times(tried: Sequence[Candidate]) -> list[LayerTime]:
-        found = stopwatch.times(dense_form(subject), [c.factorization for c in tried], place_of(job, site))
+        found = stopwatch.times(dense_form(subject), [c.to_time for c in tried], place_of(job, site))
         return [time for time in found if time is not None]  # none is: this machine's times count here
 
     return choose(proposal, times, fastest=wish.rank is None)

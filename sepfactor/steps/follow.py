@@ -22,7 +22,7 @@ from sepfactor.plans.choose import Choice
 from sepfactor.plans.document import KEEP, Plan, PlannedLayer, read_plan
 from sepfactor.plans.ranks import Search
 from sepfactor.plans.subject import Candidate, Subject, rank_text
-from sepfactor.steps.averages import average_candidates, may_average
+from sepfactor.steps.averages import average_candidate
 from sepfactor.steps.choose import subject_of
 from sepfactor.steps.job import Decision, Job
 from sepfactor.steps.planning import Outcome
@@ -188,8 +188,9 @@ def _choice(job: Job, site: Site, layer: PlannedLayer) -> Choice:
 
 
 def _averaged(job: Job, site: Site, subject: Subject, layer: PlannedLayer) -> Candidate:
-    if may_average(job.averaged.get(site.output), layer.rank):
-        return average_candidates(job, site, subject, blocks=[layer.rank])[0]
+    found = average_candidate(job, site, subject, layer.rank)
+    if found is not None:
+        return found
     raise PlanError(
         f"The plan averages what {layer.name!r} reads, over {rank_text(layer.rank) or 'the whole map'}; here "
         "its answers are not averaged like that. Set its scheme to keep."

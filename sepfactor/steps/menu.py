@@ -90,7 +90,11 @@ class Row:
 
     def expected_loss(self, option: int) -> float:
         """Divergence to expect of an option in a network fitted in sequence."""
-        return self.share * self.alone_loss(option)
+        return (self.share if self.is_made_up_for(option) else 1.0) * self.alone_loss(option)
+
+    def is_made_up_for(self, option: int) -> bool:
+        """Whether a convolution behind it is fitted to make up for its error: not for that of averages."""
+        return self.is_followed and (not option or self.candidates[option - 1].block is None)
 
     def alone_loss(self, option: int) -> float:
         """Divergence to expect of an option if no other layer is replaced."""
@@ -110,8 +114,7 @@ class Row:
         """
         errors = [c.felt_error for c in self.candidates]
         losses = [self.expected_loss(k) ** trust * (e * e) ** (1 - trust) for k, e in enumerate(errors, 1)]
-        biased = 0 if self.site.bias is None else len(self.site.bias)
-        sizes = [c.built.parameters + (0 if c.built.bias is not None else biased) for c in self.candidates]
+        sizes = [c.parameters(self.site.bias) for c in self.candidates]
         return Columns(
             {
                 "time": np.array([self.milliseconds(k) for k in range(len(self.candidates) + 1)]),
@@ -188,7 +191,9 @@ class Menu:
         """
         sums = []
         for options, measured in built:
-            alone = [(row.is_followed, row.alone_loss(k)) for row, k in zip(self.rows, options, strict=True)]
+            alone = [
+                (row.is_made_up_for(k), row.alone_loss(k)) for row, k in zip(self.rows, options, strict=True)
+            ]
             before, last = (sum(loss for f, loss in alone if f is followed) for followed in (True, False))
             sums.append((before, last, measured))
         before, last = shares_left(sums)
@@ -279,7 +284,7 @@ def network_times(job: Job) -> NetworkTimes:
 
 def _row(job: Job, site: Site, offer: Offer, stopwatch: Stopwatch, ms: float) -> Row | Choice:
     candidates, counts_time = offer.candidates, times_count(job)
-    found = stopwatch.times(offer.dense, [c.factorization for c in candidates], place_of(job, site))
+    found = stopwatch.times(offer.dense, [c.to_time for c in candidates], place_of(job, site))
     timed = [(c, t) for c, t in zip(candidates, found, strict=True) if t is not None]
     if not timed:
         return Choice(reason="the profile of the other machine does not hold its times")

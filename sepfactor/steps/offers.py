@@ -7,22 +7,19 @@ from dataclasses import dataclass, replace
 
 from sepfactor.factor import Factorization
 from sepfactor.graph.survey import Site
-from sepfactor.plans.candidates import PER_SCHEME, spread
+from sepfactor.plans.candidates import PER_SCHEME, Proposal, spread
 from sepfactor.plans.choose import Choice
-from sepfactor.plans.subject import Candidate
-from sepfactor.steps.averages import average_candidates, lossless_or_all
+from sepfactor.plans.subject import Candidate, Subject
+from sepfactor.steps.averages import lossless_or_all, propose_averages
 from sepfactor.steps.choose import dense_form, schemes_of, subject_of
 from sepfactor.steps.job import Job
-from sepfactor.threads import blas_threads, cores, side_by_side
+from sepfactor.threads import blas_threads, cores, is_worth_threads, side_by_side
 
 _FEWEST_RANKS, _ALL_RANKS = 4, 260
 """Of each scheme, for a layer and for all: where there are many layers, each is looked at less closely."""
 
 _FINE = 4
 """Widths are multiples of it where time does not count."""
-
-_ALONE = 2500
-"""Entries per patch from which a layer is looked at alone: it takes most of a gigabyte, and all threads."""
 
 _AT_ONCE = 4
 """Layers looked at side by side, at most."""
@@ -39,19 +36,19 @@ class Offer:
 
 def gather_offers(job: Job) -> Mapping[str, Offer | Choice]:
     """Candidates of every site, or why it has none, by the name of its output."""
-    for known in ("observed", "metrics", "rectified", "averaged"):
+    for known in ("observed", "metrics", "rectified"):
         getattr(job, known)  # before threads ask for them
-    wide = [site for site in job.sites if _entries(site) >= _ALONE]
-    others = [site for site in job.sites if _entries(site) < _ALONE]
+    wide = [site for site in job.sites if is_worth_threads(_entries(site))]
+    others = [site for site in job.sites if not is_worth_threads(_entries(site))]
     found: dict[str, Offer | Choice] = {}
     with blas_threads(0):
-        for site, offer in side_by_side(lambda site: _offer(job, site), others, min(cores(), _AT_ONCE)):
+        for site, seen in side_by_side(lambda site: _propose(job, site), others, min(cores(), _AT_ONCE)):
             job.progress("propose", len(found), len(job.sites), site.name)
-            found[site.output] = offer
+            found[site.output] = _offer(job, site, seen)
     for site in wide:
         job.progress("propose", len(found), len(job.sites), site.name)
         with blas_threads(_entries(site)):
-            found[site.output] = _offer(job, site)
+            found[site.output] = _offer(job, site, _propose(job, site))
     job.progress("propose", len(job.sites), len(job.sites), "")
     return found
 
@@ -67,7 +64,8 @@ def _entries(site: Site) -> int:
     return 0 if site.stage is None else site.stage.weight[0].size
 
 
-def _offer(job: Job, site: Site) -> Offer | Choice:
+def _propose(job: Job, site: Site) -> tuple[Subject, Proposal] | Choice:
+    """The part that is numbers alone, and so may run on any thread."""
     subject = subject_of(job, site)
     if isinstance(subject, str):
         return Choice(reason=subject)
@@ -75,10 +73,17 @@ def _offer(job: Job, site: Site) -> Offer | Choice:
     if not times_count(job):
         subject = replace(subject, block=_FINE)
     count = max(_FEWEST_RANKS, min(PER_SCHEME, _ALL_RANKS // len(job.sites)))
-    proposal = spread(subject, schemes_of(wish), max_error=wish.max_error, per_scheme=count)
+    return subject, spread(subject, schemes_of(wish), max_error=wish.max_error, per_scheme=count)
+
+
+def _offer(job: Job, site: Site, seen: tuple[Subject, Proposal] | Choice) -> Offer | Choice:
+    if isinstance(seen, Choice):
+        return seen
+    subject, proposal = seen
     job.spectra[site.output] = proposal.spectra
-    averages = average_candidates(job, site, subject, wish.max_error)
-    candidates = lossless_or_all([*proposal.candidates, *averages])
+    most = job.options.for_layer(site.name, site.output).max_error
+    averages = propose_averages(job, site, subject, most)
+    candidates = lossless_or_all([*proposal.candidates, *averages.candidates])
     if not candidates:
-        return Choice(reason=proposal.reason)
+        return Choice(reason=proposal.reason or averages.reason)
     return Offer(tuple(candidates), dense_form(subject), subject.macs)

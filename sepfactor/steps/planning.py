@@ -171,7 +171,7 @@ def _reached(job: Job, planner: Planner, point: Point) -> str:
     chosen = [(d.site, d.choice.candidate) for d in menu.decisions(job, point.options)]
     macs = sum(macs_of(job, site) if candidate is None else candidate.macs for site, candidate in chosen)
     parameters = sum(
-        parameters_of(site) if candidate is None else candidate.factorization.parameters
+        parameters_of(site) if candidate is None else candidate.parameters(site.bias)
         for site, candidate in chosen
     )
     said = [

@@ -82,7 +82,7 @@ def _replacement(candidate: Candidate) -> dict[str, Any]:
         "rank": candidate.rank,
         "exact": candidate.exact,
         "macs_after": candidate.macs,
-        "parameters_after": candidate.built.parameters,
+        "parameters_after": candidate.factorization.parameters,
         "weight_error": candidate.weight_error,
         "output_error": candidate.output_error,
     }

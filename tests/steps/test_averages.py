@@ -48,6 +48,10 @@ def data(count: int = 16, seed: int = 0) -> dict[str, Any]:
     return {"data": {"x": smooth(count, seed=seed)}, "bench_seconds": 0}
 
 
+def data_of(size: int) -> dict[str, Any]:
+    return {"data": {"x": smooth(16, size=size)}, "bench_seconds": 0}
+
+
 def row(result: Any, name: str = "c") -> Any:
     return next(layer for layer in result.report.layers if layer.output == name)
 
@@ -68,6 +72,7 @@ class TestByRule:
             found[most] = row(result)
             assert not found[most].replaced or found[most].output_error <= most
         assert not found[0.0].replaced
+        assert "averaged first it is off by" in found[0.0].reason
         assert found[10.0].macs_after <= (found[0.4].macs_after or 0) < found[0.4].macs_before
 
     def test_other_schemes_leave_it(self) -> None:
@@ -83,6 +88,16 @@ class TestByRule:
         assert row(result).rank == ()
         for size in (12, 7):
             assert np.isfinite(outputs(result.model, feeds(2, seed=9, size=size))).all()
+
+    def test_where_averaging_first_saves_nothing_other_forms_are_still_looked_at(self) -> None:
+        result = sepfactor.compress(classifier("d = Identity (c)", size="1, 1"), max_error=10.0, **data_of(1))
+        assert NAME not in row(result).reason  # it is not tried, and drives nothing else out
+
+    def test_a_run_that_gives_nan_averages_nothing(self) -> None:
+        proto = classifier("n = Div (c, zero)  m = Mul (n, zero)  d = Relu (m)")
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(0), "zero"))
+        result = sepfactor.compress(proto, max_error=10.0, scheme=NAME, force=True, **data())
+        assert not row(result).replaced
 
     def test_maps_of_many_sizes(self) -> None:
         proto = model(
@@ -134,6 +149,21 @@ class TestToABudget:
         with pytest.raises(PlanError, match=r"averages what '.*Set its scheme to keep"):
             sepfactor.apply(classifier(), "plan.json", **data())
 
+    def test_a_plan_goes_before_the_schemes_allowed(self) -> None:
+        first = sepfactor.compress(classifier(), "first.onnx", max_macs="25%", **data())
+        second = sepfactor.compress(
+            classifier(), "second.onnx", plan=first.plan, scheme="spatial", force=True, **data()
+        )
+        assert row(second).scheme == NAME
+        assert Path("first.onnx").read_bytes() == Path("second.onnx").read_bytes()
+
+    def test_no_parameter_is_counted_that_is_not_there(self) -> None:
+        result = sepfactor.compress(classifier(), max_params="60%", max_macs="40%", **data())
+        totals = result.report.totals
+        share = 100 * totals.parameters_after / totals.parameters_before
+        assert result.report.budget is not None
+        assert f"which is {share:.1f}%" in result.report.budget.verdict.split(",")[-1]
+
     def test_it_can_be_left_out(self) -> None:
         plan = sepfactor.compress(classifier(), max_macs="50%", ignore=["c"], **data()).plan
         assert next(layer.scheme for layer in plan.layers if layer.output == "c") == KEEP
@@ -145,5 +175,9 @@ def test_the_error_is_relative_to_the_spread_of_each_channel() -> None:
     off = moved + 0.1 * np.sqrt(14 / 3)
     assert relative_error(moved, off) == pytest.approx(0.1, rel=0.1)
     assert relative_error(moved, moved) == 0
+    for bad in (np.nan, np.inf):
+        spoilt = moved.copy()
+        spoilt[0, 0] = bad
+        assert relative_error(spoilt, moved) == relative_error(moved, spoilt) == np.inf
     assert relative_error(np.zeros((2, 1)), np.zeros((2, 1))) == 0
     assert relative_error(np.full((2, 1), 2.0), np.full((2, 1), 3.0)) == pytest.approx(0.5)
