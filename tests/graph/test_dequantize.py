@@ -160,3 +160,28 @@ def test_a_quantised_value_that_others_read_stays_beside() -> None:
     body = "q = QuantizeLinear(x, s, z)  d = DequantizeLinear(q, s, z)  y = Relu(d)"
     proto = model(body, "float[N] x", "float[N] y, uint8[N] q", s=np.float32(0.1), z=np.uint8(9))
     assert sorted(operators(floated(proto))) == ["Clip", "QuantizeLinear", "Relu"]
+
+
+@pytest.mark.parametrize("opset", [10, 13])
+def test_in_the_branch_of_an_if_too(opset: int) -> None:
+    """A body says nothing of its operator set: it is that of the model."""
+    inner = helper.make_graph(
+        [
+            helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+            helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+            helper.make_node("Relu", ["d"], ["r"]),
+        ],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("r", TensorProto.FLOAT, None)],
+    )
+    proto = model(
+        "e = Neg(x)", "float[2,3] x, bool yes", "float[2,3] e", opset=opset, s=np.float32(0.5), z=np.int8(1)
+    )
+    proto.graph.node.append(helper.make_node("If", ["yes"], ["y"], then_branch=inner, else_branch=inner))
+    proto.graph.output.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 3]))
+    found = floated(proto)
+    check(found)
+    x = np.array([[-100, -3, 0], [1, 40, 100]], np.float32)
+    _, y = run(found, {"x": x, "yes": np.array(True)})
+    np.testing.assert_array_equal(y, np.maximum(np.clip(x, -64.5, 63), 0))
