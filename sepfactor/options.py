@@ -283,7 +283,10 @@ class Options(LayerOptions):
         """
         # Objects as they are, and not as pydantic would take them apart.
         objects = {_kebab(name): getattr(self, name) for name in _OBJECTS}
-        values = self.model_dump(by_alias=True, exclude_none=True, exclude_defaults=True) | objects
+        plain = self.model_dump(
+            by_alias=True, exclude=set(_OBJECTS), exclude_none=True, exclude_defaults=True
+        )
+        values = plain | objects
         values["layers"] = {
             glob: own.model_dump(by_alias=True, exclude_unset=True, exclude_none=True)
             for glob, own in self.layers.items()

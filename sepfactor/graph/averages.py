@@ -152,9 +152,8 @@ def _weigh(region: _Region, block: Ints, writer: Writer) -> None:
     counts = weights(region.averaged.size, block) if block else None
     if counts is None:
         return
-    weight = region.conv.inputs[1]
-    assert weight is not None and weight.const_value is not None  # it was read as numbers
-    dtype = weight.const_value.dtype.numpy()
+    known = [value.dtype for value in (region.last, *region.conv.inputs) if value is not None]
+    dtype = next((kind for kind in known if kind is not None), ir.DataType.FLOAT).numpy()
     by = writer.constant(counts.astype(dtype), "weights")
     graph.register_initializer(by)
     weighed = writer.emit("Mul", [region.last, by], "weighed")

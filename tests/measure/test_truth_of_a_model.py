@@ -50,7 +50,7 @@ def test_a_baseline_at_chance_is_noted(shift: int, noted: bool) -> None:
     labels = (X.reshape(60, 16).argmax(axis=1) + shift) % 16
     data = gathered(SCORES, data={"x": X}, eval_data={"x": X}, labels=labels)
     job = SimpleNamespace(data=data, options=Options(), loaded=SimpleNamespace(notes=()))
-    trial: Any = SimpleNamespace(job=job, built=SimpleNamespace(decisions=()), plan=None)
+    trial: Any = SimpleNamespace(job=job, built=SimpleNamespace(decisions=()), plan=None, outcome=None)
     notes = _notes(trial, judged(SCORES, data.judged_on))
     assert any("The original itself gets only 0.0 % right" in note for note in notes) is noted
     assert not _notes(trial, None)
