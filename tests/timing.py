@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sepfactor.steps.cost import LayerTime, Stopwatch
+from sepfactor.steps.search import Planner
 
 
 def times_of(speedup: float) -> Callable[..., list[LayerTime | None]]:
@@ -22,6 +23,12 @@ def times_of(speedup: float) -> Callable[..., list[LayerTime | None]]:
 def decide_times(monkeypatch: pytest.MonkeyPatch, speedup: float) -> None:
     """Let all candidates take so long from here on."""
     monkeypatch.setattr(Stopwatch, "times", times_of(speedup))
+    _stay_so(monkeypatch)
+
+
+def _stay_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a plan took as built, on a machine that does other things too, corrects nothing."""
+    monkeypatch.setattr(Planner, "_learn", lambda *_: None)
 
 
 def times_by_macs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,3 +40,4 @@ def times_by_macs(monkeypatch: pytest.MonkeyPatch) -> None:
         return [LayerTime(1.0, 1 / s, s, s, s) for s in speedups]
 
     monkeypatch.setattr(Stopwatch, "times", times)
+    _stay_so(monkeypatch)
