@@ -42,7 +42,7 @@ def blas_threads(size: int) -> AbstractContextManager[object]:
 
 
 def side_by_side(call: Callable[[T], R], items: Sequence[T], workers: int) -> Iterator[tuple[T, R]]:
-    """Items and what ``call`` made of them, as they are done, on so many threads; one works in this one.
+    """Items and what ``call`` made of them, as they are done, on so many threads; one is this one.
 
     Nobody waits for those threads once the first error, or Ctrl-C, got through.
     """

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "graph": {"factor", "layout", "serialized"},
     "observe": {"factor"},
     "plans": {"factor", "layout"},
-    "measure": {"__init__", "serialized"},
+    "measure": {"__init__", "serialized", "threads"},
     "report": set(),
     "steps": {
         *("__init__", "amounts", "factor", "graph", "measure", "observe"),

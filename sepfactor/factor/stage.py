@@ -274,6 +274,11 @@ class Factorization:
     chains: tuple[Chain, ...]
     bias: Array | None = None
 
+    @classmethod
+    def of(cls, stage: Stage, bias: Array | None = None) -> Factorization:
+        """A convolution itself, as a sum of one chain of one stage."""
+        return cls((Chain((stage,)),), bias)
+
     @property
     def stages(self) -> Sequence[Stage]:
         """Every stage, chain by chain, in the order they run."""

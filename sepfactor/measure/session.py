@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from sepfactor.errors import ModelError, OptionError, OutputError
 from sepfactor.measure.patience import TooLong, watched
 from sepfactor.serialized import Serialized
+from sepfactor.threads import cores
 
 if TYPE_CHECKING:
     from onnxruntime.capi.onnxruntime_inference_collection import InferenceSession
@@ -287,7 +288,6 @@ def environment(runtime: Runtime) -> Environment:
     from sepfactor import __version__
 
     logical = os.cpu_count() or 1
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
     processor, physical = _processor(Path("/proc/cpuinfo"))
     return Environment(
         onnxruntime=str(_onnxruntime().__version__),
@@ -297,7 +297,7 @@ def environment(runtime: Runtime) -> Environment:
         processor=processor,
         physical_cores=physical,
         logical_cores=logical,
-        usable_cores=len(affinity(0)) if affinity else logical,
+        usable_cores=cores(),
         threads=runtime.threads,
         provider=runtime.provider_name(),
         platform=f"{platform.system()} {platform.machine()}",

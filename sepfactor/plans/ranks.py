@@ -45,9 +45,10 @@ class Search:
             least = tuple(min(1, full) for full in self.decomposition.full_rank)
             form = Factorization(self.decomposition.build(least))
             self.metric = self.subject.metric_before_relu.for_form(form)
-            self.target, self.aims = self.metric.turn_stage(self.target), self.metric.turn_moments(moments)
-        weight = self.target.weight.astype(self.aims.covariance.dtype, copy=False)  # type: ignore[union-attr]
-        return self.scheme.decompose(replace(self.target, weight=weight), self.aims)
+            moments = self.metric.turn_moments(moments)
+            self.target, self.aims = self.metric.turn_stage(self.target), moments
+        weight = self.target.weight.astype(moments.covariance.dtype, copy=False)
+        return self.scheme.decompose(replace(self.target, weight=weight), moments)
 
     def _lossless(self) -> Candidate | None:
         """The cheapest rank at which the bare weights lose nothing, if it is cheaper than the layer."""

@@ -118,6 +118,11 @@ class Subject:
         return self.parts[1].felt_error(self.stage, found, bias, self.metric, self.rectified)
 
     @property
+    def dense(self) -> Factorization:
+        """The layer itself."""
+        return Factorization.of(self.stage, self.bias)
+
+    @property
     def is_wide(self) -> bool:
         """Whether patches have so many entries that solving for factors takes seconds."""
         return bool(self.stage.weight[0].size >= WIDE)

@@ -8,7 +8,6 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from sepfactor.factor import Chain, Factorization
 from sepfactor.factor.average_first import FORM, NAME, average_first, blocks, grid
 from sepfactor.factor.stage import Ints
 from sepfactor.graph.averages import Averaged, move_averages
@@ -43,8 +42,10 @@ def propose_averages(job: Job, site: Site, subject: Subject, most: float | None 
     if not cheaper:
         return Proposal((), reason="averaging first saves nothing")
     allowed = [c for c in cheaper if c.exact or most is None or c.output_error <= most]
-    least = min(c.output_error for c in cheaper)
-    return Proposal(tuple(allowed), reason=f"averaged first it is off by {least:.3g} at least")
+    if not allowed:
+        least = min(c.output_error for c in cheaper)
+        return Proposal((), reason=f"averaged first it is off by {least:.3g} at least")
+    return Proposal(tuple(allowed))
 
 
 def average_candidate(job: Job, site: Site, subject: Subject, block: Ints) -> Candidate | None:
@@ -88,12 +89,11 @@ class _Trial:
         # What an AveragePool leaves over of the map, it leaves over before the layer as well.
         size = tuple(n - n % b for n, b in zip(subject.size, whole, strict=True))
         size = size if self._averaged.block else subject.size
-        dense = Factorization((Chain((subject.stage,)),), subject.bias)
         return Candidate(
             NAME,
             FORM,
             block,
-            dense,
+            subject.dense,
             subject.stage.macs(grid(size, whole)),
             weight_error=0.0,
             output_error=error,

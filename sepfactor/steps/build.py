@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sepfactor.factor import Chain, Factorization, weight_error
+from sepfactor.factor import Factorization, weight_error
 from sepfactor.graph.averages import Moved, move_averages
 from sepfactor.graph.rebuild import Rebuilt, Replacement, rebuild
 from sepfactor.graph.survey import Site
@@ -110,7 +110,7 @@ def _replacements(
             found.append(Replacement(site, fit.factorization, metadata))
         elif changes and _is_rewritten(site, options):
             assert site.stage is not None
-            same = Factorization((Chain((site.stage,)),), site.bias)
+            same = Factorization.of(site.stage, site.bias)
             found.append(Replacement(site, same, _metadata(site, same, "rewritten", "", None)))
     return found
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sepfactor.factor import Chain, Factorization, Scheme, select_schemes
+from sepfactor.factor import Scheme, select_schemes
 from sepfactor.graph.survey import Site
 from sepfactor.options import DEFAULT_MAX_ERROR, LayerOptions
 from sepfactor.plans.candidates import propose
@@ -45,7 +45,7 @@ def _decide(job: Job, site: Site, stopwatch: Stopwatch) -> Choice:
     proposal = replace(proposal, candidates=tuple(tried), reason=proposal.reason or averages.reason)
 
     def times(tried: Sequence[Candidate]) -> list[LayerTime]:
-        found = stopwatch.times(dense_form(subject), [c.to_time for c in tried], place_of(job, site))
+        found = stopwatch.times(subject.dense, [c.to_time for c in tried], place_of(job, site))
         return [time for time in found if time is not None]  # none is: this machine's times count here
 
     return choose(proposal, times, fastest=wish.rank is None)
@@ -86,11 +86,6 @@ def subject_of(job: Job, site: Site, *, weighed: bool = True) -> Subject | str:
 def schemes_of(wish: LayerOptions) -> tuple[Scheme, ...]:
     """The schemes a layer may take."""
     return select_schemes(wish.scheme)
-
-
-def dense_form(subject: Subject) -> Factorization:
-    """The layer itself as a sum of one chain of one stage."""
-    return Factorization((Chain((subject.stage,)),), subject.bias)
 
 
 def place_of(job: Job, site: Site) -> Place:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from sepfactor.factor import Chain, Factorization, Scheme, Stage, select_schemes
+from sepfactor.factor import Factorization, Scheme, Stage, select_schemes
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.output_metric import OutputMetric
 from sepfactor.factor.refit import refit
@@ -287,7 +287,7 @@ def _fit_moments(
         unfitted = _unfitted(wish, "", seen)
         if _error(unfitted, held, stage) < _LEAST_ERROR:
             return None
-        found = _best(unfitted, stage, seen, held, settings, lambda target, _: _dense(target))
+        found = _best(unfitted, stage, seen, held, settings, lambda target, _: Factorization.of(target))
         return found if found.after < (1 - _LEAST_GAIN) * found.before else None
     schemes = select_schemes(wish.schemes)
     choices = [_factored(wish, scheme, seen, held, settings, metric) for scheme in schemes]
@@ -299,9 +299,7 @@ def _within_reason(settings: FitSettings, wish: Wish) -> FitSettings:
     stage = _stage(wish.site)
     entries = stage.weight[0].size
     if entries >= _BROAD:
-        few: tuple[float, ...] = _WIDE_PULLS if entries >= _WIDE else _BROAD_PULLS
-        few = few if len(settings.pulls) > len(few) else _ONE_PULL
-        pulls = few if len(settings.pulls) > 1 else settings.pulls
+        pulls = _fewer(settings.pulls, _WIDE_PULLS if entries >= _WIDE else _BROAD_PULLS)
         rounds = 0 if entries >= _WIDE else settings.relu_rounds // 2
         return replace(
             settings, sweeps=settings.sweeps // 2, pulls=pulls, relu_rounds=rounds, sweeps_at_last=True
@@ -311,11 +309,16 @@ def _within_reason(settings: FitSettings, wish: Wish) -> FitSettings:
     return settings
 
 
+def _fewer(asked: tuple[float, ...], few: tuple[float, ...]) -> tuple[float, ...]:
+    """``few`` ridges instead of many, one instead of hardly more, and one where one is asked for."""
+    return asked if len(asked) == 1 else few if len(asked) > len(few) else _ONE_PULL
+
+
 def _unfitted(wish: Wish, scheme: str, moments: Moments) -> Factorization:
     """Weight-space factors with their best bias; the layer as it was without a scheme."""
     stage = _stage(wish.site)
     if not scheme:
-        return replace(_dense(stage), bias=wish.site.bias)
+        return Factorization.of(stage, wish.site.bias)
     (chosen,) = select_schemes((scheme,))
     return _with_bias(Factorization(chosen.decompose(stage).build(wish.rank)), moments, stage)
 
@@ -369,10 +372,6 @@ def _best(
         if error < best.after:
             best = Fitted(found, "", pull, before, error)
     return best
-
-
-def _dense(stage: Stage) -> Factorization:
-    return Factorization((Chain((stage,)),))
 
 
 def _with_bias(factorization: Factorization, moments: Moments, stage: Stage) -> Factorization:

@@ -38,10 +38,20 @@ _FACTORS = (0.5, 3.0)
 
 @dataclass(frozen=True, eq=False)
 class Losses:
-    """What replacing a layer alone does to the output: divergence by its error, and by block if averaged."""
+    """What replacing a layer alone does to the output.
 
-    curve: LossCurve
-    averaged: Mapping[Ints, float]
+    Attributes:
+        curve: divergence at the output by the error of the layer.
+        averaged: the same by the block that its input is averaged over first.
+    """
+
+    curve: LossCurve = field(default_factory=lambda: LossCurve(()))
+    averaged: Mapping[Ints, float] = field(default_factory=dict)
+
+    def of(self, candidate: Candidate) -> float:
+        """Divergence to expect of a candidate."""
+        known = None if candidate.block is None else self.averaged.get(candidate.block)
+        return self.curve(candidate.felt_error) if known is None else known
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +62,10 @@ class Row:
         site: which. candidates: cheapest first. trials: their times, each against the layer alone.
         seen: by option, milliseconds in the network, each time it was measured; 0 is the layer itself.
         macs, parameters: of the layer.
-        loss: divergence at the output by error of this layer, replaced alone.
+        losses: divergence at the output where this layer alone is replaced.
         is_followed: whether a convolution behind it may make up for its errors.
         share: of that loss which is left in a network fitted in sequence.
         usual: by scheme, time in the network over what was expected, as it came out where it was built.
-        averaged: divergence at the output by the block that its input is averaged over first.
     """
 
     site: Site
@@ -65,11 +74,10 @@ class Row:
     seen: Mapping[int, tuple[float, ...]]
     macs: int
     parameters: int
-    loss: LossCurve = field(default_factory=lambda: LossCurve(()))
+    losses: Losses = field(default_factory=Losses)
     is_followed: bool = False
     share: float = 1.0
     usual: Mapping[str, float] = field(default_factory=dict)
-    averaged: Mapping[Ints, float] = field(default_factory=dict)
 
     @property
     def ms(self) -> float:
@@ -98,11 +106,7 @@ class Row:
 
     def alone_loss(self, option: int) -> float:
         """Divergence to expect of an option if no other layer is replaced."""
-        if not option:
-            return 0.0
-        candidate = self.candidates[option - 1]
-        known = None if candidate.block is None else self.averaged.get(candidate.block)
-        return self.loss(candidate.felt_error) if known is None else known
+        return self.losses.of(self.candidates[option - 1]) if option else 0.0
 
     def columns(self, trust: float = 1.0) -> Columns:
         """Time, loss, multiply-accumulates and parameters of every option.
@@ -337,8 +341,5 @@ def _middle(values: Sequence[float]) -> float:
 
 def with_losses(menu: Menu, losses: Mapping[str, Losses]) -> Menu:
     """The same with what errors of each layer alone lose, by output name of the site."""
-    rows = tuple(
-        replace(row, loss=losses[row.site.output].curve, averaged=losses[row.site.output].averaged)
-        for row in menu.rows
-    )
+    rows = tuple(replace(row, losses=losses[row.site.output]) for row in menu.rows)
     return replace(menu, rows=rows)

@@ -11,7 +11,7 @@ from sepfactor.plans.candidates import PER_SCHEME, Proposal, spread
 from sepfactor.plans.choose import Choice
 from sepfactor.plans.subject import Candidate, Subject
 from sepfactor.steps.averages import lossless_or_all, propose_averages
-from sepfactor.steps.choose import dense_form, schemes_of, subject_of
+from sepfactor.steps.choose import schemes_of, subject_of
 from sepfactor.steps.job import Job
 from sepfactor.threads import blas_threads, cores, is_worth_threads, side_by_side
 
@@ -86,4 +86,4 @@ def _offer(job: Job, site: Site, seen: tuple[Subject, Proposal] | Choice) -> Off
     candidates = lossless_or_all([*proposal.candidates, *averages.candidates])
     if not candidates:
         return Choice(reason=proposal.reason or averages.reason)
-    return Offer(tuple(candidates), dense_form(subject), subject.macs)
+    return Offer(tuple(candidates), subject.dense, subject.macs)

@@ -101,9 +101,8 @@ def _within(job: Job, planner: Planner, limit: Limit | None) -> Outcome:
         failure = f"no plan keeps the budget ({cost_text(job.options)}), the fastest comes to {came_to}"
         return _outcome(job, planner, point, limit, failure)
     careful = _careful(planner, point)
-    if careful.speed is not None and _over_cost(
-        job, planner, careful
-    ):  # the same shapes, but slower this time
+    if careful.speed is not None and _over_cost(job, planner, careful):
+        # The same shapes, but slower this time.
         reached = planner.menu.original_ms / careful.speed.speedup
         point = planner.within(bounds | {"time": bounds["time"] ** 2 / reached})
         again = careful if point is None else _careful(planner, point)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sepfactor.factor import Chain, Factorization, Stage, moments
+from sepfactor.factor import Factorization, Stage, moments
 from sepfactor.factor.moments import MomentSums, MovedTargets, roots, solve
 from sepfactor.factor.statistics import Statistics, on_grid
 from tests.factor.kinds import by_name, taken_by
@@ -357,4 +357,4 @@ def test_a_few_patches_are_not_parted() -> None:
 def test_a_trimmed_kernel_is_put_back_on_the_grid(stage: Stage) -> None:
     trimmed = Factorization(by_name("trim").decompose(stage).build(()))
     np.testing.assert_allclose(on_grid(stage, trimmed), stage.weight, atol=1e-6)
-    np.testing.assert_array_equal(on_grid(stage, Factorization((Chain((stage,)),))), stage.weight)
+    np.testing.assert_array_equal(on_grid(stage, Factorization.of(stage)), stage.weight)

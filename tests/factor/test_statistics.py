@@ -63,7 +63,7 @@ def test_output_error_is_zero_for_an_exact_replacement(scheme, data: st.DataObje
     exact = Factorization(decomposition.build(decomposition.full_rank))
     sample = _sample(stage, _map_for(stage, data.draw(seeds)))
     assert sample.output_error(stage, exact) < 1e-12
-    assert sample.output_error(stage, Factorization((Chain((stage,)),))) == 0
+    assert sample.output_error(stage, Factorization.of(stage)) == 0
 
 
 @given(stages(), seeds)
@@ -92,9 +92,9 @@ def test_zero_activations_and_zero_kernels_show_no_error() -> None:
     stage = unpadded(normal(0, 4, 3, 3, 3))
     none = replace(stage, weight=0 * stage.weight)
     silent = Statistics(np.zeros((5, 3, 3, 3), np.float32))
-    assert silent.output_error(stage, Factorization((Chain((none,)),))) == 0
+    assert silent.output_error(stage, Factorization.of(none)) == 0
     loud = Statistics(normal(1, 5, 3, 3, 3).astype(np.float32))
-    assert loud.output_error(none, Factorization((Chain((none,)),))) == 0
+    assert loud.output_error(none, Factorization.of(none)) == 0
 
 
 @given(st.data())
@@ -118,7 +118,7 @@ def test_kernel_difference_puts_a_trimmed_kernel_back_where_it_was_cut(
         weight=scale * inner.weight[:, :, 1:, :-1],
         pads=((3 - stage.dilations[0], 3), (3, 3 - stage.dilations[1])),
     )
-    difference = kernel_difference(stage, Factorization((Chain((trimmed,)),)))
+    difference = kernel_difference(stage, Factorization.of(trimmed))
     np.testing.assert_allclose(difference.weight, stage.weight - scale * inner.weight, atol=1e-14)
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -14,12 +13,11 @@ from hypothesis import strategies as st
 from sepfactor.factor import SCHEMES, Chain, Factorization
 from sepfactor.graph.conv import CONV_3D
 from sepfactor.graph.lower import bench_model
-from sepfactor.graph.prepare import prepare
 from sepfactor.graph.rebuild import Replacement, rebuild
-from sepfactor.graph.survey import Site, survey
 from tests.factor import naive
 from tests.factor.kinds import by_name
 from tests.graph.build import assert_same, check, model, norm_of, normal, run, run_reference
+from tests.graph.full_rank import assert_same_at_full_rank, opened
 from tests.strategies import channels
 
 
@@ -59,27 +57,13 @@ def networks(draw: st.DrawFn, op: str = "Conv", dtype: type = np.float32) -> Dra
     return Drawn(proto, normal(2, ins * group, *size, dtype=dtype))
 
 
-def opened(proto: onnx.ModelProto) -> tuple[ir.Model, Site]:
-    prepared = prepare(ir.from_proto(proto))
-    (site,) = survey(prepared)
-    assert site.stage is not None, site.skipped
-    return prepared, site
-
-
 @pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
 @given(st.data())
 def test_every_scheme_at_full_rank_computes_the_same(op: str, data: st.DataObject) -> None:
     drawn = data.draw(networks(op))
     (expected,) = run(drawn.proto, {"x": drawn.x})
     assume(expected.size)
-    prepared, site = opened(drawn.proto)
-    assert site.stage is not None
-    taken = [scheme for scheme in SCHEMES if scheme.refuses(site.stage) is None]
-    parts = [scheme.decompose(site.stage) for scheme in taken]
-    for built in [part.build(part.full_rank) for part in parts] + [(Chain((site.stage,)),)]:
-        rebuilt = rebuild(prepared, [Replacement(site, Factorization(built, site.bias), {})])
-        check(rebuilt.model)
-        assert_same(run(rebuilt.model, {"x": drawn.x}), [expected])
+    assert_same_at_full_rank(drawn.proto, drawn.x, expected)
 
 
 @given(networks(dtype=np.float64))
@@ -171,7 +155,7 @@ def test_padding_and_normalisation_are_folded() -> None:
     assert (site.name, site.output) == ("k", "y")
     assert site.stage is not None
     assert site.stage.pads == ((1, 1), (0, 1), (2, 0))
-    same = Factorization((Chain((site.stage,)),), site.bias)
+    same = Factorization.of(site.stage, site.bias)
     rebuilt = rebuild(prepared, [Replacement(site, same, {})])
     x = normal(1, 4, 5, 6, 4)
     assert_same(run(rebuilt.model, {"x": x}), run(proto, {"x": x}))

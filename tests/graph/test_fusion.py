@@ -132,7 +132,7 @@ def test_a_bench_model_runs_what_it_is_to_time(dense: Stage, dtype: type) -> Non
 @pytest.mark.parametrize("name", ["32", "strided", "depthwise"])
 def test_a_bench_model_is_blocked(tmp_path: Path, name: str) -> None:
     dense = BENCHED[name]
-    candidates = [Factorization((Chain((dense,)),))]
+    candidates = [Factorization.of(dense)]
     for scheme in SCHEMES:
         if scheme.refuses(dense) is None and dense.group == 1:
             decomposition = scheme.decompose(dense)

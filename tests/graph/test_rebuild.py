@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sepfactor.factor import SCHEMES, Chain, Factorization, Scheme
+from sepfactor.factor import SCHEMES, Factorization, Scheme
 from sepfactor.graph.load import load
 from sepfactor.graph.prepare import prepare
 from sepfactor.graph.rebuild import Rebuilt, Replacement, rebuild
@@ -98,7 +98,7 @@ def in_full(scheme: Scheme, site: Site) -> Factorization:
 
 def dense(site: Site) -> Factorization:
     assert site.stage is not None
-    return Factorization((Chain((site.stage,)),), site.bias)
+    return Factorization.of(site.stage, site.bias)
 
 
 def by_name(name: str) -> Scheme:

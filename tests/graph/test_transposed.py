@@ -12,14 +12,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sepfactor.factor import SCHEMES, Chain, Factorization
-from sepfactor.graph.prepare import prepare
+from sepfactor.factor import Factorization
 from sepfactor.graph.rebuild import Replacement, rebuild
-from sepfactor.graph.survey import Site, survey
+from sepfactor.graph.survey import survey
 from sepfactor.graph.writer import turned
 from tests.factor import naive
 from tests.factor.kinds import by_name
 from tests.graph.build import assert_same, check, model, norm_of, normal, run, run_reference
+from tests.graph.full_rank import assert_same_at_full_rank, opened
 from tests.strategies import channels
 
 
@@ -69,12 +69,6 @@ def networks(
     return Drawn(proto, normal(2, ins * group, *size, dtype=dtype))
 
 
-def opened(proto: onnx.ModelProto) -> tuple[ir.Model, Site]:
-    prepared = prepare(ir.from_proto(proto))
-    (site,) = survey(prepared)
-    return prepared, site
-
-
 def computed(proto: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
     (y,) = run(proto, {"x": x})
     assume(y.size)
@@ -85,15 +79,7 @@ def computed(proto: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
 @given(networks())
 def test_every_scheme_at_full_rank_computes_the_same(drawn: Drawn) -> None:
     expected = computed(drawn.proto, drawn.x)
-    prepared, site = opened(drawn.proto)
-    assert site.stage is not None, site.skipped
-    taken = [scheme for scheme in SCHEMES if scheme.refuses(site.stage) is None]
-    parts = [scheme.decompose(site.stage) for scheme in taken]
-    chains = [part.build(part.full_rank) for part in parts] + [(Chain((site.stage,)),)]
-    for built in chains:
-        rebuilt = rebuild(prepared, [Replacement(site, Factorization(built, site.bias), {})])
-        check(rebuilt.model)
-        assert_same(run(rebuilt.model, {"x": drawn.x}), [expected])
+    assert_same_at_full_rank(drawn.proto, drawn.x, expected)
 
 
 @given(networks(dtype=np.float64, groupings=("dense",)))
@@ -150,7 +136,7 @@ def test_normalisation_behind_it_is_folded_and_it_is_named_as_before() -> None:
     prepared, site = opened(proto)
     assert (site.name, site.output) == ("k", "y")
     assert site.stage is not None
-    same = Factorization((Chain((site.stage,)),), site.bias)
+    same = Factorization.of(site.stage, site.bias)
     rebuilt = rebuild(prepared, [Replacement(site, same, {})])
     x = normal(1, 4, 5, 6)
     assert_same(run(rebuilt.model, {"x": x}), run(proto, {"x": x}))

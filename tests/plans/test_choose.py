@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sepfactor.factor import Chain, Factorization, Stage
+from sepfactor.factor import Factorization, Stage
 from sepfactor.plans.candidates import Proposal
 from sepfactor.plans.choose import Choice, choose
 from sepfactor.plans.subject import Candidate
@@ -37,7 +37,7 @@ FASTEST, UNBLOCKED = Timed(2.2, 2.3, 2.4), Timed(3.2, 3.3, 3.4, blocked=False)
 
 def candidate(name: str, exact: bool = False) -> Candidate:
     stage: Stage = unpadded(np.ones((1, 1, 1, 1)))
-    return Candidate(name, "a → b", (16,), Factorization((Chain((stage,)),)), 1, 0.1, 0.1, 0.1, exact)
+    return Candidate(name, "a → b", (16,), Factorization.of(stage), 1, 0.1, 0.1, 0.1, exact)
 
 
 def chosen(*trials: Timed, fastest: bool = True, exact: Sequence[int] = ()) -> Choice:

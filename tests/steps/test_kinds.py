@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 import sepfactor
 from sepfactor.cli import main
-from sepfactor.factor import Chain, Factorization
+from sepfactor.factor import Factorization
 from sepfactor.graph.kind import CONV_2D
 from sepfactor.graph.survey import Site, survey
 from sepfactor.measure.ledger import MemoryLedger
@@ -238,7 +238,7 @@ def test_times_of_one_kind_are_not_those_of_another(case: Case) -> None:
     site, ledger = case.sites()[-1], MemoryLedger()
     assert site.stage is not None
     for stage, kind in ((replace(site.stage, upsampling=()), CONV_2D), (site.stage, site.kind)):
-        dense = Factorization((Chain((stage,)),))
+        dense = Factorization.of(stage)
         place = Place((1, 9), 1, np.dtype(np.float32), kind)
         (time,) = Stopwatch(RUNTIME, 0, ledger).times(dense, [dense], place)
         assert time is not None

@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sepfactor.factor import Chain, Factorization, Stage
+from sepfactor.factor import Factorization, Stage
 from sepfactor.graph.survey import Site
 from sepfactor.plans.loss import LossCurve
 from sepfactor.plans.subject import Candidate
 from sepfactor.steps.cost import LayerTime
-from sepfactor.steps.menu import Menu, Row
+from sepfactor.steps.menu import Losses, Menu, Row
 from tests.strategies import unpadded
 
 
 def candidate(scheme: str, error: float, macs: int) -> Candidate:
     stage: Stage = unpadded(np.ones((1, 1, 1, 1)))
-    return Candidate(scheme, "", (1,), Factorization((Chain((stage,)),)), macs, error, error, error, False)
+    return Candidate(scheme, "", (1,), Factorization.of(stage), macs, error, error, error, False)
 
 
 def row(name: str, ms: float = 1.0, *, is_followed: bool = True) -> Row:
@@ -28,7 +28,7 @@ def row(name: str, ms: float = 1.0, *, is_followed: bool = True) -> Row:
         {0: (ms,)},
         100,
         10,
-        LossCurve.through([(0.1, 0.01), (0.4, 0.16)]),
+        Losses(LossCurve.through([(0.1, 0.01), (0.4, 0.16)])),
         is_followed,
     )
 
