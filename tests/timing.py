@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from sepfactor.graph.survey import Site
+from sepfactor.steps import menu
 from sepfactor.steps.cost import LayerTime, Stopwatch
-from sepfactor.steps.search import Planner
+from sepfactor.steps.job import Job
+from sepfactor.steps.search import Planner, macs_of
 
 
 def times_of(speedup: float) -> Callable[..., list[LayerTime | None]]:
@@ -23,11 +26,20 @@ def times_of(speedup: float) -> Callable[..., list[LayerTime | None]]:
 def decide_times(monkeypatch: pytest.MonkeyPatch, speedup: float) -> None:
     """Let all candidates take so long from here on."""
     monkeypatch.setattr(Stopwatch, "times", times_of(speedup))
-    _stay_so(monkeypatch)
+    _stay_so(monkeypatch, lambda job, site: 1.0)
 
 
-def _stay_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a plan took as built, on a machine that does other things too, corrects nothing."""
+def _stay_so(monkeypatch: pytest.MonkeyPatch, layer_ms: Callable[[Job, Site], float]) -> None:
+    """Layers take so long in the network of this machine, and what a plan took as built corrects nothing."""
+    of_a_profile = menu.network_times
+
+    def network_times(job: Job) -> menu.NetworkTimes:
+        if job.machine is not None:
+            return of_a_profile(job)
+        layers = {site.output: layer_ms(job, site) for site in job.sites}
+        return menu.NetworkTimes(layers, sum(layers.values()), sum(layers.values()))
+
+    monkeypatch.setattr(menu, "network_times", network_times)
     monkeypatch.setattr(Planner, "_learn", lambda *_: None)
 
 
@@ -40,4 +52,4 @@ def times_by_macs(monkeypatch: pytest.MonkeyPatch) -> None:
         return [LayerTime(1.0, 1 / s, s, s, s) for s in speedups]
 
     monkeypatch.setattr(Stopwatch, "times", times)
-    _stay_so(monkeypatch)
+    _stay_so(monkeypatch, lambda job, site: 1e-6 * macs_of(job, site))
