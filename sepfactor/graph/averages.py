@@ -74,6 +74,7 @@ def _is_pointwise(site: Site) -> bool:
     stage = site.stage
     return (
         stage is not None
+        and not site.nested
         and site.kind == CONV_2D
         and site.dtype in _FLOATS
         and stage.is_pointwise

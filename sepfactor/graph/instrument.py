@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
+from sepfactor.graph.bodies import Tap, lead_out, read_outside
 from sepfactor.graph.external import in_one_folder
 from sepfactor.serialized import Serialized
 
@@ -38,8 +39,8 @@ _FUSED_PREFIX, _FUSED_SUFFIX = "fused ", "/MatMulAddFusion"
 """What onnxruntime puts around the name of one that took in an activation, or a bias."""
 
 
-def with_outputs(model: ir.Model, names: Iterable[str]) -> Serialized:
-    """The serialised model with the values of these names as further outputs."""
+def with_outputs(model: ir.Model, names: Iterable[str], taps: Sequence[Tap] = ()) -> Serialized:
+    """The serialised model with further outputs: values of these names, and what is led out of bodies."""
     view = model.clone()
     values = ir.convenience.create_value_mapping(view.graph)
     present = {value.name for value in view.graph.outputs}
@@ -47,7 +48,10 @@ def with_outputs(model: ir.Model, names: Iterable[str]) -> Serialized:
         if name not in present:
             view.graph.outputs.append(values[name])
             present.add(name)
-    return serialized(view)
+    view, folder = in_one_folder(view)
+    proto = ir.to_proto(view)
+    lead_out(proto, taps)
+    return Serialized(proto.SerializeToString(), folder)
 
 
 def with_node_names(model: ir.Model) -> Serialized:
@@ -87,7 +91,7 @@ def convolution_times(model: ir.Model, times: Mapping[str, float]) -> dict[str, 
 
 def product_times(model: ir.Model, times: Mapping[str, float]) -> dict[str, float]:
     """The same for Gemm, MatMul and ConvTranspose: output name of each found → milliseconds."""
-    known = {node.outputs[0].name for node in model.graph if node.op_type in _PRODUCTS}
+    known = {node.outputs[0].name for node in model.graph.all_nodes() if node.op_type in _PRODUCTS}
     named = {e.removeprefix(_FUSED_PREFIX).removesuffix(_FUSED_SUFFIX): ms for e, ms in times.items()}
     return {name: ms for name, ms in named.items() if name in known}
 
@@ -132,7 +136,7 @@ def read_by(model: ir.Model, outputs: Iterable[str]) -> set[str]:
     """Names of the values that the nodes with these outputs read, directly or through others."""
     seen: set[ir.Value] = set()
     wanted = set(outputs)
-    nodes = [node for node in model.graph if node.outputs and node.outputs[0].name in wanted]
+    nodes = [node for node in model.graph.all_nodes() if node.outputs and node.outputs[0].name in wanted]
     front = [v for node in nodes for v in node.inputs[:1] if v is not None]
     while front:
         value = front.pop()
@@ -141,7 +145,7 @@ def read_by(model: ir.Model, outputs: Iterable[str]) -> set[str]:
         seen.add(value)
         made = value.producer()
         if made is not None:
-            front += [v for v in made.inputs if v is not None]
+            front += read_outside(made)
     return {value.name for value in seen if value.name}
 
 

@@ -42,28 +42,30 @@ class Rebuilt:
 def rebuild(prepared: ir.Model, replacements: Sequence[Replacement]) -> Rebuilt:
     """A copy of ``prepared`` with each replacement in place; output values keep their names."""
     model = prepared.clone()
-    graph = model.graph
-    nodes = {node.outputs[0].name: node for node in graph if node.outputs}
-    taken = taken_names(graph)
+    nodes = {node.outputs[0].name: node for node in model.graph.all_nodes() if node.outputs}
+    taken = taken_names(model.graph)
     site_of: dict[str, str] = {}
     new: list[ir.Node] = []
     for replacement in replacements:
         site = replacement.site
         prefix = free_prefix(f"{site.name}/sep", taken)
-        made = _replace(graph, nodes[site.output], replacement, prefix)
+        made = _replace(nodes[site.output], replacement, prefix, model.opset_imports.get("", 1))
         site_of |= {str(node.outputs[0].name): site.output for node in made}
         new += made
-    site_of |= {now: site_of[before] for now, before in join_rows(graph, new).items()}
-    join_biases(graph, new)
+    for graph in model.graphs():
+        own = [node for node in new if node.graph is graph]
+        site_of |= {now: site_of[before] for now, before in join_rows(graph, own).items()}
+        join_biases(graph, own)
     with quiet():
         ir.passes.common.RemoveUnusedNodesPass()(model)
         infer_shapes(model)
     return Rebuilt(model, site_of)
 
 
-def _replace(graph: ir.Graph, node: ir.Node, replacement: Replacement, prefix: str) -> Sequence[ir.Node]:
+def _replace(node: ir.Node, replacement: Replacement, prefix: str, opset: int) -> Sequence[ir.Node]:
     """Put the nodes in; returns them."""
-    old = node.outputs[0]
+    graph, old = node.graph, node.outputs[0]
+    assert isinstance(graph, ir.Graph)  # nodes of functions are no sites
     new = ir.val(None)
     source = node.inputs[0]
     assert source is not None  # what has no input was never a site
@@ -75,7 +77,7 @@ def _replace(graph: ir.Graph, node: ir.Node, replacement: Replacement, prefix: s
         prefix=prefix,
         dtype=replacement.site.dtype,
         metadata={**node.metadata_props, **replacement.metadata},
-        opset=graph.opset_imports.get("", 1),
+        opset=opset,
     )
     for value in lowered.initializers:
         graph.register_initializer(value)

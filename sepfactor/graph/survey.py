@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from sepfactor.factor import Stage
 from sepfactor.factor.stage import Array, Ints
+from sepfactor.graph.bodies import Bodies
 from sepfactor.graph.conv import read_conv, read_transposed
 from sepfactor.graph.kind import CONV_2D, FLOAT_FIRST, Broken, Kind, Reading, Skip
 from sepfactor.graph.linear import read_gemm, read_matmul
@@ -59,6 +60,7 @@ class Site:
         skipped: why it cannot be replaced, in words.
         broken: it is skipped because its weights are not finite.
         kind: how its values are seen as maps, and its stages become nodes.
+        nested: whether it is in the body of an If, Loop or Scan.
     """
 
     name: str
@@ -71,10 +73,11 @@ class Site:
     skipped: str | None = None
     broken: bool = False
     kind: Kind = CONV_2D
+    nested: bool = False
 
 
 def survey(model: ir.Model, *, linear_layers: bool = False) -> list[Site]:
-    """Every convolution of ``model`` in topological order, subgraphs and functions included.
+    """Every convolution of ``model`` in the order they run in, those of bodies and functions included.
 
     Args:
         model: a prepared graph.
@@ -85,18 +88,15 @@ def survey(model: ir.Model, *, linear_layers: bool = False) -> list[Site]:
     """
     readers = {**_READERS, **_LINEAR} if linear_layers else _READERS
     with refusing("The model"):  # such as numbers that are not of the type they are said to be of
-        sites = [
-            _site(node, readers, node.graph is model.graph)
-            for graph in model.graphs()
-            for node in _listed(graph, readers)
-        ]
+        around = Bodies(model)
+        sites = [_site(node, readers, around) for node in _listed(model.graph, readers)]
     for function in model.functions.values():
         sites += [_skipped(node, "inside a model-local function") for node in _listed(function, readers)]
     return sites
 
 
 def _listed(nodes: ir.Graph | ir.Function, readers: _Readers) -> Iterator[ir.Node]:
-    return (node for node in nodes if _is_read(node, readers) or _is_relative(node))
+    return (node for node in nodes.all_nodes() if _is_read(node, readers) or _is_relative(node))
 
 
 def _is_read(node: ir.Node, readers: _Readers) -> bool:
@@ -108,10 +108,9 @@ def _is_relative(node: ir.Node) -> bool:
     return known or (node.op_type == "Conv" and node.domain == _BLOCKED)
 
 
-def _site(node: ir.Node, readers: _Readers, top_level: bool) -> Site:
+def _site(node: ir.Node, readers: _Readers, around: Bodies) -> Site:
     try:
-        if not top_level:
-            raise Skip("inside the body of an If, Loop or Scan")
+        around.check(node)
         if node.op_type in _QUANTISED:
             raise Skip(f"a {node.op_type}, which is quantised: {FLOAT_FIRST}")
         if node.domain == _BLOCKED:
@@ -121,7 +120,15 @@ def _site(node: ir.Node, readers: _Readers, top_level: bool) -> Site:
         if not node.inputs or node.inputs[0] is None or node.inputs[0].is_initializer():
             raise Skip("it reads a constant, so onnxruntime computes it once and for all")
         read = readers[node.op_type](node)
-        return Site(*_identity(node), read.weight_shape, read.stage, read.bias, read.dtype, kind=read.kind)
+        return Site(
+            *_identity(node),
+            read.weight_shape,
+            read.stage,
+            read.bias,
+            read.dtype,
+            kind=read.kind,
+            nested=around.hold(node),
+        )
     except Skip as reason:
         return _skipped(node, str(reason), broken=isinstance(reason, Broken))
     except (TypeError, ValueError, AttributeError) as error:  # attributes of a wrong type or number

@@ -5,6 +5,8 @@
 * An If whose condition is a constant becomes the branch it takes.
 * onnxruntime's FusedConv, which its saved optimised models are made of, becomes Conv, Add and activation,
   and onnxruntime fuses them again.
+* Values in the bodies of an If, Loop or Scan that are called alike, as they may be in two branches, get names
+  of their own, so that one name means one convolution.
 
 None of it changes what a model computes, or how onnxruntime computes it.
 """
@@ -42,10 +44,13 @@ def unwrap(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     if chosen:
         model, said = _without_functions(model, chosen)
         notes.append(said)
-    if not any(map(_is_wrapper, model.graph.all_nodes())):
+    wrapped, alike = any(map(_is_wrapper, model.graph.all_nodes())), _have_names_in_common(model)
+    if not wrapped and not alike:
         return model, tuple(notes)
     model = model.clone()
     names = _Names(model)
+    if alike:
+        names.tell_apart(model)
     taken = _take_branches(model.graph, names)
     if taken:
         notes.append(f"{_counted(taken, 'If')} of a constant condition became the branch taken.")
@@ -70,6 +75,22 @@ class _Names:
             name = f"{wish}_{number}"
         self._taken.add(name)
         return name
+
+    def tell_apart(self, model: ir.Model) -> None:
+        """Rename whatever a graph calls like something in a graph before it."""
+        seen: set[str | None] = set()
+        for graph in model.graphs():
+            own = [*_values(graph)]
+            for value in own:
+                if value.name and value.name in seen:
+                    value.name = self.fresh(value.name)
+            seen |= {value.name for value in own}
+
+
+def _have_names_in_common(model: ir.Model) -> bool:
+    """Whether two graphs of a model have values of the same name."""
+    named = [value.name for graph in model.graphs() for value in {*_values(graph)} if value.name]
+    return len(named) > len(set(named))
 
 
 def _values(graph: ir.Graph) -> Iterator[ir.Value]:

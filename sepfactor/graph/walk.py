@@ -17,6 +17,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from sepfactor.graph.bodies import Tap, constants_below, home_below, lead_out, written_below
 from sepfactor.graph.external import in_one_folder
 from sepfactor.graph.sequences import non_tensors
 from sepfactor.serialized import Serialized
@@ -42,8 +43,13 @@ class Stretch:
     ir_version: int
     folder: Path | None
 
-    def model(self, sample: Mapping[str, NDArray[Any]]) -> Serialized:
-        """Serialised; the types of its inputs are those of ``sample``."""
+    def model(self, sample: Mapping[str, NDArray[Any]], taps: Sequence[Tap] = ()) -> Serialized:
+        """Serialised; the types of its inputs are those of ``sample``.
+
+        Args:
+            sample: values to run it on.
+            taps: what of its bodies it is to hand out as well.
+        """
         inputs = [
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(sample[name].dtype), None)
             for name in self.inputs
@@ -56,6 +62,7 @@ class Stretch:
             functions=list(self.functions),
             ir_version=self.ir_version,
         )
+        lead_out(model, taps)
         return Serialized(model.SerializeToString(), self.folder)
 
 
@@ -73,6 +80,9 @@ class Cutter:
         self._ir_version = proto.ir_version
         self.opset = model.opset_imports.get("", 1)
         self._made_at = {name: i for i, (node,) in enumerate(self._nodes) for name in node.output if name}
+        self._held_at = {name: i for i, (node,) in enumerate(self._nodes) for name in written_below(node)}
+        held = [tensor for (node,) in self._nodes for tensor in constants_below(node)]
+        self._constants = {tensor.name: tensor for tensor in (*held, *proto.graph.initializer)}
         # A value nobody reads, such as an output of the network, is at hand where it was made.
         self._last_use = {name: i + 1 for name, i in self._made_at.items()}
         for i, (node,) in enumerate(self._nodes):
@@ -85,13 +95,16 @@ class Cutter:
                     self._last_use[source] = max(self._last_use[name], self._last_use[source])
 
     def position(self, output: str) -> int:
-        """Where in the list the node is that writes this value."""
-        return self._made_at[output]
+        """Where in the list the node is that writes this value, or whose bodies do."""
+        return self._made_at[output] if output in self._made_at else self._held_at[output]
 
     def partner(self, output: str) -> str | None:
-        """The other summand, if an Add is all this value is for, and that one is computed earlier."""
-        at = self._made_at[output]
-        if output in self._results:
+        """The other summand, if an Add is all this value is for, and that one is computed earlier.
+
+        Within a body there is none: its values are not at hand.
+        """
+        at = self._made_at.get(output)
+        if at is None or output in self._results:
             return None
         readers = self._readers(output)
         if len(readers) != 1 or readers[0].op_type != "Add":
@@ -104,9 +117,9 @@ class Cutter:
     def offset(self, output: str) -> NDArray[Any] | None:
         """The constant summand, without axes of one number in front, if an Add is all this value is for."""
         readers = self._readers(output)
-        if output in self._results or len(readers) != 1 or readers[0].op_type != "Add":
+        if self._is_result(output) or len(readers) != 1 or readers[0].op_type != "Add":
             return None
-        tensor = self._initializers.get(next((name for name in readers[0].input if name != output), ""))
+        tensor = self._constants.get(next((name for name in readers[0].input if name != output), ""))
         if tensor is None or tensor.data_location == onnx.TensorProto.EXTERNAL:
             return None
         constant: NDArray[Any] = numpy_helper.to_array(tensor)
@@ -119,24 +132,46 @@ class Cutter:
         if self.partner(output) is not None or self.offset(output) is not None:
             (output,) = self._readers(output)[0].output
         readers = self._readers(output)
-        return output not in self._results and bool(readers) and all(map(self._rectifies, readers))
+        return not self._is_result(output) and bool(readers) and all(map(self._rectifies, readers))
 
     def _readers(self, name: str) -> list[onnx.NodeProto]:
+        body = self._body(name)
+        if body is not None:
+            return [node for node in body.node if name in _read(node)]
         after = self._made_at[name] + 1
         return [node for (node, *_) in self._nodes[after:] if name in _read(node)]
+
+    def _is_result(self, name: str) -> bool:
+        """Whether its graph hands this value on."""
+        body = self._body(name)
+        return name in (self._results if body is None else {value.name for value in body.output})
+
+    def _body(self, output: str) -> onnx.GraphProto | None:
+        """The body in which a value is written; None where that is the graph itself."""
+        if output in self._made_at:
+            return None
+        return home_below(self._nodes[self._held_at[output]][0], output)
 
     def _rectifies(self, node: onnx.NodeProto) -> bool:
         """A Relu, or a Clip from 0 on."""
         if node.op_type != "Clip":
             return node.op_type == "Relu"
         bounds = [attribute.f for attribute in node.attribute if attribute.name == "min"]
-        if len(node.input) > 1 and node.input[1] in self._initializers:
-            bounds = [float(numpy_helper.to_array(self._initializers[node.input[1]]).item())]
+        if len(node.input) > 1 and node.input[1] in self._constants:
+            bounds = [float(numpy_helper.to_array(self._constants[node.input[1]]).item())]
         return bounds == [0.0]
 
     def replace(self, output: str, nodes: Sequence[ir.Node], initializers: Sequence[ir.Value]) -> None:
         """Put ``nodes`` in place of the one that writes ``output``."""
-        self._nodes[self._made_at[output]] = [ir.serde.serialize_node(node) for node in nodes]
+        new = [ir.serde.serialize_node(node) for node in nodes]
+        body = self._body(output)
+        if body is None:
+            self._nodes[self._made_at[output]] = new
+        else:
+            at = next(i for i, node in enumerate(body.node) if output in node.output)
+            body.node.pop(at)
+            for offset, node in enumerate(new):
+                body.node.insert(at + offset, node)
         for value in initializers:
             assert value.const_value is not None
             tensor = ir.serde.serialize_tensor(value.const_value)

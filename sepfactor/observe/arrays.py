@@ -67,6 +67,8 @@ class Table:
         for spec in specs:
             name = names[spec.name]
             shape, dtype = self.headers[name]
+            if not shape and not spec.shape:  # a single number, the same in all runs
+                continue
             rows = None if spec.shape is None else ("samples", *spec.shape[1:])
             check_header(shape, dtype, replace(spec, shape=rows), self.where, name)
             counts[name] = (shape[0] if shape else 0) // spec.batch
@@ -76,7 +78,7 @@ class Table:
                 f"{self.where}: the arrays differ in length (runs they make: {lengths}): give each "
                 "input as many samples."
             )
-        runs = min(counts.values())
+        runs = min(counts.values(), default=1)
         if not runs:
             first = names[specs[0].name]
             raise DataError(
@@ -95,7 +97,8 @@ def open_tables(tables: Sequence[Table], specs: Sequence[InputSpec], origin: str
     """Runs of one table after the other; a table's rows that fill no run are left out."""
     names = [columns(table.headers, specs, table.where) for table in tables]
     runs = [table.runs(specs, n) for table, n in zip(tables, names, strict=True)]
-    lengths = [table.samples(n[specs[0].name]) for table, n in zip(tables, names, strict=True)]
+    lead = max(specs, key=lambda spec: bool(tables[0].headers[names[0][spec.name]][0]))  # no single number
+    lengths = [table.samples(n[lead.name]) for table, n in zip(tables, names, strict=True)]
     labels, targets = (
         _beside(tables, [n for n in known if n not in {s.name for s in specs}], lengths)
         for known in (LABELS, TARGETS)
@@ -103,7 +106,7 @@ def open_tables(tables: Sequence[Table], specs: Sequence[InputSpec], origin: str
     for table, name in zip(tables, targets, strict=False):
         check_target(*table.headers[name], f"{table.where}: array {name!r}")
     ends = list(itertools.accumulate(runs))
-    batch = specs[0].batch
+    batch = lead.batch
     starts = itertools.accumulate(lengths, initial=0)
     rows = [s + np.arange(r * batch) for s, r in zip(starts, runs, strict=False)]
     # The last few arrays are kept: splits visit a folder in any order.
@@ -139,7 +142,7 @@ def open_tables(tables: Sequence[Table], specs: Sequence[InputSpec], origin: str
 def _rows(array: np.ndarray, run: int, spec: InputSpec) -> np.ndarray:
     if spec.shape == ():
         return np.asarray(array[run])
-    return array[run * spec.batch : (run + 1) * spec.batch]
+    return array if not array.ndim else array[run * spec.batch : (run + 1) * spec.batch]
 
 
 def _beside(tables: Sequence[Table], known: Sequence[str], lengths: Sequence[int]) -> list[str]:

@@ -167,12 +167,11 @@ def fit(
         progress("fit", number, len(wishes), site.name)
         if not wish.schemes and wish.fixed is None and not (done and settings.correct_kept):
             continue
-        at = original.cutter.position(site.output)
-        compressed.advance(at)
-        original.advance(at + 1)
+        compressed.advance_to(site)
+        original.advance_past(site)
         chosen = _within_reason(settings, wish)
         metric = metrics.get(site.output) if wish.schemes and settings.weigh_by_readers else None
-        seen, judged = read_rows(
+        read = read_rows(
             site,
             original,
             compressed,
@@ -183,8 +182,8 @@ def fit(
             rectified=chosen.relu_rounds > 0,
             spread=metric is not None,
         )
-        found = _fit_site(wish, seen, judged, chosen, metric)
-        del seen, judged  # before the next ones are read
+        found = None if read is None else _fit_site(wish, *read, chosen, metric)
+        del read  # before the next ones are
         if found is None:
             continue
         done[site.output] = found

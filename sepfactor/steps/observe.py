@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sepfactor.factor import Statistics
 from sepfactor.factor.stage import Ints
+from sepfactor.graph.bodies import Tap, led_out
 from sepfactor.graph.instrument import with_outputs
 from sepfactor.graph.survey import Site
 from sepfactor.measure.session import Runtime, open_session, run
@@ -55,15 +56,16 @@ def observe(
     seed: int,
     progress: Progress,
 ) -> dict[str, Observed]:
-    """Map sizes and patches of every top-level site, by the name of its output value.
+    """Map sizes and patches of every site that ran, by the name of its output value.
 
     Only the maps of one run are in memory at a time.
     """
     open_sites = [site for site in sites if site.stage is not None]
-    names = list(dict.fromkeys(site.input for site in open_sites))
-    if not names:
+    if not open_sites:
         return {}
-    session = open_session(with_outputs(model, names), runtime, level="basic")
+    taps = {site.output: Tap(site.output, "input", site.dtype) for site in open_sites if site.nested}
+    names = dict.fromkeys(site.input for site in open_sites if not site.nested)
+    session = open_session(with_outputs(model, names, [*taps.values()]), runtime, level="basic")
     order = [output.name for output in session.get_outputs()]
     count = min(len(feeds), max(site.kind.runs for site in open_sites))
     samples: dict[str, _Sample] = defaultdict(_Sample)
@@ -74,7 +76,10 @@ def observe(
         for k, site in enumerate(open_sites):
             rng = np.random.default_rng((seed, i, k))
             wanted = -(-min(_PATCHES, int(_ENTRIES // _entries(site))) // count)
-            _take(site, site.kind.maps(values[site.input]), samples[site.output], wanted, rng)
+            tap = taps.get(site.output)
+            read = [values[site.input]] if tap is None else led_out(values, tap)
+            for value in read:
+                _take(site, site.kind.maps(value), samples[site.output], -(-wanted // len(read)), rng)
     progress("observe", count, count, "")
     return {
         name: Observed(

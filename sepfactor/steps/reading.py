@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,8 @@ from sepfactor.graph.survey import Site
 from sepfactor.observe.patches import gather_patches, sample_positions
 from sepfactor.steps.rows import Rows, Single, fits_into
 from sepfactor.steps.walk import Walk
+
+Pair = tuple[NDArray[Any], NDArray[Any]]
 
 
 def read_rows(
@@ -24,11 +28,11 @@ def read_rows(
     residual: bool,
     rectified: bool,
     spread: bool = False,
-) -> tuple[Rows, Rows]:
-    """Rows to fit to, and rows to judge on: the same ones where nothing is held out.
+) -> tuple[Rows, Rows] | None:
+    """Rows to fit to, and rows to judge on: the same ones where nothing is held out; None if it never ran.
 
     Args:
-        site: its input is at hand in ``compressed``, its output in ``original``.
+        site: what it reads is at hand in ``compressed``, what it answers in ``original``.
         original: tells what to answer.
         compressed: tells what is read by now, on the same images.
         held: images to judge on.
@@ -40,33 +44,64 @@ def read_rows(
     """
     stage = site.stage
     assert stage is not None
+    pairs = [_pairs(i, site, original, compressed) for i in range(len(compressed))]
+    shapes = {y.shape for answers in pairs for _, y in answers}
+    if not any(i not in held and pairs[i] for i in range(len(pairs))):
+        return None
     keep = rectified and compressed.cutter.is_rectified(site.output)
     partner = compressed.cutter.partner(site.output) if residual or keep else None
     if partner is not None and not _is_alike(partner, site.output, original, compressed):
         partner, keep = None, False
     offset = compressed.cutter.offset(site.output) if keep else None
-    if offset is not None and not fits_into(offset, original.value(0, site.output).shape):
+    if offset is not None and not all(fits_into(offset, shape) for shape in shapes):
         offset, keep = None, False
     parts = Rows(stage, keep, not held, spread), Rows(stage, keep, True, spread)
     maps = site.kind.maps
-    samples = sum(maps(compressed.value(i, site.input)).shape[0] for i in range(len(compressed)))
+    samples = sum(maps(x).shape[0] for read in pairs for x, _ in read)
     width = stage.in_channels * math.prod(stage.kernel_shape)
     if keep:
         width = max(width, stage.out_channels * (1 if partner is None and offset is None else 2))
     per_sample = max(1, int(entries / (width * max(samples, 1))))
-    for i in range(len(compressed)):
-        x, y = maps(compressed.value(i, site.input)), maps(original.value(i, site.output)).astype(np.float32)
+    for i, number, read, answer in _each(pairs):
+        x, y = maps(read), maps(answer).astype(np.float32)
         beside = None if partner is None else maps(compressed.value(i, partner)).astype(np.float32)
         if partner is not None and beside is not None and residual:
             y = y + _shortfall(maps(original.value(i, partner)), beside)
         if offset is not None:
-            beside = maps(np.broadcast_to(offset.astype(np.float32), original.value(i, site.output).shape))
+            beside = maps(np.broadcast_to(offset.astype(np.float32), answer.shape))
         for b in range(x.shape[0]):
-            rng = np.random.default_rng((seed, i, b))
+            rng = np.random.default_rng((seed, i, number + b))
             where = sample_positions(tuple(y.shape[2:]), per_sample, rng)
             added = _at(beside, b, where) if keep and beside is not None else None
             parts[i in held].add(gather_patches(x, stage, b, where), _at(y, b, where), added)
-    return parts[0], (parts[1] if held else parts[0])
+    return parts[0], (parts[1] if any(pairs[i] for i in held) else parts[0])
+
+
+def _pairs(image: int, site: Site, original: Walk, compressed: Walk) -> list[Pair]:
+    """What the site reads by now, and what it answered; nothing where the one is not of the other any more.
+
+    Where values decide, such as which boxes are looked at, or how often a Loop turns, that happens.
+    """
+    read, answers = compressed.reads(image, site), original.answers(image, site)
+    if len(read) != len(answers):
+        return []
+    return [(x, y) for x, y in zip(read, answers, strict=True) if _belongs(site, x, y)]
+
+
+def _belongs(site: Site, read: NDArray[Any], answer: NDArray[Any]) -> bool:
+    """Whether the site answers such a map with such a one."""
+    stage, x, y = site.stage, site.kind.maps(read), site.kind.maps(answer)
+    assert stage is not None
+    return len(x) == len(y) and stage.output_size(tuple(x.shape[2:])) == tuple(y.shape[2:])
+
+
+def _each(pairs: Sequence[Sequence[Pair]]) -> Iterator[tuple[int, int, NDArray[Any], NDArray[Any]]]:
+    """Image, how many samples of it came before, what is read and what is to be answered."""
+    for image, turns in enumerate(pairs):
+        before = 0
+        for read, answer in turns:
+            yield image, before, read, answer
+            before += len(read)
 
 
 def _is_alike(partner: str, output: str, original: Walk, compressed: Walk) -> bool:

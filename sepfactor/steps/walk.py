@@ -11,6 +11,8 @@ from typing import Any
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from sepfactor.graph.bodies import Tap, led_out
+from sepfactor.graph.survey import Site
 from sepfactor.graph.walk import Cutter, Values
 from sepfactor.measure.session import Runtime, open_session, run
 from sepfactor.observe import Feed
@@ -29,6 +31,7 @@ class Walk:
         self._workers = runtime.threads if abreast else 1
         self._runtime = replace(runtime, threads=1) if abreast else runtime
         self._position = 0
+        self._looked: dict[Tap, list[list[NDArray[Any]]]] = {}
 
     def advance(self, position: int) -> None:
         """Run every image up to the node at ``position``, that one excluded."""
@@ -51,6 +54,36 @@ class Walk:
             with ThreadPoolExecutor(self._workers) as pool:
                 deque(pool.map(step, self._states), maxlen=0)  # raises what a step raised
         self._position = position
+        self._looked = {}
+
+    def advance_to(self, site: Site) -> None:
+        """Run every image up to what the site reads."""
+        self.advance(self.cutter.position(site.output))
+
+    def advance_past(self, site: Site) -> None:
+        """Run every image until the site has answered; before the node whose body it is in."""
+        self.advance(self.cutter.position(site.output) + (not site.nested))
+
+    def reads(self, image: int, site: Site) -> list[NDArray[Any]]:
+        """What the site that is next reads for an image: more than once, or never, only in a body."""
+        return self._look(site, "input")[image] if site.nested else [self.value(image, site.input)]
+
+    def answers(self, image: int, site: Site) -> list[NDArray[Any]]:
+        """What it answers there, where the walk went past it."""
+        return self._look(site, "output")[image] if site.nested else [self.value(image, site.output)]
+
+    def _look(self, site: Site, role: str) -> list[list[NDArray[Any]]]:
+        """What a site in a body reads or answers, image by image; a second look costs nothing."""
+        tap = Tap(site.output, role, site.dtype)
+        if tap not in self._looked:
+            around = replace(self.cutter.stretch(self._position, self._position + 1), outputs=())
+            session = open_session(around.model(self._states[0], [tap]), self._runtime, level="all")
+            found = []
+            for state in self._states:
+                values = run(session, {name: state[name] for name in around.inputs})
+                found.append(led_out(dict(zip(tap.outputs, values, strict=True)), tap))
+            self._looked = {tap: found}
+        return self._looked[tap]
 
     def __len__(self) -> int:
         return len(self._states)

@@ -180,11 +180,12 @@ def test_weights_that_are_inputs_with_a_default_are_constants_once_prepared() ->
 
 def test_inside_bodies_and_functions() -> None:
     body = """[main] z = Conv(x, w)
-       y = If (q) <then_branch = t () => (float[N,4,H,W] ty) { [inner] ty = Conv(z, w) },
+       m = If (q) <then_branch = t () => (float[N,4,H,W] ty) { [inner] ty = Conv(z, w) },
                    else_branch = e () => (float[N,4,H,W] ey) { ey = Relu(z) }>"""
-    main, inner = sites(model(body, f"{X}, bool q", Y, w=normal(4, 4, 1, 1)))
-    assert (main.name, main.skipped) == ("main", None)
-    assert (inner.name, inner.skipped) == ("inner", "inside the body of an If, Loop or Scan")
+    main, inner, last = sites(model(f"{body}  [last] y = Conv(m, w)", f"{X}, bool q", Y, w=normal(4, 4, 1, 1)))
+    assert (main.name, main.skipped, main.nested) == ("main", None, False)
+    assert (inner.name, inner.skipped, inner.nested) == ("inner", None, True)
+    assert last.name == "last"  # in the order they run in
     local = onnx.parser.parse_model(
         """<ir_version: 8, opset_import: ["": 17, "local": 1]>
            g (float[N,4,H,W] x, float[4,4,1,1] w) => (float[N,4,H,W] y) { y = local.f(x, w) }

@@ -142,7 +142,9 @@ def test_a_function_called_in_a_branch_and_a_branch_in_a_function() -> None:
         for q in (True, False):
             after, _ = unwrapped(proto, FEED | {"q": np.array(q)})
             assert not after.functions
-        assert {site.skipped for site in sites(proto)} == {"inside the body of an If, Loop or Scan"}
+        found = sites(proto)
+        assert {(site.skipped, site.nested) for site in found} == {(None, True)}
+        assert len({site.output for site in found}) == len(found)
 
 
 def test_what_cannot_be_written_out_stays_and_is_said() -> None:
@@ -219,7 +221,7 @@ def test_an_if_of_a_constant_condition_is_the_branch_it_takes(body: str, left: s
     after, said = unwrapped(proto, FEED | {"q": np.array(True)}, run_reference)
     assert operators(after) == left
     assert "of a constant condition" in said
-    assert all((site.skipped is None) == (left != "If") for site in sites(proto))
+    assert all((site.skipped, site.nested) == (None, left == "If") for site in sites(proto))
 
 
 def test_a_condition_that_may_be_fed_is_no_constant() -> None:

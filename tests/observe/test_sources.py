@@ -89,6 +89,15 @@ def test_arrays_that_differ_in_length():
         open_feeds({"x": ROWS, "y": np.arange(5)}, [X, Y])
 
 
+@pytest.mark.parametrize("first", ["x", "y"])
+def test_a_single_number_is_the_same_in_all_runs(first):
+    specs = sorted([X, InputSpec("y", np.dtype(np.bool_), None)], key=lambda spec: spec.name != first)
+    feeds = open_feeds({"x": ROWS, "y": np.array(True)}, specs)
+    assert len(feeds) == 6
+    assert (values(feeds) == ROWS).all()
+    assert all(feed["y"].shape == () and feed["y"] for feed in feeds)
+
+
 def test_preprocessing_is_not_silently_ignored():
     with pytest.raises(OptionError, match="--mean, --layout are for images, but the dict given gives arrays"):
         open_feeds({"x": ROWS}, [X], preprocessing=Preprocessing(mean=(0.5,), layout="nhwc"))

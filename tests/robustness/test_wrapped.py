@@ -134,14 +134,21 @@ def in_an_open_branch() -> onnx.ModelProto:
     )
 
 
+@pytest.mark.parametrize("make", [in_a_loop, in_an_open_branch], ids=["loop", "branch"])
+def test_in_a_body_it_is_judged_like_any_other(make: object, tmp_path: Path) -> None:
+    """Its kernel is of full rank, and nothing may be lost."""
+    result = compressed(make(), tmp_path / "out.onnx")  # type: ignore[operator]
+    outer, inner = result.report.layers
+    assert (outer.replaced, inner.replaced) == (True, False)
+    assert "nothing cheaper stays within 0 of its output" in (inner.reason or "")
+    assert inner.milliseconds_before is not None
+    assert inner.map_size == (16, 16)
+
+
 @pytest.mark.parametrize(
     ("make", "name", "reason"),
-    [
-        (quantised_weight, "head.last", "quantised: compress the float network first"),
-        (in_a_loop, "inner", "inside the body of an If, Loop or Scan"),
-        (in_an_open_branch, "inner", "inside the body of an If, Loop or Scan"),
-    ],
-    ids=["quantised", "loop", "branch"],
+    [(quantised_weight, "head.last", "quantised: compress the float network first")],
+    ids=["quantised"],
 )
 def test_left_alone_with_a_reason(make: object, name: str, reason: str, tmp_path: Path) -> None:
     """And what is around it is replaced all the same."""

@@ -1,0 +1,287 @@
+"""Convolutions in the bodies of If, Loop and Scan: what they read and answer, turn by turn.
+
+A value of a body has no name outside of it, and may be computed often in a run, or not at all. To be seen it
+is led out: written as a row of numbers with its shape in front, an empty one from the branch of an If
+that does not hold it; rows of the turns of a Loop are strung together in a state it carries along, and those
+of a Scan, which are all as long, are stacked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from sepfactor.graph.kind import Skip
+
+_STANDARD = ("", "ai.onnx")
+
+_BEFORE_STATES = 2
+"""Inputs of a Loop, and of its body, before the states it carries along: count and condition."""
+
+_UNEVEN = 8
+"""Operator set from which a row of unknown length can be made."""
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A value to be led out of a body.
+
+    Attributes:
+        node: first output of the node in question. role: ``"input"``, what it reads first, or ``"output"``.
+        dtype: of the value.
+    """
+
+    node: str
+    role: str
+    dtype: np.dtype[np.floating]
+
+    @property
+    def outputs(self) -> tuple[str, str]:
+        """Graph outputs that :func:`led_out` reads: records of its shapes, and its numbers."""
+        return f"{self.node}/tap/{self.role}/shapes", f"{self.node}/tap/{self.role}/numbers"
+
+
+class Bodies:
+    """The bodies of a model, and the nodes they belong to."""
+
+    def __init__(self, model: ir.Model) -> None:
+        self._opset = model.opset_imports.get("", 1)
+        self._holders = {body: node for node in model.graph.all_nodes() for body in bodies(node)}
+
+    def hold(self, node: ir.Node) -> bool:
+        """Whether a node is in one of them."""
+        return node.graph in self._holders
+
+    def check(self, node: ir.Node) -> None:
+        """Fail where values of the body that a node is in cannot be led out.
+
+        Raises:
+            Skip: what is around it does not let them.
+        """
+        inner = ""
+        while self.hold(node):
+            node = self._holders[node.graph]  # type: ignore[index]  # a graph, since it is held
+            if node.op_type not in _LEAD or node.domain not in _STANDARD:
+                raise Skip(f"inside the body of a {node.op_type}, which cannot be looked into")
+            if node.op_type == "Scan" and inner in ("If", "Loop"):
+                raise Skip(f"inside the {inner} of a Scan, whose turns must all answer with as many numbers")
+            if node.op_type == "If" and self._opset < _UNEVEN:
+                raise Skip(
+                    f"inside an If of opset {self._opset}, whose branches must answer with as many numbers"
+                )
+            inner = node.op_type
+
+
+def bodies(node: ir.Node) -> Iterator[ir.Graph]:
+    """Graphs among the attributes of a node."""
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield attribute.as_graph()
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            yield from attribute.as_graphs()
+
+
+def read_outside(node: ir.Node) -> Iterator[ir.Value]:
+    """Values a node reads, those its bodies take from outside included."""
+    yield from (value for value in node.inputs if value is not None)
+    for body in bodies(node):
+        own = {*body.inputs, *body.initializers.values()} | {v for inner in body for v in inner.outputs}
+        for inner in body:
+            yield from (value for value in read_outside(inner) if value not in own)
+        yield from (value for value in body.outputs if value not in own)
+
+
+def home_below(node: onnx.NodeProto, output: str) -> onnx.GraphProto | None:
+    """The graph among the bodies of a node in which ``output`` is written."""
+    return next((body for body in _all_below(node) if any(output in n.output for n in body.node)), None)
+
+
+def written_below(node: onnx.NodeProto) -> Iterator[str]:
+    """Names of all that nodes write in the bodies of a node."""
+    return (name for body in _all_below(node) for inner in body.node for name in inner.output if name)
+
+
+def constants_below(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
+    """Initialisers of the bodies of a node."""
+    return (tensor for body in _all_below(node) for tensor in body.initializer)
+
+
+def _all_below(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The bodies of a node, and theirs."""
+    for body in _bodies(node):
+        yield body
+        for inner in body.node:
+            yield from _all_below(inner)
+
+
+def lead_out(model: onnx.ModelProto, taps: Sequence[Tap]) -> None:
+    """Give a model the outputs of these taps, in place."""
+    opset = next((s.version for s in model.opset_import if s.domain in _STANDARD), 1)
+    for tap in taps:
+        found = _lead(model.graph, tap, opset)
+        assert found is not None  # sites are nodes of this model
+        for name, output in zip(found, tap.outputs, strict=True):
+            model.graph.node.append(helper.make_node("Identity", [name], [output]))
+            model.graph.output.append(onnx.ValueInfoProto(name=output))
+
+
+def led_out(values: Mapping[str, NDArray[Any]], tap: Tap) -> list[NDArray[Any]]:
+    """What a tap saw in one run, in order.
+
+    Args:
+        values: what the run gave, by name.
+        tap: which; of each value it says how many axes it has, and their sizes, and strings its numbers
+            together behind those of the others.
+    """
+    shapes, numbers = (values[name] for name in tap.outputs)
+    found, at, begin = [], 0, 0
+    while at < len(shapes):
+        axes = int(shapes[at])
+        shape = tuple(int(n) for n in shapes[at + 1 : at + 1 + axes])
+        end = begin + int(np.prod(shape))
+        found.append(numbers[begin:end].reshape(shape))
+        at, begin = at + 1 + axes, end
+    return found
+
+
+def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def _lead(graph: onnx.GraphProto, tap: Tap, opset: int) -> tuple[str, str] | None:
+    """Write what the tap sees into two values of ``graph``, rows of numbers; None if it is not in there."""
+    for index, node in enumerate(graph.node):
+        if node.output and node.output[0] == tap.node:
+            return _record(graph, index, tap, opset)
+        for number, body in enumerate(_bodies(node)):
+            inner = _lead(body, tap, opset)
+            if inner is not None:
+                return _LEAD[node.op_type](graph, index, number, inner, tap)
+    return None
+
+
+def _record(graph: onnx.GraphProto, index: int, tap: Tap, opset: int) -> tuple[str, str]:
+    """At the node itself: one record and its numbers."""
+    node = graph.node[index]
+    at, value = (index, node.input[0]) if tap.role == "input" else (index + 1, node.output[0])
+    shapes, numbers = _outside(tap.outputs)
+    made = [
+        helper.make_node("Shape", [value], [f"{shapes}/sizes"]),
+        helper.make_node("Shape", [f"{shapes}/sizes"], [f"{shapes}/axes"]),
+        helper.make_node("Concat", [f"{shapes}/axes", f"{shapes}/sizes"], [shapes], axis=0),
+    ]
+    if opset < 5:
+        made.append(helper.make_node("Reshape", [value], [numbers], shape=[-1]))
+    else:
+        made.append(_constant(f"{numbers}/flat", np.array([-1], np.int64)))
+        made.append(helper.make_node("Reshape", [value, f"{numbers}/flat"], [numbers]))
+    for offset, new in enumerate(made):
+        graph.node.insert(at + offset, new)
+    return shapes, numbers
+
+
+def _out_of_if(
+    graph: onnx.GraphProto, index: int, number: int, inner: tuple[str, str], tap: Tap
+) -> tuple[str, str]:
+    node = graph.node[index]
+    outer = _outside(inner)
+    for other, branch in enumerate(_bodies(node)):
+        if other == number:
+            branch.output.extend(_row(name, kind) for name, kind in zip(inner, _kinds(tap), strict=True))
+            continue
+        for name, kind in zip(inner, _kinds(tap), strict=True):
+            branch.node.extend(_none(f"{name}/none", kind, node.input[0]))
+            branch.output.append(_row(f"{name}/none", kind))
+    node.output.extend(outer)
+    return outer
+
+
+def _out_of_loop(
+    graph: onnx.GraphProto, index: int, number: int, inner: tuple[str, str], tap: Tap
+) -> tuple[str, str]:
+    node = graph.node[index]
+    body = [*_bodies(node)][number]
+    outer = _outside(inner)
+    states = len(body.input) - _BEFORE_STATES
+    node.input.extend([""] * (_BEFORE_STATES - len(node.input)))
+    outputs = [*node.output] + [""] * (states - len(node.output))
+    for offset, (name, new, kind) in enumerate(zip(inner, outer, _kinds(tap), strict=True)):
+        before, after = f"{name}/before", f"{name}/after"
+        body.input.append(_row(before, kind))
+        body.node.append(helper.make_node("Concat", [before, name], [after], axis=0))
+        body.output.insert(1 + states + offset, _row(after, kind))
+        node.input.append(f"{new}/none")
+        outputs.insert(states + offset, new)
+    del node.output[:]
+    node.output.extend(outputs)
+    for new, kind in zip(outer, _kinds(tap), strict=True):
+        graph.node.insert(index, _constant(f"{new}/none", np.zeros(0, kind)))
+    return outer
+
+
+def _out_of_scan(
+    graph: onnx.GraphProto, index: int, number: int, inner: tuple[str, str], tap: Tap
+) -> tuple[str, str]:
+    node = graph.node[index]
+    body = [*_bodies(node)][number]
+    outer = _outside(inner)
+    for attribute in node.attribute:
+        if attribute.name in ("scan_output_axes", "scan_output_directions"):
+            attribute.ints.extend([0, 0])
+    behind = [_constant(f"{outer[0]}/flat", np.array([-1], np.int64))]
+    for name, new, kind in zip(inner, outer, _kinds(tap), strict=True):
+        body.output.append(_row(name, kind))
+        node.output.append(f"{new}/stacked")
+        behind.append(helper.make_node("Reshape", [f"{new}/stacked", f"{outer[0]}/flat"], [new]))
+    for offset, made in enumerate(behind):
+        graph.node.insert(index + 1 + offset, made)
+    return outer
+
+
+_Lead = Callable[[onnx.GraphProto, int, int, tuple[str, str], Tap], tuple[str, str]]
+
+_LEAD: dict[str, _Lead] = {"If": _out_of_if, "Loop": _out_of_loop, "Scan": _out_of_scan}
+"""How a row of numbers gets out of the body of each operator: of a graph, its node and body by number."""
+
+
+def _kinds(tap: Tap) -> tuple[np.dtype[Any], np.dtype[Any]]:
+    return np.dtype(np.int64), tap.dtype
+
+
+def _outside(inner: tuple[str, str]) -> tuple[str, str]:
+    return f"{inner[0]}+", f"{inner[1]}+"
+
+
+def _row(name: str, kind: np.dtype[Any]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(kind), [None])
+
+
+def _none(name: str, kind: np.dtype[Any], boolean: str) -> Iterator[onnx.NodeProto]:
+    """An empty row whose length is not known in advance: until operator set 11 branches must agree in that.
+
+    Args:
+        name: of the row.
+        kind: of its numbers.
+        boolean: of a value that is at hand, a single bool.
+    """
+    yield _constant(f"{name}/flat", np.array([1], np.int64))
+    yield helper.make_node("Not", [boolean], [f"{name}/not"])
+    yield helper.make_node("And", [boolean, f"{name}/not"], [f"{name}/false"])
+    yield helper.make_node("Cast", [f"{name}/false"], [f"{name}/zero"], to=TensorProto.INT64)
+    yield helper.make_node("Reshape", [f"{name}/zero", f"{name}/flat"], [f"{name}/length"])
+    yield _constant(f"{name}/number", np.zeros(1, kind))
+    yield helper.make_node("Expand", [f"{name}/number", f"{name}/length"], [name])
+
+
+def _constant(name: str, value: NDArray[Any]) -> onnx.NodeProto:
+    return helper.make_node("Constant", [], [name], value=onnx.numpy_helper.from_array(value))

@@ -1,0 +1,175 @@
+"""What convolutions in bodies read and answer, led out; and such convolutions replaced."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from onnx import ModelProto
+
+from sepfactor.factor import SCHEMES, Factorization
+from sepfactor.graph.bodies import Tap, led_out, read_outside
+from sepfactor.graph.instrument import with_outputs
+from sepfactor.graph.load import load
+from sepfactor.graph.lower import lower
+from sepfactor.graph.prepare import prepare
+from sepfactor.graph.rebuild import Replacement, rebuild
+from sepfactor.graph.survey import Site, survey
+from sepfactor.graph.walk import Cutter
+from tests.graph.build import assert_same, check, model, normal, run, run_reference, session
+from tests.graph.nested import CONV, INNER, MAP, NESTED, WEIGHTS, Nested
+
+FLOAT = np.dtype(np.float32)
+every_body = pytest.mark.parametrize("nested", NESTED.values(), ids=NESTED.keys())
+
+
+def opened(proto: ModelProto) -> tuple[ir.Model, Site]:
+    prepared = prepare(load(proto).model)
+    sites = {site.name: site for site in survey(prepared)}
+    return prepared, sites["inner"]
+
+
+def seen(view: ModelProto | bytes, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """All outputs by name."""
+    network = session(view)
+    names = [output.name for output in network.get_outputs()]
+    return dict(zip(names, network.run(None, dict(feed)), strict=True))
+
+
+@every_body
+def test_what_is_read_and_answered_turn_by_turn(nested: Nested) -> None:
+    prepared, site = opened(nested.proto)
+    assert (site.nested, site.skipped) == (True, None)
+    taps = [Tap(site.output, "input", FLOAT), Tap(site.output, "output", FLOAT)]
+    values = seen(with_outputs(prepared, ["a"], taps), nested.feed)
+    assert_same([values["y"]], run(nested.proto, nested.feed))
+    assert_same(led_out(values, taps[0]), nested.reads())
+    assert_same(led_out(values, taps[1]), nested.answers())
+
+
+def test_maps_that_change_size_from_turn_to_turn() -> None:
+    proto = model(
+        f"""b = Loop(three, yes, x) <body = l (int64 i, bool k, {MAP} s) => (bool d, {MAP} r)
+            {{ d = Identity(k)  [inner] c = Conv(s, w, bias)  r = Relu(c) }}>""",
+        f"{MAP} x",
+        "float[N,3,P,Q] b",
+        yes=np.array(True),
+        three=np.array(3),
+        **WEIGHTS,
+    )
+    prepared, site = opened(proto)
+    tap = Tap(site.output, "input", FLOAT)
+    found = led_out(seen(with_outputs(prepared, [], [tap]), {"x": normal(1, 3, 9, 8)}), tap)
+    assert [map.shape[2:] for map in found] == [(9, 8), (7, 6), (5, 4)]
+
+
+@every_body
+def test_at_full_rank_it_answers_as_before(nested: Nested) -> None:
+    prepared, site = opened(nested.proto)
+    assert site.stage is not None
+    expected = run(nested.proto, nested.feed)
+    for scheme in SCHEMES:
+        if scheme.refuses(site.stage) is not None:
+            continue
+        parts = scheme.decompose(site.stage)
+        replacement = Replacement(site, Factorization(parts.build(parts.full_rank), site.bias), {})
+        rebuilt = rebuild(prepared, [replacement])
+        check(rebuilt.model)
+        assert_same(run(rebuilt.model, nested.feed), expected)
+        kept = [node for node in rebuilt.model.graph.all_nodes() if node.outputs[0].name == site.output]
+        assert len(kept) == 1  # under the same name
+        assert site.output in rebuilt.site_of
+
+
+@pytest.mark.parametrize("name", ["then", "loop", "if in a loop", "scan"])
+def test_a_walk_replaces_it_for_the_turns_to_come(name: str) -> None:
+    """A stretch with something else in its body answers like the network rebuilt with that."""
+    nested = NESTED[name]
+    prepared, site = opened(nested.proto)
+    assert site.stage is not None
+    other = Factorization.of(site.stage, None)  # without its bias
+    expected = run(rebuild(prepared, [Replacement(site, other, {})]).model, nested.feed)
+    cutter = Cutter(prepared)
+    at = cutter.position(site.output)
+    assert cutter.position("a") < at < cutter.position("y")
+    lowered = lower(other, ir.val(site.input), ir.val(site.output), prefix="p", dtype=FLOAT)
+    cutter.replace(site.output, lowered.nodes, lowered.initializers)
+    stretch = cutter.stretch(0, cutter.position("y") + 1)
+    view = stretch.model(nested.feed)
+    found = session(view).run(["y"], {name: nested.feed[name] for name in stretch.inputs})
+    assert_same(found, expected)
+    assert np.abs(found[0] - run(nested.proto, nested.feed)[0]).max() > 1e-2
+
+
+def test_what_follows_it_in_its_body() -> None:
+    """A ReLU, behind an Add of a constant or not; unless its body hands it on."""
+
+    def cutter(then: str) -> Cutter:
+        text = f"""y = If(q) <then_branch = t () => ({MAP} e) {{ {INNER.replace("(s,", "(x,")}  {then} }},
+                                 else_branch = e () => ({MAP} f) {{ f = Neg(x) }}>"""
+        inputs, row = f"{MAP} x, bool q", normal(3, 1, 1)
+        return Cutter(opened(model(text, inputs, f"{MAP} y", row=row, **WEIGHTS))[0])
+
+    assert cutter("e = Relu(c)").is_rectified("c")
+    assert not cutter("e = Sigmoid(c)").is_rectified("c")
+    assert not cutter("e = Identity(c)").is_rectified("c")
+    added = cutter("m = Add(c, row)  e = Relu(m)")
+    assert added.is_rectified("c")
+    np.testing.assert_array_equal(added.offset("c"), normal(3, 1, 1))
+    beside = cutter("m = Add(c, x)  e = Relu(m)")
+    assert (beside.partner("c"), beside.is_rectified("c")) == (None, False)
+
+
+ALIKE = f"""y = If(q) <then_branch = t () => ({MAP} d) {{ [then] d = {CONV}(x, w) }},
+                      else_branch = e () => ({MAP} d) {{ [else] d = {CONV}(x, u) }}>"""
+
+
+@pytest.mark.parametrize("q", [True, False])
+def test_values_called_alike_in_two_branches_are_told_apart(q: bool) -> None:
+    proto = model(ALIKE, f"{MAP} x, bool q", f"{MAP} y", **WEIGHTS)
+    feed = {"x": normal(1, 3, 6, 6), "q": np.array(q)}
+    loaded = load(proto)
+    first, second = survey(prepare(loaded.model))
+    assert {first.name, second.name} == {"then", "else"}
+    assert first.output != second.output
+    assert_same(run(loaded.model, feed), run(proto, feed))
+    assert_same(run_reference(prepare(loaded.model), feed), run(proto, feed))
+    taps = [Tap(site.output, "input", FLOAT) for site in (first, second)]
+    values = seen(with_outputs(prepare(loaded.model), [], taps), feed)
+    turns = {site.name: len(led_out(values, tap)) for site, tap in zip((first, second), taps, strict=True)}
+    assert turns == {"then": int(q), "else": int(not q)}
+
+
+def test_what_cannot_be_led_out_is_said() -> None:
+    in_a_scan = model(
+        f"""b, stack = Scan<num_scan_inputs = 1, body = body ({MAP} s, float[3,1,1] row)
+            => ({MAP} r, float[3,1,1] o) {{ o = Neg(row)
+            r = If(q) <then_branch = t () => ({MAP} c) {{ {INNER} }},
+                       else_branch = e () => ({MAP} f) {{ f = Relu(s) }}> }}>(x, rows)""",
+        f"{MAP} x, bool q",
+        f"{MAP} b",
+        rows=normal(2, 3, 1, 1),
+        **WEIGHTS,
+    )
+    assert "the If of a Scan" in str(opened(in_a_scan)[1].skipped)
+    old = model(NESTED_TEXT, f"{MAP} x, bool q", f"{MAP} y", opset=7, **WEIGHTS)
+    assert "an If of opset 7" in str(opened(old)[1].skipped)
+    mapped = model(
+        f"""many = SequenceConstruct(x, x)
+            out = SequenceMap(many) <body = m ({MAP} s) => ({MAP} c) {{ {INNER} }}>
+            zero = Constant<value = int64 {{0}}>()  y = SequenceAt(out, zero)""",
+        f"{MAP} x",
+        f"{MAP} y",
+        **WEIGHTS,
+    )
+    assert "a SequenceMap, which cannot be looked into" in str(opened(mapped)[1].skipped)
+
+
+NESTED_TEXT = f"""y = If(q) <then_branch = t () => ({MAP} c) {{ {INNER.replace("(s,", "(x,")} }},
+                             else_branch = e () => ({MAP} f) {{ f = Relu(x) }}>"""
+
+
+def test_what_bodies_read_from_outside() -> None:
+    prepared, _ = opened(NESTED["loop in an if"].proto)
+    (node,) = [node for node in prepared.graph if node.op_type == "If"]
+    assert {"q", "a", "w", "bias", "three", "yes"} == {value.name for value in read_outside(node)}
