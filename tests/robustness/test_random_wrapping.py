@@ -1,107 +1,98 @@
-"""Random networks, parts of which are put into functions and branches: they come out as they went in."""
+"""Random networks, parts of which are put into functions, branches and loops, come out as they went in."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from onnx import helper
 
 from sepfactor.graph.load import load
 from sepfactor.graph.prepare import prepare
 from sepfactor.graph.survey import Site, survey
 from tests.graph.build import interface, run
 from tests.robustness.graphs import Drawn, networks
-from tests.robustness.way import assert_near
+from tests.robustness.way import assert_near, attempt
+from tests.robustness.wrap import CLOSED, OPEN, Step, steps, wrapped
 
 TOLERANCE = {"float32": 1e-4, "float16": 2e-2}
 relaxed = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
-Wrap = Callable[[onnx.ModelProto, int, int], None]
 
-
-def read_and_written(proto: onnx.ModelProto, begin: int, end: int) -> tuple[list[str], list[str]]:
-    """What the nodes between read from before, and what of theirs is read after, or is an output."""
-    graph = proto.graph
-    inside, after = graph.node[begin:end], graph.node[end:]
-    made = [name for node in inside for name in node.output if name]
-    wanted = {name for node in after for name in _reads(node)} | {value.name for value in graph.output}
-    read = dict.fromkeys(name for node in inside for name in _reads(node) if name not in made)
-    return list(read), [name for name in made if name in wanted]
-
-
-def _reads(node: onnx.NodeProto) -> Iterator[str]:
-    """Names, those its branches take from outside included."""
-    yield from (name for name in node.input if name)
-    for attribute in node.attribute:
-        own = {name for inner in attribute.g.node for name in inner.output}
-        yield from (name for inner in attribute.g.node for name in _reads(inner) if name not in own)
-
-
-def into_function(proto: onnx.ModelProto, begin: int, end: int) -> None:
-    """A function of its own, whatever else there is."""
-    inputs, outputs = read_and_written(proto, begin, end)
-    name = f"Part{len(proto.functions)}"
-    imports = [helper.make_opsetid(o.domain, o.version) for o in proto.opset_import]
-    if name == "Part0":
-        proto.opset_import.append(helper.make_opsetid("own", 1))
-    inside = list(proto.graph.node[begin:end])
-    proto.functions.append(helper.make_function("own", name, inputs, outputs, inside, imports))
-    _replace(proto, begin, end, helper.make_node(name, inputs, outputs, domain="own"))
-
-
-def into_branch(proto: onnx.ModelProto, begin: int, end: int) -> None:
-    """The branch of an If that is always taken; the other gives the same by other names."""
-    _, outputs = read_and_written(proto, begin, end)
-    inside = list(proto.graph.node[begin:end])
-    kind = proto.graph.input[0].type.tensor_type.elem_type
-    values = [helper.make_tensor_value_info(name, kind, None) for name in outputs]
-    branches = [helper.make_graph(inside, name, [], values) for name in ("taken", "other")]
-    number = len(proto.graph.initializer)
-    proto.graph.initializer.append(helper.make_tensor(f"yes{number}", onnx.TensorProto.BOOL, [], [True]))
-    fresh = [
-        helper.make_node("If", [f"yes{number}"], outputs, then_branch=branches[0], else_branch=branches[1])
-    ]
-    _replace(proto, begin, end, *fresh)
-
-
-def _replace(proto: onnx.ModelProto, begin: int, end: int, *nodes: onnx.NodeProto) -> None:
-    rest = [*proto.graph.node[:begin], *nodes, *proto.graph.node[end:]]
-    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in rest]
-    del proto.graph.node[:]
-    proto.graph.node.extend(kept)
-
-
-def seen(sites: list[Site]) -> list[tuple[object, ...]]:
+def seen(sites: Sequence[Site]) -> list[tuple[object, ...]]:
     return sorted((s.weight_shape, s.skipped or "", str(s.stage and s.stage.pads)) for s in sites)
 
 
+def fed(drawn: Drawn) -> dict[str, np.ndarray]:
+    """All samples at once, or the first where the batch is fixed."""
+    fixed = drawn.model.graph.input[0].type.tensor_type.shape.dim[0].HasField("dim_value")
+    return {name: array[: 1 if fixed else 3] for name, array in drawn.feed.items()}
+
+
 @relaxed
-@given(
-    networks(), st.lists(st.tuples(st.sampled_from((into_function, into_branch)), st.randoms()), max_size=3)
-)
-def test_convolutions_are_found_wherever_they_are(drawn: Drawn, steps: list[tuple[Wrap, object]]) -> None:
-    wrapped = onnx.ModelProto.FromString(drawn.model.SerializeToString())
-    for wrap, draw in steps:
-        count = len(wrapped.graph.node)
-        begin = draw.randrange(count)  # type: ignore[attr-defined]
-        end = draw.randrange(begin, count) + 1  # type: ignore[attr-defined]
-        if read_and_written(wrapped, begin, end)[1]:
-            wrap(wrapped, begin, end)
-    onnx.checker.check_model(wrapped)
-    prepared = prepare(load(wrapped).model)
-    plain = prepare(load(drawn.model).model)
-    if not any("computed by Part" in (site.skipped or "") for site in survey(prepared)):
-        assert seen(survey(prepared)) == seen(survey(plain))
+@given(networks(), steps(CLOSED), steps(OPEN))
+def test_convolutions_are_found_wherever_they_are(
+    drawn: Drawn, closed: list[Step], opened: list[Step]
+) -> None:
+    proto = wrapped(wrapped(drawn.model, closed), opened)
+    onnx.checker.check_model(proto)
+    prepared = prepare(load(proto).model)
+    sites, plain = survey(prepared), survey(prepare(load(drawn.model).model))
+    if not any("computed by" in (site.skipped or "") for site in sites):
+        out_of_reach = {site.skipped for site in sites if "of a Scan" in (site.skipped or "")}
+        if not out_of_reach:
+            assert set(seen(sites)) == set(seen(plain))
+        assert len(sites) >= len(plain)
     found = ir.to_proto(prepared)
     onnx.checker.check_model(found, full_check=True)
     assert interface(found) == interface(drawn.model)
-    names = [site.output for site in survey(prepared)]
+    names = [site.output for site in sites]
     assert len(set(names)) == len(names)
-    fixed = drawn.model.graph.input[0].type.tensor_type.shape.dim[0].HasField("dim_value")
-    feed = {name: array[: 1 if fixed else 3] for name, array in drawn.feed.items()}
-    for one, other in zip(run(found, feed), run(drawn.model, feed), strict=True):
+    for one, other in zip(run(found, fed(drawn)), run(drawn.model, fed(drawn)), strict=True):
         assert_near(one, other, TOLERANCE)
+
+
+OPTIONS = (
+    {"max_error": 0.0},
+    {"rank": 1},
+    {"rank": 8},
+    {"max_error": 0.5, "refit": False},
+    {"min_snr": 20.0},
+    {"max_macs": "60%", "force": True},
+    {"rank": 2, "linear_layers": True, "dequantize": True},
+)
+
+
+@relaxed
+@given(networks(), steps((*OPEN, *CLOSED), least=1), st.sampled_from(OPTIONS), st.booleans())
+def test_the_whole_way(drawn: Drawn, how: list[Step], options: dict[str, Any], with_data: bool) -> None:
+    proto = wrapped(drawn.model, how)
+    onnx.checker.check_model(proto, full_check=True)
+    with TemporaryDirectory() as folder:
+        out = Path(folder) / "out.onnx"
+        result = attempt(proto, out, data=drawn.feed if with_data else None, limit=3, **options)
+        if isinstance(result, str):
+            assert not any("Conv" in node.op_type for node in drawn.model.graph.node), result
+            return
+        layers = result.report.layers
+        assert all(layer.replaced or layer.reason for layer in layers)
+        nested = [layer for layer in layers if "/" in layer.output]
+        event(f"replaced in bodies {min(sum(layer.replaced for layer in nested), 3)}")
+        if not out.exists():
+            return
+        onnx.checker.check_model(out, full_check=True)
+        found = onnx.load(out)
+    assert interface(found) == interface(proto)
+    rounds = any(node.op_type == "QuantizeLinear" for node in drawn.model.graph.node)
+    for one, other in zip(run(found, fed(drawn)), run(proto, fed(drawn)), strict=True):
+        if options.get("max_error") == 0.0 and not rounds:
+            assert_near(one, other, TOLERANCE)
+        else:
+            assert one.shape == other.shape
+            assert np.isfinite(one).all()
