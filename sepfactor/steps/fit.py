@@ -184,7 +184,7 @@ def fit(
         )
         found = None if read is None else _fit_site(wish, *read, chosen, metric)
         del read  # before the next ones are
-        if found is None:
+        if found is None or not _can_be_stored(found.factorization, site.dtype):
             continue
         done[site.output] = found
         if settings.sequential:
@@ -209,6 +209,14 @@ def affordable(model: ir.Model, stops: Sequence[str], feed: Feed, runtime: Runti
         walk.advance(walk.cutter.position(stop) + 1)
         most = max(most, walk.bytes)
     return max(2, int(memory // max(2 * most, 1)))
+
+
+def _can_be_stored(factorization: Factorization, dtype: np.dtype[np.floating]) -> bool:
+    """Whether its numbers are within the range of a type: what is nearly 0 asks for huge factors."""
+    arrays = [stage.weight for chain in factorization.chains for stage in chain.stages]
+    arrays += [] if factorization.bias is None else [factorization.bias]
+    with np.errstate(over="ignore"):
+        return all(bool(np.isfinite(array.astype(dtype)).all()) for array in arrays)
 
 
 def _put(walk: Walk, site: Site, factorization: Factorization) -> None:

@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from sepfactor.factor import Factorization, select_schemes
+from sepfactor.factor import Chain, Factorization, select_schemes
 from sepfactor.factor.statistics import on_grid
 from sepfactor.graph.survey import survey
 from sepfactor.steps import fit as engine
@@ -404,3 +404,22 @@ def test_progress_names_the_layers() -> None:
     fit(prepared, wishes(prepared, PLAN), SEEN[:3], RUNTIME, 0, lambda *said: told.append(said))
     names = [site.name for site in survey(prepared)]
     assert told == [*(("fit", i, 4, name) for i, name in enumerate(names)), ("fit", 4, 4, "")]
+
+
+def test_factors_beyond_the_range_of_the_weights_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inputs of nearly nothing ask for factors of nearly infinity."""
+    usual = engine._fit_site
+
+    def huge(*given: Any) -> Fitted | None:
+        found = usual(*given)
+        if found is None:
+            return None
+        chains = tuple(
+            Chain((replace(chain.stages[0], weight=1e39 * chain.stages[0].weight), *chain.stages[1:]))
+            for chain in found.factorization.chains
+        )
+        return replace(found, factorization=Factorization(chains, found.factorization.bias))
+
+    assert fitted(NETWORK, PLAN, SEEN)
+    monkeypatch.setattr(engine, "_fit_site", huge)
+    assert fitted(NETWORK, PLAN, SEEN) == {}
