@@ -13,8 +13,7 @@ from sepfactor.factor import Decomposition, Scheme, Stage, select_schemes
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.stage import Ints
 from sepfactor.graph.load import ModelSource, load
-from sepfactor.graph.prepare import prepare
-from sepfactor.graph.survey import Site, survey
+from sepfactor.graph.survey import Site
 from sepfactor.measure.session import Runtime, environment
 from sepfactor.options import make_options
 from sepfactor.plans.ranks import MacsByRank, energy_ranks, ranks
@@ -23,6 +22,7 @@ from sepfactor.report.model import Inspection, LayerInspection
 from sepfactor.steps.gather import gather
 from sepfactor.steps.observe import Observed, observe
 from sepfactor.steps.report import describe_data
+from sepfactor.steps.stand_in import open_network
 from sepfactor.steps.times import profile_layers, times_before
 from sepfactor.threads import blas_threads
 
@@ -49,9 +49,10 @@ def inspect(model: ModelSource, *, progress: Progress = silent, **options: Any) 
     """
     asked = make_options({**options, "refit": False})
     runtime = Runtime(asked.threads, asked.provider)
-    loaded = load(model)
-    prepared = prepare(loaded.model, dequantized=asked.dequantize)
-    sites = survey(prepared, linear_layers=asked.linear_layers)
+    network = open_network(
+        load(model), runtime, dequantize=asked.dequantize, linear_layers=asked.linear_layers
+    )
+    loaded, prepared, sites = network.loaded, network.prepared, network.sites
     if not sites:
         raise NothingToReplace(f"{loaded.name} has no Conv at all.")
     schemes = select_schemes(asked.scheme)
@@ -76,7 +77,7 @@ def inspect(model: ModelSource, *, progress: Progress = silent, **options: Any) 
         energy_shares=ENERGY_SHARES,
         layers=tuple(layers),
         operators=dict(sorted(times.operators.items(), key=lambda item: -item[1])),
-        notes=_notes(loaded.model, prepared),
+        notes=(*(network.original.notes if network.original else ()), *_notes(loaded.model, prepared)),
     )
 
 

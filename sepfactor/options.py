@@ -184,7 +184,7 @@ class Options(LayerOptions):
     refit: bool = _asked(True, "Fit the factors to the activations; else they are those of the bare weights.")
     memory: _Bytes = _asked(
         2 * 10**9,
-        "What activations of calibration images may take: 2GB, 500MB.",
+        "What activations of calibration images may take, and the moments of one layer: 2GB, 500MB.",
         metavar="SIZE",
         shown="2GB",
         ge=1,

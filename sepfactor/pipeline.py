@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from sepfactor.errors import ModelError, NothingToReplace, OptionError, within_means
 from sepfactor.graph.load import Loaded, ModelSource, external_files, load
-from sepfactor.graph.save import are_same, check_destination, data_of, publish, staged
+from sepfactor.graph.save import are_same, check_destination, data_files, publish, staged
 from sepfactor.graph.survey import Site
 from sepfactor.options import Options, make_options
 from sepfactor.plans.document import Plan
@@ -22,7 +22,7 @@ from sepfactor.progress import Progress, silent
 from sepfactor.report.model import Report
 from sepfactor.report.verdict import speed_line
 from sepfactor.report.words import sort_of
-from sepfactor.steps.build import Built, build
+from sepfactor.steps.build import Built, build, network_to_write
 from sepfactor.steps.choose import decide
 from sepfactor.steps.follow import building_options, expected_of, follow, open_plan, plan_of
 from sepfactor.steps.job import Job, open_job
@@ -145,7 +145,7 @@ def _finish(
     job: Job, built: Built, outcome: Outcome | None, target: Path | None, followed: Plan | None
 ) -> Result:
     """Write, verify what was written, and put it in its place."""
-    model = built.rebuilt.model
+    model = network_to_write(job, built)
     with ExitStack() as stack:
         place = target or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model.onnx"
         written = stack.enter_context(staged(model, place))
@@ -164,7 +164,7 @@ def check_target(target: Path, loaded: Loaded, options: Options) -> None:
     for source in (loaded.path, *external_files(loaded.model), *given):
         if not isinstance(source, str | os.PathLike):
             continue
-        if any(are_same(place, Path(source)) for place in (target, data_of(target))):
+        if any(are_same(place, Path(source)) for place in (target, *data_files(target))):
             raise OptionError(f"{target} is an input itself, and those are never touched. Choose another -o.")
     check_destination(target, overwrite=options.overwrite)
 

@@ -88,6 +88,7 @@ def _planning(job: Job) -> Planning:
         data=describe_data(job.data, job.options),
         budget=None,
         front=(),
+        notes=job.notes,
     )
 
 
@@ -154,4 +155,5 @@ def profile(
         prepared_ms=menu.prepared_ms,
         layers={row.site.output: row.ms for row in menu.rows},
         times=noted.entries,
+        notes=job.notes,
     )

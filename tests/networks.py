@@ -88,7 +88,8 @@ def broken_weights(value: float) -> onnx.ModelProto:
 
 
 def unknown_operator() -> onnx.ModelProto:
-    nodes = [conv("image", "w", "a"), helper.make_node("Whirl", ["a"], ["map"], domain="acme.example")]
+    """Nothing in it can be run."""
+    nodes = [helper.make_node("Whirl", ["image"], ["a"], domain="acme.example"), conv("a", "w", "map")]
     opsets = {"": 17, "acme.example": 1}
     return network(nodes, {"w": kernel(4, 3)}, {"image": MAP}, {"map": (None,) * 4}, opsets=opsets)
 

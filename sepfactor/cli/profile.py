@@ -48,6 +48,8 @@ def command(
         found = profile(model, config=config, progress=progress, **given(options))
     write(target, found.to_json() + "\n")
     if not quiet:
+        for note in found.notes:
+            click.echo(f"! {note}")
         click.echo(
             f"{found.model}: {found.original_ms:.3f} ms, {len(found.layers)} layers with candidates, "
             f"{len(found.times)} of them timed → {target}"

@@ -309,6 +309,16 @@ class Factorization:
         bias = 0 if self.bias is None else self.bias.size
         return bias + sum(chain.parameters for chain in self.chains)
 
+    def rounded(self, dtype: np.dtype[np.floating]) -> Factorization:
+        """The same with weights and bias as they are once written as ``dtype``."""
+
+        def stage(one: Stage) -> Stage:
+            return replace(one, weight=one.weight.astype(dtype).astype(one.weight.dtype))
+
+        chains = tuple(Chain(tuple(map(stage, chain.stages))) for chain in self.chains)
+        bias = None if self.bias is None else self.bias.astype(dtype).astype(self.bias.dtype)
+        return Factorization(chains, bias)
+
     def macs(self, size: Ints) -> int:
         """Multiply-accumulates on one map of ``size``; the additions that join chains are not counted."""
         return sum(chain.macs(size) for chain in self.chains)

@@ -152,6 +152,18 @@ def _fold(model: ir.Model) -> None:
         elif node.op_type in ("Conv", "ConvTranspose"):
             own = node.outputs[0].name
             node.name = names[own] if own in names else names.get(_weight_name(node), node.name)
+            _cast_constants(node)
+
+
+def _cast_constants(node: ir.Node) -> None:
+    """Weight and bias of a new node in the type of what it writes: numpy makes float32 of bfloat16."""
+    dtype = node.outputs[0].dtype
+    for value in node.inputs[1:]:
+        tensor = value.const_value if value is not None else None
+        if value is None or tensor is None or dtype is None or tensor.dtype == dtype:
+            continue
+        value.const_value = ir.tensor(tensor.numpy().astype(dtype.numpy()), name=tensor.name)
+        value.dtype = dtype
 
 
 def _may_fold_norms(model: ir.Model) -> bool:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import errno
 import glob
+import itertools
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 
+import onnx
 import onnx_ir as ir
+from google.protobuf.message import Message
 
-from sepfactor.errors import OutputError
+from sepfactor.errors import ModelError, OutputError
 from sepfactor.graph.external import external_tensors, read_external
-from sepfactor.graph.load import PROTOBUF_LIMIT
+from sepfactor.graph.load import PROTOBUF_LIMIT, refusing
 
 try:
     import fcntl
@@ -59,8 +63,8 @@ def staged(model: ir.Model, path: Path) -> Iterator[Path]:
     """Write ``model`` beside ``path`` under its final file name, and yield where.
 
     Nothing exists at ``path`` until :func:`publish`; the staging folder is gone afterwards. One that a
-    killed run left is cleared away by the next run. Models over 2 GB keep their tensors in
-    ``<name>.data`` next to them.
+    killed run left is cleared away by the next run to ``path``, with what that run had put beside ``path``
+    already. Models over 2 GB keep their tensors in ``<name>.data`` next to them.
     """
     with _staging_folder(path) as folder:
         target = folder / path.name
@@ -78,26 +82,35 @@ def _staging_folder(path: Path) -> Iterator[Path]:
     """A folder beside ``path``, locked while it is in use, so that others can tell it from a dead run's."""
     prefix = f".{path.name}.sepfactor-tmp"
     try:
-        _clear_away(path.parent.glob(glob.escape(prefix) + "*"))
+        for dead in path.parent.glob(glob.escape(prefix) + "*"):
+            _clear_away(dead, path)
         folder, lock = _locked_folder(prefix, path.parent)
     except OSError as error:
         raise OutputError(f"{path.parent} cannot be written: {error.strerror}. Choose another.") from None
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder, path)
         if lock is not None:
             os.close(lock)
 
 
-def _clear_away(folders: Iterable[Path]) -> None:
-    """Remove what no process has locked."""
-    for folder in folders:
-        with suppress(BlockingIOError, FileNotFoundError):  # in use, or cleared away by another run
-            lock = _lock(folder)
-            if lock is not None:
-                shutil.rmtree(folder, ignore_errors=True)
-                os.close(lock)
+def _clear_away(folder: Path, path: Path) -> None:
+    """Remove a folder unless a process has locked it."""
+    with suppress(BlockingIOError, FileNotFoundError):  # in use, or cleared away by another run
+        lock = _lock(folder)
+        if lock is not None:
+            _remove(folder, path)
+            os.close(lock)
+
+
+def _remove(folder: Path, path: Path) -> None:
+    """Remove a folder, and first the data beside ``path`` that its run placed or replaced and none uses."""
+    for data in set(data_files(path)) - _data_used(path):
+        with suppress(OSError):
+            if _note(folder, data).exists():
+                data.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _locked_folder(prefix: str, parent: Path) -> tuple[Path, int | None]:
@@ -132,32 +145,94 @@ def _lock(folder: Path) -> int | None:
 def publish(written: Path, path: Path, *, overwrite: bool) -> None:
     """Move a staged model (and its data file) to ``path``, the model last.
 
+    At every moment the model at ``path`` is the old one or the new one, whole and with its own data. So new
+    data never take the name of a file that is there: where ``<name>.data`` is, they are ``<name>.data2``, and
+    so on. That name, as the model tells it, is all in which the bytes of an output that replaces another may
+    differ. Data of the output that is replaced go with the staging folder; others are never touched.
+
     Raises:
-        OutputError: ``path`` has come into being meanwhile and may not be overwritten.
+        OutputError: ``path`` or ``<name>.data`` has come into being meanwhile and may not be overwritten.
     """
-    files = [(data_of(written), data_of(path)), (written, path)]
-    files = [(file, target) for file, target in files if file.exists()]
-    for _, target in files:
-        check_destination(target, overwrite=overwrite)
-    done: list[Path] = []
+    check_destination(path, overwrite=overwrite)
     try:
-        if overwrite and len(files) > 1:
-            path.unlink(missing_ok=True)  # at no moment may the old model read the new data
-        for file, target in files:
-            _move(file, target, overwrite)
-            done.append(target)
+        if data_of(written).exists():
+            _place_data(written, path, overwrite)
+        for old in _data_used(path):
+            _note(written.parent, old).touch()
+        _move(written, path, overwrite)
+    except FileExistsError:
+        raise OutputError(f"{path} exists already. Choose another file, or pass --overwrite.") from None
     except OSError as error:
-        if not overwrite:
-            for target in done:
-                target.unlink()
-        if isinstance(error, FileExistsError):
-            raise OutputError(f"{path} exists already. Choose another file, or pass --overwrite.") from None
         raise OutputError(f"{path} cannot be written: {error.strerror}. Choose another.") from None
 
 
 def data_of(model: Path) -> Path:
-    """Where the tensors of a model over 2 GB are."""
+    """Where the tensors of a model over 2 GB are, unless a file was there before."""
     return model.with_name(model.name + ".data")
+
+
+def data_files(model: Path) -> list[Path]:
+    """Files that are named like data of ``model``: ``<name>.data``, ``<name>.data2`` and so on."""
+    ours = re.compile(re.escape(data_of(model).name) + r"([2-9]|[1-9]\d+)?")
+    near = model.parent.glob(glob.escape(data_of(model).name) + "*")
+    return sorted(file for file in near if ours.fullmatch(file.name))
+
+
+def _data_used(path: Path) -> set[Path]:
+    """Those of its data files that the model at ``path`` refers to; none where there is no model."""
+    files = data_files(path)
+    if not files or not path.is_file():
+        return set()
+    try:
+        with refusing(str(path)):
+            proto = onnx.load(path, load_external_data=False)
+    except ModelError:
+        return set()
+    used = {str(PurePath(entry.value)) for entry in _locations(proto)}
+    return {file for file in files if file.name in used}
+
+
+def _locations(message: Message) -> Iterator[onnx.StringStringEntryProto]:
+    """Where tensors say in which file they are, wherever in a message they are."""
+    if isinstance(message, onnx.TensorProto):
+        yield from (entry for entry in message.external_data if entry.key == "location")
+        return
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_MESSAGE:
+            for inner in (value,) if isinstance(value, Message) else value:
+                yield from _locations(inner)
+
+
+def _note(folder: Path, data: Path) -> Path:
+    """A file that says that the run of a folder placed or replaced these data, be they moved."""
+    return folder / f"{data.stat().st_ino}.own"
+
+
+def _place_data(written: Path, path: Path, overwrite: bool) -> None:
+    """Move the data of a staged model beside ``path``, under a name that is free and that the model tells."""
+    data = data_of(written)
+    _note(written.parent, data).touch()
+    for number in itertools.count(1):
+        place = path.with_name(data.name + (str(number) if number > 1 else ""))
+        try:
+            _move(data, place, overwrite=False)
+        except FileExistsError:
+            if overwrite:
+                continue
+            raise OutputError(f"{place} exists already. Choose another file, or pass --overwrite.") from None
+        data.unlink(missing_ok=True)  # a link made it, and onnx refuses data with two names
+        if place.name != data.name:
+            _tell_location(written, data.name, place.name)
+        return
+
+
+def _tell_location(model: Path, old: str, new: str) -> None:
+    proto = onnx.load(model, load_external_data=False)
+    for entry in _locations(proto):
+        if entry.value == old:
+            entry.value = new
+    onnx.save(proto, model)
+    _sync(model)
 
 
 def _move(file: Path, target: Path, overwrite: bool) -> None:
@@ -169,11 +244,14 @@ def _move(file: Path, target: Path, overwrite: bool) -> None:
     except FileExistsError:
         raise
     except OSError:  # a file system without hard links
+        if os.path.lexists(target):
+            raise FileExistsError from None
         file.replace(target)
 
 
 def _write(model: ir.Model, target: Path) -> None:
-    size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+    values = [value for graph in model.graphs() for value in graph.initializers.values()]
+    size = sum(value.const_value.nbytes for value in values if value.const_value is not None)
     # Leave room for everything that is not an initialiser.
     external = data_of(target).name if size > 0.9 * PROTOBUF_LIMIT else None
     if external is None and next(external_tensors(model), None) is not None:
@@ -181,5 +259,9 @@ def _write(model: ir.Model, target: Path) -> None:
         read_external(model)
     ir.save(model, target, external_data=external)
     for file in target.parent.iterdir():
-        with file.open("rb+") as handle:
-            os.fsync(handle.fileno())
+        _sync(file)
+
+
+def _sync(file: Path) -> None:
+    with file.open("rb+") as handle:
+        os.fsync(handle.fileno())

@@ -14,6 +14,7 @@ import sys
 import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -120,6 +121,15 @@ def open_session(
     return session
 
 
+@cache
+def known_operators() -> frozenset[tuple[str, str]]:
+    """Domain, empty for the standard one, and name of all operators that onnxruntime has heard of."""
+    from onnxruntime.capi.onnxruntime_pybind11_state import get_all_operator_schema
+
+    _onnxruntime()
+    return frozenset((schema.domain, schema.name) for schema in get_all_operator_schema())
+
+
 def run(session: InferenceSession, feed: Feed) -> list[NDArray[Any]]:
     """Every output of one run, in the order of the graph.
 
@@ -165,11 +175,17 @@ def complaint(error: BaseException) -> str:
     return said if said.endswith((".", "…")) else said + "."
 
 
+_UNKNOWN = (
+    "Export it without its custom operators. As it is, sepfactor compress takes it where convolutions come "
+    "before them."
+)
 _MENDING = (
     ("external", "Keep the external data files beside the model, under their own names."),
     ("exist", "Check the path."),
     ("protobuf", "Is it an ONNX file, and whole? Download or export it again."),
-    ("not a registered", "Its custom operators cannot be run here: export it without them."),
+    ("not a registered", _UNKNOWN),
+    ("no op registered", _UNKNOWN),
+    ("no opset import", "Export it again, with the operator sets of all its operators."),
     (
         "find an implementation",
         "Export it in float32, with standard operators of a newer set (onnx.version_converter raises an old "

@@ -22,6 +22,7 @@ class MachineProfile(BaseModel):
         original_ms, prepared_ms: one run of the network, as loaded and made plain.
         layers: output name of a Conv → milliseconds in the network.
         times: what was timed of candidates, by shape.
+        notes: what a reader must know of it, in sentences.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,6 +36,7 @@ class MachineProfile(BaseModel):
     prepared_ms: float
     layers: Mapping[str, float]
     times: Mapping[str, Mapping[str, float]]
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Strict JSON."""

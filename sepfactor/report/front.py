@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sepfactor.report.grid import Column, Grid
 from sepfactor.report.model import FrontPoint, Planning
-from sepfactor.report.view import Block, Facts, View
+from sepfactor.report.view import Block, Facts, Notes, View
 from sepfactor.report.words import measured_with, signed
 
 
@@ -52,6 +52,7 @@ def planning_view(planning: Planning) -> View:
         facts.insert(0, ("Budget", planning.budget.verdict))
     return View(
         *blocks,
+        Notes(planning.notes),
         Facts(
             *facts,
             ("Data", str(planning.data["description"])),

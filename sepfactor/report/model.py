@@ -174,6 +174,7 @@ class Planning(Document):
     budget: Budget | None
     front: tuple[FrontPoint, ...]
     plans: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class LayerInspection(Frozen):

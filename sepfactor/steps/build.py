@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import onnx_ir as ir
+
 from sepfactor.factor import Factorization, weight_error
+from sepfactor.factor.stage import Ints
 from sepfactor.graph.averages import Moved, move_averages
 from sepfactor.graph.rebuild import Rebuilt, Replacement, rebuild
 from sepfactor.graph.survey import Site
@@ -13,6 +16,7 @@ from sepfactor.options import Options
 from sepfactor.plans.subject import rank_text
 from sepfactor.steps.fit import FitSettings, Fitted, Wish, affordable, fit
 from sepfactor.steps.job import Decision, Job
+from sepfactor.steps.method import has_room
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,12 +26,15 @@ class Built:
     Attributes:
         decisions: one per Conv. fitted: the fits, by output name of the site.
         fitted_on: samples they rest on. rebuilt: the graph.
+        replacements: what was put into it. blocks: of averages that come first, by output name of the site.
     """
 
     decisions: Sequence[Decision]
     fitted: Mapping[str, Fitted]
     fitted_on: int
     rebuilt: Rebuilt
+    replacements: Sequence[Replacement]
+    blocks: Mapping[str, Ints]
 
     @property
     def is_changed(self) -> bool:
@@ -50,8 +57,17 @@ def build(job: Job, decisions: Sequence[Decision], settings: FitSettings | None 
     blocks = {name: c.block for name, c in candidates.items() if c is not None and c.block is not None}
     moved = move_averages(job.prepared, blocks)
     fitted, count = _fit_all(job, moved, decisions, settings)
-    rebuilt = rebuild(moved.model, _replacements(decisions, fitted, job.options))
-    return Built(decisions, fitted, count, replace(rebuilt, site_of={**moved.site_of, **rebuilt.site_of}))
+    replacements = [_as_written(job, one) for one in _replacements(decisions, fitted, job.options)]
+    rebuilt = rebuild(moved.model, replacements)
+    rebuilt = replace(rebuilt, site_of={**moved.site_of, **rebuilt.site_of})
+    return Built(decisions, fitted, count, rebuilt, replacements, blocks)
+
+
+def network_to_write(job: Job, built: Built) -> ir.Model:
+    """What was built; where that is a stand-in, the network it stands for, rewritten likewise."""
+    if job.original is None:
+        return built.rebuilt.model
+    return job.original.rewritten(built.replacements, built.blocks)
 
 
 def _fit_all(
@@ -84,7 +100,9 @@ def wishes(job: Job, decisions: Sequence[Decision]) -> list[Wish]:
             found.append(Wish(site, fixed=candidate.factorization))
         elif candidate is not None and candidate.block is None:
             found.append(Wish(site, (candidate.scheme,), candidate.rank))
-        elif site.stage is not None and not job.options.for_layer(site.name, site.output).keep:
+        elif site.stage is None or job.options.for_layer(site.name, site.output).keep:
+            continue
+        elif has_room(site.stage, job.options):
             found.append(Wish(site))
     return found
 
@@ -113,6 +131,14 @@ def _replacements(
             same = Factorization.of(site.stage, site.bias)
             found.append(Replacement(site, same, _metadata(site, same, "rewritten", "", None)))
     return found
+
+
+def _as_written(job: Job, replacement: Replacement) -> Replacement:
+    """With weights as the file will have them, where a stand-in has more digits."""
+    dtype = job.written_as(replacement.site)
+    if dtype == replacement.site.dtype:
+        return replacement
+    return replace(replacement, factorization=replacement.factorization.rounded(dtype))
 
 
 def _is_rewritten(site: Site, options: Options) -> bool:

@@ -16,6 +16,7 @@ from sepfactor.plans.subject import Candidate, Subject
 from sepfactor.steps.averages import lossless_or_all, propose_averages
 from sepfactor.steps.cost import LayerTime, Place, Stopwatch
 from sepfactor.steps.job import Decision, Job
+from sepfactor.steps.method import has_room, moment_bytes
 from sepfactor.threads import blas_threads
 
 
@@ -64,10 +65,13 @@ def subject_of(job: Job, site: Site, *, weighed: bool = True) -> Subject | str:
         return "left alone as asked"
     if site.stage is None or site.skipped is not None:
         return site.skipped or ""
+    if job.method.pull is not None and not has_room(site.stage, job.options):
+        takes = f"{site.stage.weight[0].size:,} entries, {moment_bytes(site.stage) / 1e9:.1f} GB"
+        return f"the moments of its patches ({takes}) do not fit into --memory"
     seen = job.observed.get(site.output)
     if seen is None or seen.statistics is None:
         return "it did not run on the data, so its map is unknown"
-    one = np.ones((), site.dtype)
+    one = np.ones((), job.written_as(site))
     weighed = weighed and job.method.settings is not None
     epsilon = float(np.nextafter(one, one + one) - one)  # numpy's finfo does not know bfloat16
     return Subject(

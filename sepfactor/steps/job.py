@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import onnx_ir as ir
 
 from sepfactor.factor.output_metric import OutputMetric
 from sepfactor.factor.stage import Array
 from sepfactor.graph.averages import Averaged, averaged_sites
 from sepfactor.graph.load import Loaded
-from sepfactor.graph.prepare import prepare
-from sepfactor.graph.survey import Site, survey
+from sepfactor.graph.survey import Site
 from sepfactor.graph.walk import Cutter
 from sepfactor.measure.ledger import DiskLedger, Ledger, MemoryLedger, default_path
 from sepfactor.measure.session import Runtime, environment
@@ -27,6 +27,7 @@ from sepfactor.steps.method import Method, choose_method
 from sepfactor.steps.metrics import output_metrics
 from sepfactor.steps.observe import Observed, observe
 from sepfactor.steps.rectified import row_of
+from sepfactor.steps.stand_in import Original, open_network
 
 _SECONDS = 2.5
 """At most so long are whole networks timed while plans are made."""
@@ -46,9 +47,10 @@ class Job:
     """A model, the data, and what is wished for.
 
     Attributes:
-        loaded: the original. prepared: the same made plain. sites: its convolutions.
+        loaded: the original, or its stand-in. prepared: the same made plain. sites: its convolutions.
         data: what is fitted to and judged on. method: how factors are made.
         options: what was asked for. runtime: threads and provider. progress: told how far it is.
+        original: what the stand-in stands for, where onnxruntime cannot run that.
     """
 
     loaded: Loaded
@@ -59,6 +61,21 @@ class Job:
     options: Options
     runtime: Runtime
     progress: Progress
+    original: Original | None = None
+
+    @property
+    def source(self) -> Loaded:
+        """The network as it was handed in, whether it can be run or not."""
+        return self.loaded if self.original is None else self.original.loaded
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is measured in place of a network that cannot be run, in sentences."""
+        return () if self.original is None else self.original.notes
+
+    def written_as(self, site: Site) -> np.dtype[np.floating]:
+        """The type that weights of a site have in the file."""
+        return site.dtype if self.original is None else self.original.dtypes[site.output]
 
     @cached_property
     def observed(self) -> Mapping[str, Observed]:
@@ -147,10 +164,21 @@ def open_job(loaded: Loaded, options: Options, progress: Progress) -> Job:
     """
     runtime = Runtime(options.threads, options.provider)
     progress("prepare", 0, 2, "making the model plain")
-    prepared = prepare(loaded.model, dequantized=options.dequantize)
-    sites = survey(prepared, linear_layers=options.linear_layers)
+    network = open_network(
+        loaded, runtime, dequantize=options.dequantize, linear_layers=options.linear_layers
+    )
     progress("prepare", 1, 2, "opening the data")
-    data = gather(loaded, options, runtime)
+    data = gather(network.loaded, options, runtime)
     method = choose_method(loaded, data, options)
     progress("prepare", 2, 2, "")
-    return Job(loaded, prepared, sites, data, method, options, runtime, progress)
+    return Job(
+        network.loaded,
+        network.prepared,
+        network.sites,
+        data,
+        method,
+        options,
+        runtime,
+        progress,
+        network.original,
+    )

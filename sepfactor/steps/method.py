@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from sepfactor.factor import Stage
 from sepfactor.graph.load import Loaded
 from sepfactor.options import Options
 from sepfactor.steps.fit import FitSettings
@@ -17,6 +18,10 @@ _PULL = 1e-3
 _SYNTHETIC_PULL = 1.0
 """Ridge of classifiers and their like on synthetic images: what they see inside is too far from made-up
 pictures to trust their statistics beyond a hint."""
+
+
+_MOST_ANYWHERE = 2**27
+"""Bytes that moments of a layer may take however little memory is to be used."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,19 @@ def choose_method(loaded: Loaded, data: Data, options: Options) -> Method:
 
 
 def _is_map(value: ir.Value) -> bool:
-    """Whether an output is an image: ``(N, C, H, W)``, not ``(N, C, 1, 1)``."""
+    """Whether an output is an image or a volume: ``(N, C, H, W)`` or more axes, not ``(N, C, 1, 1)``."""
     shape = value.shape
-    return shape is not None and len(shape) == 4 and all(size != 1 for size in list(shape)[2:])
+    return shape is not None and len(shape) >= 4 and all(size != 1 for size in list(shape)[2:])
+
+
+def moment_bytes(stage: Stage) -> int:
+    """What the second moments of a layer's patches take: of those to fit on, and of those to judge by.
+
+    Solving for factors makes copies of them: at its height a fit holds about five times as much.
+    """
+    return 2 * 8 * stage.group * int(stage.weight[0].size) ** 2
+
+
+def has_room(stage: Stage, options: Options) -> bool:
+    """Whether the moments of a layer fit into the memory that may be used."""
+    return moment_bytes(stage) <= max(options.memory, _MOST_ANYWHERE)

@@ -61,14 +61,15 @@ def verify(trial: Trial) -> Report:
     job, built = trial.job, trial.built
     options, runtime, progress = job.options, job.runtime, job.progress
     original, feed = job.loaded.runnable, job.data.judged_on[0]
+    result = _runnable(trial) if built.is_changed else trial.written
     accuracy = speed = None
     after: dict[str, float] = {}
     book = _picture_book(trial)
     if built.is_changed:
-        check(trial.written, original)
+        check(trial.written, job.source.runnable)
         accuracy = compare_sessions(
             open_session(original, runtime),
-            open_session(trial.written, runtime),
+            open_session(result, runtime),
             job.data.judged_on,
             labels=job.data.judged_on.labels,
             targets=job.data.judged_on.targets,
@@ -86,7 +87,7 @@ def verify(trial: Trial) -> Report:
         if options.bench_seconds:
             watch = in_shares(progress, "time", "whole networks, in turns")
             speed = time_networks(
-                _contestants(trial), feed, runtime, options.bench_seconds, options.seed, watch
+                _contestants(trial, result), feed, runtime, options.bench_seconds, options.seed, watch
             )
     layers = layer_rows(built.decisions, built.fitted, before, after, job.spectra)
     return Report(
@@ -113,8 +114,8 @@ def _picture_book(trial: Trial) -> PictureBook:
     return PictureBook(None if preprocessing is None else preprocessing.as_dict(), feeds.labels)
 
 
-def check(written: Path, original: Path | bytes) -> None:
-    """Run ``onnx.checker`` with full shape inference over the written file.
+def check(written: Path | bytes, original: Path | bytes) -> None:
+    """Run ``onnx.checker`` with full shape inference over the written file, or its stand-in.
 
     Raises:
         ModelError: it finds fault with the result where it found none with the original.
@@ -135,12 +136,26 @@ def _fault(model: Path | bytes) -> str | None:
     return None
 
 
-def _contestants(trial: Trial) -> dict[str, Path | bytes]:
+def _runnable(trial: Trial) -> Path | bytes:
+    """What is run of the written file: the file, or what stands in for it as it did for the original.
+
+    Raises:
+        ModelError: onnx.checker finds fault with the stand-in where it found none with the original's.
+    """
+    original = trial.job.original
+    if original is None:
+        return trial.written
+    found = original.runnable(trial.written)
+    check(found, serialized(trial.job.prepared))  # of which types are known, as of what was written
+    return found
+
+
+def _contestants(trial: Trial, result: Path | bytes) -> dict[str, Path | bytes]:
     """The networks to time; the prepared one too where preparing alone may have made it faster."""
     models: dict[str, Path | bytes] = {"original": trial.job.loaded.runnable}
     if may_change_speed(trial.job.loaded.model, trial.job.prepared):
         models["prepared"] = serialized(trial.job.prepared)
-    models["result"] = trial.written
+    models["result"] = result
     return models
 
 
@@ -181,7 +196,8 @@ def _notes(trial: Trial, accuracy: Accuracy | None) -> tuple[str, ...]:
 
 def _sizes(trial: Trial) -> tuple[int, int]:
     """Bytes of the original and of the result, with what lies in files beside them."""
-    original, data = trial.job.loaded.runnable, data_of(trial.written)
+    source, data = trial.job.source, data_of(trial.written)
+    original = source.runnable
     own = len(original) if isinstance(original, bytes) else original.stat().st_size
-    before = own + sum(file.stat().st_size for file in external_files(trial.job.loaded.model))
+    before = own + sum(file.stat().st_size for file in external_files(source.model))
     return before, trial.written.stat().st_size + (data.stat().st_size if data.exists() else 0)

@@ -86,11 +86,12 @@ def test_read_as_asked(path: Path) -> None:
     assert names(loaded) == set()
 
 
-def test_the_data_beside_an_output_may_be_no_input(path: Path) -> None:
-    (path.parent / "far").rename(path.parent / "out.onnx.data")
+@pytest.mark.parametrize("name", ["out.onnx.data", "out.onnx.data2"])
+def test_the_data_beside_an_output_may_be_no_input(name: str, path: Path) -> None:
+    (path.parent / "far").rename(path.parent / name)
     proto = onnx.load(path, load_external_data=False)
     for tensor in proto.graph.initializer:
-        tensor.external_data[0].value = "out.onnx.data"
+        tensor.external_data[0].value = name
     path.write_bytes(proto.SerializeToString())
     with pytest.raises(OptionError, match="is an input itself"):
         sepfactor.compress(path, path.parent / "out.onnx", overwrite=True)

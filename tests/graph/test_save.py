@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
@@ -19,8 +19,10 @@ from sepfactor.graph.instrument import serialized
 from sepfactor.graph.save import check_destination, publish, staged
 from tests.graph.build import assert_same, model, normal, run
 
-PROTO = model("a = Conv(x, w)  y = Relu(a)", "float[N,8,H,W] x", "float[N,8,P,Q] y", w=normal(8, 8, 3, 3))
+SHAPES = ("float[N,8,H,W] x", "float[N,8,P,Q] y")
+PROTO = model("a = Conv(x, w)  y = Relu(a)", *SHAPES, w=normal(8, 8, 3, 3))
 MODEL = ir.from_proto(PROTO)
+OTHER = model("y = Conv(x, w)", *SHAPES, w=normal(8, 8, 3, 3, seed=1))
 FEED = {"x": normal(1, 8, 6, 7)}
 
 as_anyone = pytest.mark.skipif(
@@ -43,9 +45,16 @@ def names(path: Path) -> list[str]:
     return sorted(file.name for file in path.parent.iterdir())
 
 
-def write(target: Path, overwrite: bool = False) -> None:
-    with staged(MODEL, target) as written:
+def write(target: Path, overwrite: bool = False, proto: onnx.ModelProto = PROTO) -> None:
+    with staged(ir.from_proto(proto), target) as written:
         publish(written, target, overwrite=overwrite)
+
+
+def assert_answers(target: Path, *protos: onnx.ModelProto) -> None:
+    """What is at ``target`` is one of ``protos``, and it and its data are all there is."""
+    found, used = onnx.load(target), [file.name for file in save._data_used(target)]
+    assert names(target) == sorted(["out.onnx", *used])
+    assert any(np.array_equal(run(found, FEED)[0], run(proto, FEED)[0]) for proto in protos)
 
 
 def refusal(target: Path, overwrite: bool = False) -> str:
@@ -181,8 +190,11 @@ def test_the_data_of_another_model_stays(target: Path) -> None:
         write(target)
     assert names(target) == ["out.onnx.data"]
     assert data.read_bytes() == b"precious"
-    write(target, overwrite=True)
-    assert_same(run(onnx.load(target), FEED), run(PROTO, FEED))
+    for name in ("out.onnx.data2", "out.onnx.data3", "out.onnx.data2"):
+        write(target, overwrite=True)
+        assert names(target) == ["out.onnx", "out.onnx.data", name]
+        assert_same(run(onnx.load(target), FEED), run(PROTO, FEED))
+    assert data.read_bytes() == b"precious"
 
 
 @pytest.mark.usefixtures("big")
@@ -195,43 +207,165 @@ def test_the_data_goes_if_the_model_cannot_follow(target: Path, monkeypatch: pyt
     assert target.read_bytes() == b"precious"
 
 
+@pytest.mark.usefixtures("big")
+def test_the_data_of_what_is_replaced_go(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(target)
+    for proto, name in ((OTHER, "out.onnx.data2"), (PROTO, "out.onnx.data"), (OTHER, "out.onnx.data2")):
+        write(target, overwrite=True, proto=proto)
+        assert names(target) == ["out.onnx", name]
+        assert_answers(target, proto)
+    monkeypatch.setattr(save, "PROTOBUF_LIMIT", 10**6)
+    write(target, overwrite=True)
+    assert names(target) == ["out.onnx"]
+    assert_answers(target, PROTO)
+
+
+@pytest.mark.usefixtures("big")
+@pytest.mark.parametrize("location", ["weights", "sub/out.onnx.data"])
+def test_data_by_another_name_or_of_another_model_stay(location: str, target: Path) -> None:
+    others = {"out.onnx.data", "out.onnx.database", "out.onnx.data1", "out.onnx.data02", "out.onnx2.data"}
+    others |= {"weights", "sub"}
+    (target.parent / "sub").mkdir()
+    for name in others - {"sub"}:
+        target.with_name(name).write_bytes(b"precious")
+    assert [file.name for file in save.data_files(target)] == ["out.onnx.data"]
+    own = onnx.ModelProto.FromString(PROTO.SerializeToString())  # onnx.save takes the weights out of it
+    target.with_name("weights").unlink()
+    onnx.save(own, target, save_as_external_data=True, location=location, size_threshold=0)
+    target.with_name("weights").touch()
+    for name in ("out.onnx.data2", "out.onnx.data3"):
+        write(target, overwrite=True)
+        assert set(names(target)) == {"out.onnx", name, *others}
+    assert (target.parent / "sub" / "out.onnx.data").exists() == (location != "weights")
+
+
+@pytest.mark.usefixtures("big")
+def test_what_differs_is_the_name_alone(target: Path) -> None:
+    write(target)
+    first, data = target.read_bytes(), target.with_name("out.onnx.data").read_bytes()
+    write(target, overwrite=True)
+    second = target.with_name("out.onnx.data2")
+    assert second.read_bytes() == data
+    renamed = onnx.load(target, load_external_data=False)
+    (location,) = save._locations(renamed)
+    assert location.value == second.name
+    location.value = "out.onnx.data"
+    assert renamed.SerializeToString() == first
+
+
+@pytest.mark.usefixtures("big")
+def test_big_without_hard_links(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    write(target)
+    with pytest.raises(OutputError, match="exists already"):
+        write(target)
+    assert_answers(target, PROTO)
+    for proto, name in ((OTHER, "out.onnx.data2"), (PROTO, "out.onnx.data")):
+        write(target, overwrite=True, proto=proto)
+        assert names(target) == ["out.onnx", name]
+        assert_answers(target, proto)
+
+
+@pytest.mark.usefixtures("big")
+@pytest.mark.parametrize("begun", [True, False])
+def test_another_run_publishes_between_data_and_model(
+    begun: bool, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs that overwrite at once: whoever is last wins, and nothing of the other stays."""
+    if begun:
+        write(target)
+    move = save._move
+
+    def moving(file: Path, place: Path, overwrite: bool) -> None:
+        if place == target:
+            monkeypatch.setattr(save, "_move", move)
+            write(target, overwrite=True, proto=OTHER)
+            assert_same(run(onnx.load(target), FEED), run(OTHER, FEED))
+        move(file, place, overwrite)
+
+    monkeypatch.setattr(save, "_move", moving)
+    with staged(MODEL, target) as written:
+        publish(written, target, overwrite=True)
+    assert_same(run(onnx.load(target), FEED), run(PROTO, FEED))
+
+
 KILLED = """
-import os, signal, sys
+import os, shutil, signal, sys
 from pathlib import Path
 import onnx_ir as ir
 from sepfactor.graph import save
-save.PROTOBUF_LIMIT = 1000
-move, left = save._move, [int(sys.argv[2])]
-def moving(*given):
-    left[0] -= 1
-    if left[0] < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    move(*given)
-save._move = moving
-target = Path("out.onnx")
-with save.staged(ir.load(sys.argv[1]), target) as written:
-    save.publish(written, target, overwrite=True)
+save.PROTOBUF_LIMIT, overwrite = int(sys.argv[1]), sys.argv[2] == "True"
+
+def publish(left):
+    def dying(call):
+        def called(*given, **more):
+            nonlocal left
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*given, **more)
+        return called
+
+    with save.staged(ir.load("../new.onnx"), Path("out.onnx")) as written:
+        for name in ("link", "replace", "unlink", "rmdir", "fsync"):
+            setattr(os, name, dying(getattr(os, name)))
+        save.publish(written, Path("out.onnx"), overwrite=overwrite)
+
+for moment in range(100):
+    shutil.copytree("begin", str(moment))
+    process = os.fork()
+    if not process:
+        os.chdir(str(moment))
+        publish(moment)
+        os._exit(0)
+    _, status = os.waitpid(process, 0)
+    if status == 0:
+        break
+    assert os.WTERMSIG(status) == signal.SIGKILL, status
 """
-"""Killed before the first or the second of the two files is moved."""
+"""Killed before everything a run does to files once it publishes, each time in a folder of its own."""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-@pytest.mark.parametrize("moves", [0, 1])
-@pytest.mark.usefixtures("big")
-def test_killed_between_the_data_and_the_model(moves: int, target: Path, root: Path) -> None:
-    """No model is ever there with the data of another, and the next run is as good as the first."""
-    other = model("y = Conv(x, w)", "float[N,8,H,W] x", "float[N,8,P,Q] y", w=normal(8, 8, 3, 3, seed=1))
-    onnx.save(other, target.with_name("other.onnx"))
-    write(target)
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, "other.onnx", str(moves)],
-        cwd=target.parent,
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("nothing", "big"), ("small", "big"), ("big", "small"), ("big", "big"), ("big, data2", "big")],
+)
+def test_killed_at_every_step(
+    before: str, after: str, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old output or the new one is there, whole; and the next run leaves nothing but its own."""
+    begin, limits = tmp_path / "begin" / "out.onnx", {"big": 1000, "small": 10**6}
+    begin.parent.mkdir()
+    onnx.save(OTHER, tmp_path / "new.onnx")
+    if before != "nothing":
+        monkeypatch.setattr(save, "PROTOBUF_LIMIT", limits[before.split(",")[0]])
+        write(begin)
+        if before == "big, data2":
+            write(begin, overwrite=True)
+    overwrite = before != "nothing"
+    subprocess.run(
+        [sys.executable, "-c", KILLED, str(limits[after]), str(overwrite)],
+        cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(root)},
-        check=False,
+        check=True,
     )
-    assert done.returncode == -signal.SIGKILL
-    assert not target.exists()
-    write(target, overwrite=True)
-    target.with_name("other.onnx").unlink()
-    assert names(target) == ["out.onnx", "out.onnx.data"]
-    assert_same(run(onnx.load(target), FEED), run(PROTO, FEED))
+    moments = [path for path in tmp_path.iterdir() if path.name.isdecimal()]
+    assert len(moments) > 4
+    last = max(moments, key=lambda path: int(path.name))
+    assert_answers(last / "out.onnx", OTHER)  # that one was left alone
+    seen = set()
+    for target in (moment / "out.onnx" for moment in moments):
+        if overwrite or target.exists():
+            answers = run(onnx.load(target), FEED)[0]
+            is_new = np.array_equal(answers, run(OTHER, FEED)[0])
+            assert is_new or np.array_equal(answers, run(PROTO, FEED)[0])
+            seen.add(is_new)
+        for limit in limits.values():
+            monkeypatch.setattr(save, "PROTOBUF_LIMIT", limit)
+            write(target, overwrite=target.exists())
+            assert_answers(target, PROTO)
+    assert seen == ({True, False} if overwrite else {True})

@@ -182,7 +182,9 @@ def test_inside_bodies_and_functions() -> None:
     body = """[main] z = Conv(x, w)
        m = If (q) <then_branch = t () => (float[N,4,H,W] ty) { [inner] ty = Conv(z, w) },
                    else_branch = e () => (float[N,4,H,W] ey) { ey = Relu(z) }>"""
-    main, inner, last = sites(model(f"{body}  [last] y = Conv(m, w)", f"{X}, bool q", Y, w=normal(4, 4, 1, 1)))
+    main, inner, last = sites(
+        model(f"{body}  [last] y = Conv(m, w)", f"{X}, bool q", Y, w=normal(4, 4, 1, 1))
+    )
     assert (main.name, main.skipped, main.nested) == ("main", None, False)
     assert (inner.name, inner.skipped, inner.nested) == ("inner", None, True)
     assert last.name == "last"  # in the order they run in

@@ -38,6 +38,8 @@ import contextlib, os, pathlib, signal, sys, threading, time
 import tests.robustness.way as way
 way.pretend_faster(setattr)
 from sepfactor.cli import main
+from sepfactor.graph import save
+save.PROTOBUF_LIMIT = int(os.environ.get("LIMIT", save.PROTOBUF_LIMIT))
 number, after = int(os.environ["SIGNAL"]), float(os.environ["AFTER"])
 begun = time.monotonic()
 if number:
@@ -50,7 +52,10 @@ finally:
     with contextlib.suppress(OSError):
         pathlib.Path("tmp/seconds").write_text(str(time.monotonic() - begun))
 """
-"""The command line, sent a signal after a while, and with every candidate taken for faster."""
+"""The command line, sent a signal after a while, and with every candidate taken for faster.
+
+With a low ``LIMIT`` even small models keep their tensors beside them.
+"""
 
 
 @pytest.fixture
@@ -120,6 +125,24 @@ def test_killed_at_any_moment(start: Start, whole: float, folder: Path) -> None:
     assert finished(start()) == (0, "")
     assert names(folder) == {"out.onnx"}
     assert_whole(folder / "out.onnx")
+
+
+def test_killed_while_an_output_with_data_beside_it_is_replaced(
+    start: Start, whole: float, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Late, where it is written and put in its place."""
+    monkeypatch.setenv("LIMIT", "1000")
+    assert finished(start()) == (0, "")
+    draw, out = random.Random(1), folder / "out.onnx"
+    for _ in range(KILLS):
+        after = whole * draw.uniform(0.5, 1.0)
+        code, said = finished(start("--overwrite", send=signal.SIGKILL, after=after))
+        assert code in (0, -signal.SIGKILL), said
+        assert_whole(out)
+    assert finished(start("--overwrite")) == (0, "")
+    assert names(folder) == {"out.onnx", *(file.name for file in save.data_files(out))}
+    assert len(save.data_files(out)) == 1
+    assert_whole(out)
 
 
 class TestKilledWhileWriting:

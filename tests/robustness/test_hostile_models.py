@@ -113,7 +113,6 @@ GRAPHS: dict[str, Callable[[onnx.GraphProto], object]] = {
     "an output from nowhere": lambda g: _rename(g.output[0], "name", "nowhere"),
     "no nodes": lambda g: g.ClearField("node"),
     "two inputs of one name": lambda g: g.input.append(g.input[0]),
-    "an operator unheard of": lambda g: _rename(g.node[1], "op_type", "Whirl"),
     "an operator without a name": lambda g: _rename(g.node[1], "op_type", ""),
     "a domain unheard of": lambda g: _rename(g.node[1], "domain", "acme.example"),
     "an operator long gone": lambda g: _rename(g.node[1], "op_type", "Upsample"),

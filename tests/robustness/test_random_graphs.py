@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
@@ -82,19 +81,3 @@ def _compare(drawn: Drawn, found: onnx.ModelProto, *, exact: bool) -> None:
         else:
             assert one.shape == other.shape
             assert np.isfinite(one).all()
-
-
-@pytest.mark.parametrize("kind", [onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16])
-def test_types_onnxruntime_has_no_convolution_for(kind: int) -> None:
-    from onnx import helper
-
-    name = onnx.TensorProto.DataType.Name(kind).lower()
-    value = [helper.make_tensor_value_info(n, kind, (None,) * 4) for n in ("x", "y")]
-    weight = helper.make_tensor("w", kind, [1, 1, 3, 3], [1.0] * 9)
-    graph = helper.make_graph(
-        [helper.make_node("Conv", ["x", "w"], ["y"])], name, value[:1], value[1:], [weight]
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10)
-    said = attempt(model)
-    assert isinstance(said, str)
-    assert "float32" in said

@@ -6,19 +6,22 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 
 import sepfactor
 from sepfactor.errors import OptionError
 from sepfactor.factor import select_schemes
+from sepfactor.factor.moments import MomentSums
 from sepfactor.graph.load import load
 from sepfactor.graph.survey import survey
 from sepfactor.measure import Runtime
 from sepfactor.options import Options
 from sepfactor.steps import fit as engine
+from sepfactor.steps import method
 from sepfactor.steps.fit import FitSettings
 from sepfactor.steps.gather import gather
-from sepfactor.steps.method import Method, choose_method
+from sepfactor.steps.method import Method, _is_map, choose_method
 from sepfactor.steps.walk import Walk
 from tests import networks
 from tests.steps.small import opened, residual_network, smooth
@@ -58,6 +61,27 @@ class TestMethod:
 
     def test_but_in_sequence_where_images_come_out(self) -> None:
         assert method_of(networks.plain()).settings == FitSettings()
+
+    @pytest.mark.parametrize(
+        ("shape", "is_map"),
+        [
+            (["N", 4, "H", "W"], True),
+            ([1, 4, 16, 24], True),
+            ([1, 1, "D", "H", "W"], True),
+            (["N", 2, 8, 8, 8], True),
+            (["N", 2, 3, 4, 5, 6], True),
+            (["N", 10], False),
+            (["N", 10, 50], False),
+            (["N", 10, 1, 1], False),
+            (["N", 10, 1, 24], False),
+            (["N", 10, 1, 1, 1], False),
+            (["N", 10, 8, 8, 1], False),
+            (None, False),
+        ],
+    )
+    def test_what_an_image_is(self, shape: list[int | str] | None, is_map: bool) -> None:
+        value = ir.val("y", shape=None if shape is None else ir.Shape(shape))
+        assert _is_map(value) is is_map
 
     @pytest.mark.parametrize("data", [None, {"image": networks.images()}])
     def test_without_refit_nothing_is(self, data: Any) -> None:
@@ -150,6 +174,31 @@ class TestMemory:
         monkeypatch.setattr(Walk, "advance", spy)
         self.report(memory=200_000)
         assert 100_000 < most[0] <= 200_000
+
+    def test_layers_whose_moments_do_not_fit_stay(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Layers of 27 and 108 entries a patch; the second moments of the wide ones take 187 kB."""
+        monkeypatch.setattr(method, "_MOST_ANYWHERE", 1000)
+        entries = set()
+        begin = MomentSums.__init__
+
+        def spy(sums: MomentSums, shape: tuple[int, ...], *more: Any, **options: Any) -> None:
+            entries.add(int(np.prod(shape)))
+            begin(sums, shape, *more, **options)
+
+        monkeypatch.setattr(MomentSums, "__init__", spy)
+        first, *wide = self.report(memory="180kB").layers
+        assert first.replaced
+        assert entries == {27}
+        for row in wide:
+            assert not (row.replaced or row.corrected)
+            assert row.reason == "the moments of its patches (108 entries, 0.0 GB) do not fit into --memory"
+        assert all(row.replaced for row in self.report(memory="190kB").layers)
+        assert entries == {27, 108}
+
+    def test_but_they_do_where_nothing_is_fitted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(method, "_MOST_ANYWHERE", 0)
+        assert self.report(memory="1B", refit=False).totals.replaced == 4
+        assert self.report(memory="1B").totals.replaced == 0
 
     def test_bad_amounts(self) -> None:
         for amount in ("lots", "-2GB", 0):

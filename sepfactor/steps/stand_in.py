@@ -1,0 +1,186 @@
+"""Networks that onnxruntime cannot run: what is run in their place, and how they are written all the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from sepfactor.errors import ModelError
+from sepfactor.graph import stand_in
+from sepfactor.graph.averages import move_averages
+from sepfactor.graph.instrument import serialized
+from sepfactor.graph.load import PROTOBUF_LIMIT, Loaded, load
+from sepfactor.graph.prepare import prepare
+from sepfactor.graph.rebuild import Replacement, rebuild
+from sepfactor.graph.stand_in import Operator, Recipe
+from sepfactor.graph.survey import Site, survey
+from sepfactor.measure.session import Runtime, known_operators, open_session
+
+_CULPRITS = (r"of operator \((\w+)\)", r"implementation for (\w+)\(")
+"""How onnxruntime names an operator that it has no kernel for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Original:
+    """A network that cannot be run.
+
+    Attributes:
+        loaded: as it was handed in. prepared: the same made plain.
+        recipe: how its stand-in was made. dtypes: of the weights of its sites, by the name of their output.
+        notes: why it cannot be run and what was, in sentences.
+    """
+
+    loaded: Loaded
+    prepared: ir.Model
+    recipe: Recipe
+    dtypes: Mapping[str, np.dtype[np.floating]]
+    notes: tuple[str, ...]
+
+    def rewritten(
+        self, replacements: Sequence[Replacement], blocks: Mapping[str, tuple[int, ...]]
+    ) -> ir.Model:
+        """The network with what was made for its stand-in.
+
+        Args:
+            replacements: of sites of the stand-in.
+            blocks: of averages that come first, see :func:`~sepfactor.graph.averages.move_averages`.
+        """
+        held = stand_in.with_outputs_held(self.prepared, self.recipe.read)
+        own = [
+            replace(one, site=replace(one.site, dtype=self.dtypes[one.site.output])) for one in replacements
+        ]
+        model = rebuild(move_averages(held, blocks).model, own).model
+        stand_in.let_go(model, self.recipe.read, {value.name for value in self.prepared.graph.outputs})
+        return model
+
+    def runnable(self, written: Path) -> bytes:
+        """The stand-in of what a file holds."""
+        return serialized(self.recipe(load(written).model))
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A network to work on.
+
+    Attributes:
+        loaded: as it was handed in, or its stand-in. prepared: the same made plain.
+        sites: its convolutions, and those that are in the original only, each with the reason.
+        original: where this is a stand-in, what it stands for.
+    """
+
+    loaded: Loaded
+    prepared: ir.Model
+    sites: Sequence[Site]
+    original: Original | None = None
+
+
+def open_network(
+    loaded: Loaded, runtime: Runtime, *, dequantize: bool = False, linear_layers: bool = False
+) -> Network:
+    """Make a network plain and find its convolutions; where it cannot be run, those of a stand-in.
+
+    Raises:
+        ModelError: it cannot be run, and nothing that could be gained from would be left of it.
+    """
+    prepared = prepare(loaded.model, dequantized=dequantize)
+    sites = survey(prepared, linear_layers=linear_layers)
+    unknown = stand_in.unknown_operators(loaded.model, known_operators())
+    types = stand_in.rare_types(loaded.model)
+    refused = _refused(loaded.runnable, runtime) if unknown or types else None
+    if refused is None:
+        return Network(loaded, prepared, sites)
+    if not stand_in.are_declared(unknown, loaded.model):
+        raise refused
+    recipe, notes = stand_in.recipe_for(loaded.model, prepared, unknown), []
+    in_place = _made(loaded, recipe)
+    reason: ModelError | None = refused
+    if unknown:
+        notes.append(_note_of_removed(unknown, loaded.model))
+        reason = _refused(in_place.runnable, runtime)
+    if reason is not None and types:
+        _check_size(loaded)
+        notes.append(_note_of_type(reason, types, first=not notes))
+        recipe = replace(recipe, types=types)
+        in_place = _made(loaded, recipe)
+        reason = _refused(in_place.runnable, runtime)
+    plain = recipe(prepared)
+    runs = {site.output: site for site in survey(plain, linear_layers=linear_layers)}
+    if not any(site.stage is not None for site in runs.values()):
+        raise refused
+    if reason is not None:
+        raise reason if unknown else refused
+    dtypes = {site.output: site.dtype for site in sites}
+    original = Original(loaded, prepared, recipe, dtypes, tuple(notes))
+    in_place = replace(in_place, notes=(*notes, *loaded.notes))
+    return Network(in_place, plain, _all_sites(prepared, sites, runs, unknown), original)
+
+
+def _made(loaded: Loaded, recipe: Recipe) -> Loaded:
+    model = recipe(loaded.model)
+    return Loaded(model, serialized(model), loaded.name)
+
+
+def _refused(model: Path | bytes, runtime: Runtime) -> ModelError | None:
+    """What onnxruntime has against a model."""
+    try:
+        open_session(model, runtime)
+    except ModelError as error:
+        return error
+    return None
+
+
+def _all_sites(
+    prepared: ir.Model, sites: Sequence[Site], runs: Mapping[str, Site], unknown: Collection[Operator]
+) -> list[Site]:
+    """The sites of a network as its stand-in has them; others with why it does not."""
+    why = stand_in.reasons(prepared, sites, unknown)
+    found = []
+    for site in sites:
+        if site.output in runs or site.skipped is not None:
+            found.append(runs.get(site.output, site))
+        else:
+            missing = why.get(site.output)
+            found.append(
+                replace(
+                    site,
+                    stage=None,
+                    bias=None,
+                    skipped=missing or "nothing that onnxruntime can run reads what it answers",
+                )
+            )
+    return found
+
+
+def _check_size(loaded: Loaded) -> None:
+    tensors = (v.const_value for graph in loaded.model.graphs() for v in graph.initializers.values())
+    if 2 * sum(tensor.nbytes for tensor in tensors if tensor is not None) > PROTOBUF_LIMIT:
+        raise ModelError(
+            f"onnxruntime cannot run {loaded.name} in the type it is in, and a float32 copy to measure in "
+            "its place may be larger than 2 GB. Export it in float32 or float16."
+        )
+
+
+def _note_of_removed(unknown: Collection[Operator], model: ir.Model) -> str:
+    gone, whole = stand_in.removed(model, unknown), len(model.graph)
+    return (
+        f"onnxruntime CANNOT RUN THIS NETWORK: it does not know {stand_in.in_words(unknown, model)}. "
+        f"{whole - gone} of its {whole} nodes do not depend on that, and were run in its place. Accuracy and "
+        "speed are of those, up to the values that the rest reads; what the rest makes of them was not seen."
+    )
+
+
+def _note_of_type(refused: ModelError, types: Collection[ir.DataType], first: bool) -> str:
+    names = (re.search(pattern, str(refused)) for pattern in _CULPRITS)
+    operator = next((f" for {found[1]}" for found in names if found), "")
+    kinds = " or ".join(sorted(kind.name.lower() for kind in types))
+    lacks = f"has no {kinds} kernel{operator}"
+    start = f"CANNOT RUN THIS NETWORK: it {lacks}" if first else f"{lacks} either"
+    return (
+        f"onnxruntime {start}. A float32 copy was run in its place. Accuracy and speed are of that copy: it "
+        "has the weights of the file, but computes in float32."
+    )
