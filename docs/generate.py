@@ -27,6 +27,7 @@ BEGIN, END = "<!-- made by generate.py: {} -->", "<!-- end -->"
 _GROUPS = {
     "Budgets": (
         "max_drop",
+        "max_estimated_drop",
         "min_snr",
         "min_psnr",
         "speedup",

@@ -114,6 +114,10 @@ _OBJECTS = ("plan", "metric", "data", "eval_data", "labels", "targets")
 """Options that programs may give as objects."""
 
 
+_QUALITIES = ("max_drop", "max_estimated_drop", "min_snr", "min_psnr")
+"""Budgets for what may be lost, of which there can be one."""
+
+
 class Options(LayerOptions):
     """Everything :func:`sepfactor.compress` can be told."""
 
@@ -132,6 +136,12 @@ class Options(LayerOptions):
         "Budget: accuracy that may be lost, such as 1%; of --metric, in its unit or as a share of the score.",
         metavar="X",
         shown="1%, or 35 dB SNR",
+    )
+    max_estimated_drop: _Amount | None = _asked(
+        None,
+        "Budget: accuracy that may be lost, such as 1%, estimated without labels, from how likely the "
+        "original holds its classes to be.",
+        metavar="X",
     )
     min_snr: float | None = _asked(
         None,
@@ -232,7 +242,7 @@ class Options(LayerOptions):
     @property
     def limits_quality(self) -> bool:
         """Whether a budget is set for what may be lost."""
-        return any(limit is not None for limit in (self.max_drop, self.min_snr, self.min_psnr))
+        return any(getattr(self, name) is not None for name in _QUALITIES)
 
     @property
     def limits_cost(self) -> bool:
@@ -249,7 +259,7 @@ class Options(LayerOptions):
 
     @model_validator(mode="after")
     def _one_quality(self) -> Options:
-        given = [n for n in ("max_drop", "min_snr", "min_psnr") if getattr(self, n) is not None]
+        given = [name for name in _QUALITIES if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"{_kebab(given[0])} and {_kebab(given[1])} exclude each other: give one")
         if self.rank is not None and (self.limits_quality or self.limits_cost):

@@ -7,6 +7,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run, and few; explore with --hypothesis-profile=explore.
+settings.register_profile("quick", max_examples=25, deadline=None, derandomize=True, database=None)
+settings.register_profile("explore", max_examples=300, deadline=None)
 
 # Before numpy is imported: where cores are busy, BLAS threads waiting for each other take most of the time.
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -17,6 +22,11 @@ os.environ["SEPFACTOR_CACHE"] = tempfile.mkdtemp(prefix="sepfactor-tests-")
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.getoption("--hypothesis-profile", None):
+        settings.load_profile("quick")
 
 
 _MOST_WORKERS = 4

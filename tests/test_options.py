@@ -64,6 +64,7 @@ EXAMPLES: dict[str, Any] = {
     "bench_seconds": 0.5,
     "pictures": False,
     "max_drop": "1%",
+    "max_estimated_drop": "2%",
     "min_snr": 35.0,
     "min_psnr": 40.0,
     "speedup": 1.5,
@@ -182,6 +183,7 @@ def test_what_is_no_amount(said: str) -> None:
     [
         {"max_drop": "1%", "min_snr": 30},
         {"min_snr": 30, "min_psnr": 30},
+        {"max_drop": "1%", "max_estimated_drop": "1%"},
         {"rank": 3, "speedup": 2},
         {"rank": 3, "max_drop": "1%"},
     ],

@@ -29,7 +29,8 @@ SAVE_CONFIG = click.option(
 
 choosing_options = decorated(
     [
-        flags("max_drop", "min_snr", "min_psnr", "speedup", "latency_ms", "max_macs", "max_params"),
+        flags("max_drop", "max_estimated_drop", "min_snr", "min_psnr"),
+        flags("speedup", "latency_ms", "max_macs", "max_params"),
         flags("metric", "profile", "scheme", "rank", "max_error", "ignore", "linear_layers", "dequantize"),
         CONFIG,
         flags("cache"),

@@ -52,6 +52,8 @@ class OutputComparison:
         agreement: share of equal top-1 classes (class scores) or of equal elements (integers,
             booleans, strings); None for other outputs.
         kl: mean divergence of the candidate's class probabilities from the reference's, nats.
+        estimated_drop: accuracy lost if classes are as likely as the reference says: the mean of
+            ``p(a) − p(b)`` over answers a of the reference and b of the candidate.
         top1: accuracy, with labels only.
         top5: accuracy among the five best, with labels and more than five classes only.
         target: PSNR against the true output, with targets only.
@@ -70,6 +72,7 @@ class OutputComparison:
     mismatched: int
     agreement: float | None
     kl: float | None
+    estimated_drop: float | None
     top1: TopK | None
     top5: TopK | None
     target: TargetComparison | None
@@ -193,6 +196,7 @@ class OutputMeter:
     _compared: int = 0
     _kl: float = 0.0
     _kl_rows: int = 0
+    _lost: float = 0.0
     _ranks: list[NDArray[np.int64]] = field(default_factory=list)
     _classes: int = 0
     _targets: TargetMeter = field(default_factory=TargetMeter)
@@ -245,6 +249,7 @@ class OutputMeter:
         self._compared += len(reference)
         usable = np.isfinite(reference.max(axis=1)) & np.isfinite(candidate.max(axis=1))
         self._kl += float(class_divergences(reference[usable], candidate[usable]).sum())
+        self._lost += float(estimated_losses(reference[usable], candidate[usable]).sum())
         self._kl_rows += int(np.count_nonzero(usable))
         if labels is not None:
             self._update_ranks(reference, candidate, labels)
@@ -286,6 +291,7 @@ class OutputMeter:
             mismatched=self._mismatched,
             agreement=self._agreement(),
             kl=self._kl / self._kl_rows if self._scores and self._kl_rows else None,
+            estimated_drop=self._lost / self._kl_rows if self._scores and self._kl_rows else None,
             top1=self._top(1),
             top5=self._top(5),
             target=self._targets.result(),
@@ -319,6 +325,17 @@ def class_divergences(reference: Array, candidate: Array) -> NDArray[np.float64]
     p, q = _probabilities(reference, are), _probabilities(candidate, are)
     divergences: NDArray[np.float64] = (p * (np.log(p) - np.log(q))).sum(axis=1)
     return np.maximum(divergences, 0.0)
+
+
+def estimated_losses(reference: Array, candidate: Array) -> NDArray[np.float64]:
+    """``(N,)``: how much less likely than its own answer the reference holds that of the candidate.
+
+    If the reference is as often right as it is sure, their mean is the accuracy lost.
+    """
+    likely = np.exp(log_scores(reference))
+    rows = np.arange(len(likely))
+    answer, other = likely.argmax(axis=1), candidate.argmax(axis=1)
+    return np.asarray(likely[rows, answer] - likely[rows, other], np.float64)
 
 
 def _are_probabilities(rows: Array) -> NDArray[np.bool_]:

@@ -1,10 +1,4 @@
-"""One number for what a network lost, to choose plans by; for labels, classes, images, or a user's metric.
-
-Counting flips on a few dozen held-out images cannot tell 0 % from 3 %. But each image says more than
-right or wrong: how far its best class was ahead, and how much that lead changed. Pairing the leads of all
-images with the changes of all images, and giving each lead a width, estimates the share of flips with far
-less noise. A change depends on the lead it hits, so a straight line through it is taken out first.
-"""
+"""One number for what a network lost, to choose plans by; for labels, classes, images, or a user's metric."""
 
 from __future__ import annotations
 
@@ -14,10 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import scipy.special
 from numpy.typing import NDArray
 
 from sepfactor.errors import DataError, ModelError
+from sepfactor.measure.flips import expected_loss, expected_share, leads
 from sepfactor.measure.metrics import Noise, class_divergences, log_scores, looks_like_class_scores
 from sepfactor.measure.session import Feed, run
 
@@ -25,14 +19,10 @@ if TYPE_CHECKING:
     from onnxruntime.capi.onnxruntime_inference_collection import InferenceSession
 
 Array = NDArray[Any]
-Kind = Literal["top-1", "agreement", "snr", "psnr", "metric"]
+Kind = Literal["top-1", "agreement", "estimate", "snr", "psnr", "metric"]
 Dense = Literal["snr", "psnr"] | None
 Metric = Callable[[Mapping[str, Array], Mapping[str, Array]], float]
 """A user's own: outputs and inputs of one run → score, higher is better."""
-
-_LEAST_SPREAD = 1e-9
-_LEAST_SAMPLES = 8
-"""Fewer samples say nothing of how changes spread: flips are counted then."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +31,8 @@ class Quality:
 
     Attributes:
         kind: what was measured. ``top-1`` and ``agreement`` are shares of 1, ``snr`` and ``psnr`` dB.
+            ``estimate`` is the mean probability, as the original has it, of the class that is answered: its
+            top-1 accuracy, if it is neither too sure of itself nor too unsure.
         original, result: the score of each; of ``agreement`` and ``snr`` the original has none to speak of.
         expected: of classes, the score of the result as estimated from all pairs of leads and changes;
             else ``result``.
@@ -67,6 +59,23 @@ class Quality:
         return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in plain.items()}
 
 
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """Of some samples, ``(N,)`` each.
+
+    Attributes:
+        before, after: leads of the class that counts, of the original and the result.
+        likely: sum of the original's two largest probabilities. sure: its largest one.
+        still_sure: its probability of the class that the result answers.
+    """
+
+    before: Array
+    after: Array
+    likely: Array
+    sure: Array
+    still_sure: Array
+
+
 class Judge:
     """Compares any model with the original on the same feeds.
 
@@ -78,6 +87,7 @@ class Judge:
         labels: true classes, by run, or None.
         dense: judge by signal to noise even where outputs look like class scores.
         metric: a user's own, instead.
+        estimate: go by the original's probabilities of classes, not by labels or agreement.
     """
 
     def __init__(
@@ -88,11 +98,12 @@ class Judge:
         *,
         dense: Dense = None,
         metric: Metric | None = None,
+        estimate: bool = False,
     ) -> None:
         if not len(feeds):
             raise DataError("There is no data to judge on: give at least two inputs.")
         self.feeds = feeds
-        self._metric, self._labels = metric, labels
+        self._metric, self._labels, self._estimate = metric, None if estimate else labels, estimate
         self._names = [output.name for output in original.get_outputs()]
         self._original = [run(original, feed) for feed in feeds]
         first = self._original[0]
@@ -129,7 +140,7 @@ class Judge:
         if self._metric is not None:
             return "metric"
         if self._scored:
-            return "agreement" if self._labels is None else "top-1"
+            return "estimate" if self._estimate else "agreement" if self._labels is None else "top-1"
         return dense or "snr"
 
     @property
@@ -203,27 +214,36 @@ class Judge:
         candidate: InferenceSession,
         divergence: float,
     ) -> Quality:
-        lead, new = self._leads(pairs, None if self._labels is None else self._labels[: len(pairs)])
-        original, result = (float(np.mean(side >= 0)) for side in (lead, new))
-        every, moved = lead, new
+        seen = self._seen(pairs, None if self._labels is None else self._labels[: len(pairs)])
+        every, moved, likely = seen.before, seen.after, seen.likely
         if self._fitted and len(pairs) == len(self.feeds):
             answers = self._answers(candidate, self._fitted)
-            more = self._leads(list(zip(self._fitted_answers, answers, strict=True)), self._fitted_labels)
-            every, moved = (
-                np.concatenate([lead, more[0]]),
-                np.concatenate([new, _stretched(*more, new - lead)]),
-            )
-        expected = expected_share(every, moved, every) - float(np.mean(every >= 0)) + original
-        return Quality(self.kind, original, result, expected, divergence, len(lead))
+            more = self._seen(list(zip(self._fitted_answers, answers, strict=True)), self._fitted_labels)
+            stretched = _stretched(more.before, more.after, seen.after - seen.before)
+            every, moved = np.concatenate([every, more.before]), np.concatenate([moved, stretched])
+            likely = np.concatenate([likely, more.likely])
+        if self._estimate:
+            original, result = (float(np.mean(side)) for side in (seen.sure, seen.still_sure))
+            expected = original - expected_loss(every, moved, likely)
+        else:
+            original, result = (float(np.mean(side >= 0)) for side in (seen.before, seen.after))
+            expected = expected_share(every, moved, every) - float(np.mean(every >= 0)) + original
+        return Quality(self.kind, original, result, expected, divergence, len(seen.before))
 
-    def _leads(
-        self, pairs: Sequence[tuple[list[Array], list[Array]]], labels: Array | None
-    ) -> tuple[Array, Array]:
-        """Of the class that counts, before and after."""
+    def _seen(self, pairs: Sequence[tuple[list[Array], list[Array]]], labels: Array | None) -> _Seen:
         i = self._scored[0]
         before, after = (log_scores(np.concatenate([_rows(p[s][i]) for p in pairs])) for s in (0, 1))
         classes, known = _classes(before, labels)
-        return leads(before[known], classes[known]), leads(after[known], classes[known])
+        before, after, classes = before[known], after[known], classes[known]
+        likely = np.exp(before)
+        answered = np.nan_to_num(after, nan=-np.inf, neginf=-np.inf).argmax(axis=1)
+        return _Seen(
+            leads(before, classes),
+            leads(after, classes),
+            np.sort(likely, axis=1)[:, -2:].sum(axis=1),
+            likely.max(axis=1),
+            np.take_along_axis(likely, answered[:, None], axis=1)[:, 0],
+        )
 
     def _is_labelled(self) -> bool:
         """Whether any label is known.
@@ -274,54 +294,6 @@ def _classes(scores: Array, labels: Array | None) -> tuple[NDArray[np.int64], ND
         return scores.argmax(axis=1).astype(np.int64), np.ones(len(scores), bool)
     classes = np.asarray(labels).reshape(-1).astype(np.int64)
     return classes, classes >= 0
-
-
-def leads(scores: Array, classes: Array) -> NDArray[np.float64]:
-    """``(N,)``: by how much each class is ahead of the best other one in ``(N, C)`` scores."""
-    own = np.take_along_axis(scores, classes[:, None], axis=1)[:, 0]
-    others = scores.astype(np.float64).copy()
-    np.put_along_axis(others, classes[:, None], -np.inf, axis=1)
-    ahead: NDArray[np.float64] = own - others.max(axis=1)
-    return np.where(np.isfinite(ahead), ahead, -np.inf)
-
-
-def expected_share(before: Array, after: Array, pool: Array) -> float:
-    """Share of leads that are not negative after the change, estimated from all pairs of leads and changes.
-
-    Leads count with a Gaussian around each, as wide as Silverman's rule says, both before and after.
-
-    Args:
-        before: ``(N,)`` leads.
-        after: ``(N,)`` of the same samples.
-        pool: ``(M,)`` leads before the change, of these and of any other samples. If none of them is
-            negative (each class is the best one by definition), their density is reflected at 0.
-    """
-    usable = np.isfinite(before) & np.isfinite(after)
-    lead, change = before[usable], (after - before)[usable]
-    pool = pool[np.isfinite(pool)]
-    share = float(np.mean(pool >= 0)) if len(pool) else 1.0
-    if len(lead) < _LEAST_SAMPLES:
-        return share + float(np.mean(after >= 0) - np.mean(before >= 0))
-    middle, spread = lead.mean(), lead.std()
-    slope = 0.0
-    if spread > _LEAST_SPREAD:
-        slope = max(float(np.mean((lead - middle) * change)) / float(spread**2), -1.0)
-    rest = change - change.mean() - slope * (lead - middle)
-    moved = (pool + change.mean() + slope * (pool - middle))[:, None] + rest[None, :]
-    width = max(1.06 * float(pool.std()) * len(pool) ** -0.2, 1e-9)
-    if share == 1.0:
-        # A lead of |l + width·z| that falls below zero: the share of flips, and nothing to subtract.
-        shift = moved - pool[:, None]
-        flips = _normal((-shift - pool[:, None]) / width) - _normal((shift - pool[:, None]) / width)
-        found = 1.0 - float(np.mean(np.where(shift < 0, flips, 0.0)))
-    else:
-        found = share + float(np.mean(_normal(moved / width)) - np.mean(_normal(pool / width)))
-    return found * float(np.mean(usable))
-
-
-def _normal(x: Array) -> NDArray[np.float64]:
-    """Cumulative distribution of the standard normal."""
-    return np.asarray(scipy.special.ndtr(x), np.float64)
 
 
 def _rows(scores: Array) -> Array:

@@ -24,6 +24,9 @@ def where_nothing_is_replaced(report: Report) -> str:
     """After a run that kept every layer."""
     options, steps = report.options, []
     reasons = Counter(in_general(layer.reason) for layer in report.layers)
+    if report.budget is not None and "agreement" in report.budget.verdict:
+        allowed = options.get("max-drop") or "1%"
+        steps.append(f"estimate what is lost, instead of counting (--max-estimated-drop {allowed})")
     if report.budget is not None and _NO_CANDIDATE not in report.budget.verdict:
         steps.append(f"allow a larger loss ({_larger_loss(options, report.budget.verdict)})")
     elif report.budget is None and options.get("rank") is not None:
@@ -42,7 +45,7 @@ _COSTS = ("speedup", "latency-ms", "max-macs", "max-params")
 _NO_CANDIDATE = "nothing can be made faster"
 """What the verdict says where no budget would have helped."""
 
-_QUALITIES = ("max-drop", "min-snr", "min-psnr")
+_QUALITIES = ("max-drop", "max-estimated-drop", "min-snr", "min-psnr")
 
 
 def _larger_loss(options: Mapping[str, Any], verdict: str) -> str:
@@ -50,8 +53,9 @@ def _larger_loss(options: Mapping[str, Any], verdict: str) -> str:
     for name in ("min-snr", "min-psnr"):
         if options.get(name) is not None:
             return f"--{name} {options[name] - 5:g}"
-    if options.get("max-drop") is not None:
-        return f"--max-drop above {options['max-drop']}"
+    for name in ("max-drop", "max-estimated-drop"):
+        if options.get(name) is not None:
+            return f"--{name} above {options[name]}"
     return "--min-snr 30" if "dB" in verdict else "--max-drop 2%"
 
 

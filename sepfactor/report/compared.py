@@ -65,6 +65,7 @@ class OutputDifference(Frozen):
         nonfinite: elements only the candidate has as NaN or infinity. mismatched: runs of another shape.
         agreement: share of equal best classes, or of equal whole numbers.
         kl: mean divergence of class probabilities, nats.
+        estimated_drop: accuracy lost if classes are as likely as the original says.
         top1, top5, target: with labels or targets only.
     """
 
@@ -80,6 +81,7 @@ class OutputDifference(Frozen):
     mismatched: int
     agreement: float | None
     kl: float | None
+    estimated_drop: float | None = None
     top1: TopK | None
     top5: TopK | None
     target: Target | None

@@ -136,6 +136,7 @@ class Report(Document):
         budget: what was asked of the whole, where plans were searched for.
         front: networks measured on the way, where a budget was searched for.
         pictures: samples on which the two networks differ, if they are images; a dozen at most.
+        stand_in: onnxruntime cannot run the network, and what the notes name was measured in its place.
     """
 
     model: str
@@ -151,6 +152,7 @@ class Report(Document):
     budget: Budget | None = None
     front: tuple[FrontPoint, ...] | None = None
     pictures: tuple[Picture, ...] = ()
+    stand_in: bool = False
 
     def __repr__(self) -> str:
         from sepfactor.report.verdict import verdict

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sepfactor.report.model import Planning, Report, Speed
-from sepfactor.report.words import decibel, measured_with, percent
+from sepfactor.report.words import decibel, measured_with, percent, points
 
 
 def verdict(report: Report) -> str:
@@ -16,6 +16,8 @@ def verdict(report: Report) -> str:
     speed = speed_line(report.speed) if report.speed else _fewer(report)
     apart = report.speed is not None and report.speed.factorisation is not None
     said = f"{speed}{';' if apart else ','} {_accuracy(report)}"
+    if report.stand_in:
+        said = f"as measured on what stands in for it, since onnxruntime cannot run it: {said}"
     return said[0].upper() + said[1:]
 
 
@@ -67,7 +69,9 @@ def _accuracy(report: Report) -> str:
         before, after = target["reference_psnr_db"], target["candidate_psnr_db"]
         return f"PSNR against the target {decibel(before)} → {decibel(after)} {where}"
     if output.get("agreement") is not None:
-        return f"same answer on {percent(output['agreement'])} {where}"
+        lost = output.get("estimated_drop")
+        about = "" if lost is None else f", about {points(lost)} of accuracy lost as estimated without labels"
+        return f"same answer on {percent(output['agreement'])} {where}{about}"
     return f"output off by {percent(output['relative_error'])} (SNR {decibel(output['snr_db'])}) {where}"
 
 

@@ -75,6 +75,10 @@ def output_line(output: Mapping[str, Any]) -> str:
         parts.append(f"same answer on {percent(agreement)} of {output['samples']}")
         if output.get("kl") is not None:
             parts.append(f"KL {output['kl']:.2g}")
+        if output.get("estimated_drop") is not None and not output.get("top1"):
+            parts.append(
+                f"top-1 down by about {points(output['estimated_drop'])}, as estimated without labels"
+            )
     else:
         parts.append(f"PSNR {decibel(output['psnr_db'])}")
     if output["cosine"] is not None:

@@ -59,7 +59,8 @@ def make_planner(job: Job) -> tuple[Planner, Judge]:
     tried = Judge(original, job.data.fit[-_TRIED_ON:], dense=dense)
     menu = with_losses(menu, measure_sensitivity(job, menu, tried))
     data = job.data.held_out if len(job.data.held_out) else job.data.judged_on
-    judge = Judge(original, data, data.labels, dense=dense, metric=metric)
+    estimate = asked.max_estimated_drop is not None
+    judge = Judge(original, data, data.labels, dense=dense, metric=metric, estimate=estimate)
     if data is job.data.held_out:
         judge.learn(job.data.fit, job.data.fit.labels)
     if job.method.sequential:

@@ -289,6 +289,14 @@ def parameters_of(site: Site) -> int:
     return 0 if site.stage is None else site.stage.parameters + (0 if site.bias is None else site.bias.size)
 
 
+_COUNTED = {
+    "top-1": "top-1",
+    "agreement": "agreement with the original",
+    "estimate": "estimated top-1",
+}
+"""What is lost, by kind of quality."""
+
+
 def limit_of(options: Options, judge: Judge) -> Limit:
     """What may be lost: as asked, or the default for this kind of output.
 
@@ -296,25 +304,28 @@ def limit_of(options: Options, judge: Judge) -> Limit:
         OptionError: the limit asked for does not fit the outputs.
     """
     kind = judge.kind
+    asked = options.max_drop or options.max_estimated_drop
     if kind in ("snr", "psnr"):
-        if options.max_drop is not None:
+        if asked is not None:
+            flag = "--max-drop" if options.max_drop is not None else "--max-estimated-drop"
             raise OptionError(
-                "--max-drop counts classes, and no output of this network holds class scores. Say "
+                f"{flag} counts classes, and no output of this network holds class scores. Say "
                 "--min-snr 35 (dB against the original's output), --min-psnr, or give a --metric."
             )
         least = options.min_snr if options.min_snr is not None else options.min_psnr
         least = DEFAULT_MIN_SNR if least is None else least
         return Limit(kind, f"{kind.upper()} at least {least:g} dB", float(10 ** (-least / 10)), 1.0)
-    drop = options.max_drop or DEFAULT_MAX_DROP
+    drop = asked or DEFAULT_MAX_DROP
     if kind == "metric":
         return Limit(kind, f"at most {drop} of the metric lost", drop.of(abs(judge.original_score)), 0.7)
     if not 0 <= drop.value < 1:
         raise OptionError(
             f"A drop of {drop} leaves no class right. Say --max-drop 1% for one point of a hundred."
         )
-    name = "top-1" if kind == "top-1" else "agreement with the original"
     unit = "point" if drop.value == 0.01 else "points"
-    return Limit(kind, f"at most {100 * drop.value:g} {unit} of {name} lost", drop.value, 0.7)
+    # Flips go with the root of the divergence, and so does what one of them costs where leads are counted.
+    exponent = 0.9 if kind == "estimate" else 0.7
+    return Limit(kind, f"at most {100 * drop.value:g} {unit} of {_COUNTED[kind]} lost", drop.value, exponent)
 
 
 def _is_better(one: Point, other: Point, speedup: float) -> bool:

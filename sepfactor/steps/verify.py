@@ -105,6 +105,7 @@ def verify(trial: Trial) -> Report:
         budget=None if trial.outcome is None else describe_budget(trial.outcome),
         front=None if trial.outcome is None else front_of(trial.outcome),
         pictures=book.pages(),
+        stand_in=job.original is not None,
     )
 
 

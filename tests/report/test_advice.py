@@ -42,6 +42,11 @@ def test_nothing_replaced_within_a_budget() -> None:
     assert "--min-snr 30" in nothing(SLOW, budget=no_plan)
     assert "--min-snr 25" in nothing(SLOW, budget=no_plan, **{"min-snr": 30.0})
     assert "--max-drop 2%" in nothing(SLOW, budget="no faster plan keeps the budget (at most 1 point)")
+    counted = "no faster plan keeps the budget (at most 3 points of agreement with the original lost)"
+    said = nothing(SLOW, budget=counted, **{"max-drop": "3%"})
+    assert "--max-estimated-drop 3%" in said
+    assert "--max-drop above 3%" in said
+    assert "--max-estimated-drop above 3%" in nothing(SLOW, budget="at most", **{"max-estimated-drop": "3%"})
     assert "larger loss" not in nothing(SLOW, budget="nothing can be made faster")
 
 

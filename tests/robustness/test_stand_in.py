@@ -140,6 +140,8 @@ def test_rewritten_and_said_so(case: str, tmp_path: Path) -> None:
     found = onnx.load(tmp_path / "out.onnx")
     assert [layer.replaced for layer in result.report.layers][:2] == [True, False]
     assert sum(f"CANNOT RUN THIS NETWORK: it does not know {named}." in n for n in result.report.notes) == 1
+    assert result.report.stand_in
+    assert "As measured on what stands in for it" in str(result.report)
     reasons = [layer.reason or "" for layer in result.report.layers]
     assert sum("which onnxruntime cannot run" not in reason for reason in reasons) == open_layers
     assert result.report.accuracy is not None
@@ -258,6 +260,7 @@ def test_others_are_not_tried_beforehand(monkeypatch: pytest.MonkeyPatch) -> Non
     result = attempt(networks.plain(), data=IMAGES, max_error=0)
     assert not isinstance(result, str), result
     assert not result.report.notes
+    assert not result.report.stand_in
 
 
 # Types

@@ -19,11 +19,12 @@ import sepfactor
 from sepfactor.cli import main
 from sepfactor.errors import OptionError, PlanError
 from sepfactor.factor import Factorization, select_schemes
+from sepfactor.measure.metrics import estimated_losses
 from sepfactor.measure.timing import Ratio
 from sepfactor.plans.document import KEEP, Plan, read_plan
 from sepfactor.steps import menu, search
 from tests import networks
-from tests.graph.build import model
+from tests.graph.build import model, run
 from tests.steps.small import feeds, outputs, residual_network, smooth, weights
 from tests.strategies import unpadded
 from tests.timing import times_by_macs
@@ -203,6 +204,38 @@ class TestBudget:
         quality = result.report.budget.quality
         assert quality["kind"] == "agreement"
         assert quality["drop"] <= 0.1
+
+    def test_a_classifier_without_labels(self) -> None:
+        """Judged by the probabilities of the original, it may lose more answers, if they were toss-ups."""
+        by_agreement, by_estimate = (
+            sepfactor.compress(scorer(), data=smooth(96), bench_seconds=0, **{budget: "4%"})
+            for budget in ("max_drop", "max_estimated_drop")
+        )
+        quality = by_estimate.report.budget.quality
+        assert by_estimate.is_met
+        assert (by_agreement.report.budget.quality["kind"], quality["kind"]) == ("agreement", "estimate")
+        assert by_estimate.report.totals.macs_after < by_agreement.report.totals.macs_after
+        unseen = feeds(64, seed=5)
+        before, after = (
+            np.concatenate([run(net, feed)[0] for feed in unseen]) for net in (scorer(), by_estimate.model)
+        )
+        assert estimated_losses(before, after).mean() < 0.08
+        with pytest.raises(OptionError, match="--max-estimated-drop counts classes"):
+            sepfactor.compress(residual_network(), max_estimated_drop="1%", **DATA)
+
+
+def scorer() -> onnx.ModelProto:
+    """Scores of four classes, behind two layers that are not quite separable."""
+    rng = np.random.default_rng(3)
+    values = {"w1": rng.standard_normal((16, 3, 3, 3)) / 4, "w2": rng.standard_normal((16, 16, 3, 3)) / 8}
+    return model(
+        """a = Conv <pads = [1, 1, 1, 1]> (x, w1)  r = Relu (a)  b = Conv <pads = [1, 1, 1, 1]> (r, w2)
+           m = GlobalAveragePool (b)  f = Flatten (m)  y = MatMul (f, w3)""",
+        "float[N, 3, H, W] x",
+        "float[N, 4] y",
+        w3=(20 * rng.standard_normal((16, 4))).astype(np.float32),
+        **{name: value.astype(np.float32) for name, value in values.items()},
+    )
 
 
 @cache
