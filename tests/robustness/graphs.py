@@ -264,8 +264,9 @@ def _unary(sketch: _Sketch) -> None:
     if op == "QuantizeLinear" and sketch.dtype != np.float32:
         return
     if op == "Pad":
-        pads = sketch.constant(np.array([0, 0, 1, 2, 0, 0, 0, 1]), plain=sketch.coin())
-        sketch.emit("Pad", [x, pads], channels, (size[0] + 1, size[1] + 3))
+        # By no more than the kernel of a MaxPool: onnxruntime folds wider ones into it, and then refuses them.
+        pads = sketch.constant(np.array([0, 0, 1, 1, 0, 0, 0, 1]), plain=sketch.coin())
+        sketch.emit("Pad", [x, pads], channels, (size[0] + 1, size[1] + 2))
     elif op == "BatchNormalization":
         rng = np.random.default_rng(sketch.integer(0, 99))
         rows = [rng.uniform(0.5, 1.5, channels).astype(sketch.dtype) for _ in range(4)]
