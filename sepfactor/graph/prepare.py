@@ -70,7 +70,7 @@ def may_change_speed(original: ir.Model, prepared: ir.Model) -> bool:
         return True
     ignored = ("Constant", "Identity", "BatchNormalization")
     before, after = (
-        Counter(node.op_type for node in model.graph if node.op_type not in ignored)
+        Counter(node.op_type for node in model.graph.all_nodes() if node.op_type not in ignored)
         for model in (original, prepared)
     )
     return before != after

@@ -58,8 +58,17 @@ def rebuild(prepared: ir.Model, replacements: Sequence[Replacement]) -> Rebuilt:
         join_biases(graph, own)
     with quiet():
         ir.passes.common.RemoveUnusedNodesPass()(model)
+        _remove_unused_weights(model)
         infer_shapes(model)
     return Rebuilt(model, site_of)
+
+
+def _remove_unused_weights(model: ir.Model) -> None:
+    """Those of bodies, which the pass leaves."""
+    for graph in model.graphs():
+        for name, value in [*graph.initializers.items()]:
+            if graph is not model.graph and not value.uses() and not value.is_graph_output():
+                del graph.initializers[name]
 
 
 def _replace(node: ir.Node, replacement: Replacement, prefix: str, opset: int) -> Sequence[ir.Node]:

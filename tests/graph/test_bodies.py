@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 from onnx import ModelProto
 
-from sepfactor.factor import SCHEMES, Factorization
+from sepfactor.factor import SCHEMES, Factorization, select_schemes
 from sepfactor.graph.bodies import Tap, led_out, read_outside
 from sepfactor.graph.instrument import with_outputs
 from sepfactor.graph.load import load
@@ -173,3 +173,22 @@ def test_what_bodies_read_from_outside() -> None:
     prepared, _ = opened(NESTED["loop in an if"].proto)
     (node,) = [node for node in prepared.graph if node.op_type == "If"]
     assert {"q", "a", "w", "bias", "three", "yes"} == {value.name for value in read_outside(node)}
+
+
+def test_weights_of_a_body_go_with_their_convolution() -> None:
+    """As exporters of branches keep them: as constants in there."""
+    numbers = ", ".join("0.5" for _ in range(81))
+    text = f"""y = If(q) <
+        then_branch = t () => ({MAP} c) {{ v = Constant<value = float[3,3,3,3] {{{numbers}}}>()
+                                           [inner] c = {CONV}(x, v) }},
+        else_branch = e () => ({MAP} f) {{ f = Relu(x) }}>"""
+    prepared, site = opened(model(text, f"{MAP} x, bool q", f"{MAP} y"))
+    assert site.stage is not None
+    (scheme,) = select_schemes(["spatial-vertical"])
+    factorization = Factorization(scheme.decompose(site.stage).build((1,)))
+    rebuilt = rebuild(prepared, [Replacement(site, factorization, {})]).model
+    before, after = (
+        sum(value.const_value.size for g in m.graphs() for value in g.initializers.values())
+        for m in (prepared, rebuilt)
+    )
+    assert (before, after) == (81, 9 + 9)  # 3 → 1 channels along one axis, 1 → 3 along the other
