@@ -264,7 +264,7 @@ def _unary(sketch: _Sketch) -> None:
     if op == "QuantizeLinear" and sketch.dtype != np.float32:
         return
     if op == "Pad":
-        # By no more than the kernel of a MaxPool: onnxruntime folds wider ones into it, and then refuses them.
+        # Not as wide as the kernel of a MaxPool: onnxruntime would fold it into that, and then refuse it.
         pads = sketch.constant(np.array([0, 0, 1, 1, 0, 0, 0, 1]), plain=sketch.coin())
         sketch.emit("Pad", [x, pads], channels, (size[0] + 1, size[1] + 2))
     elif op == "BatchNormalization":
