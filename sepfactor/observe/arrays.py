@@ -140,9 +140,11 @@ def open_tables(tables: Sequence[Table], specs: Sequence[InputSpec], origin: str
 
 
 def _rows(array: np.ndarray, run: int, spec: InputSpec) -> np.ndarray:
+    if not array.ndim:
+        return array
     if spec.shape == ():
         return np.asarray(array[run])
-    return array if not array.ndim else array[run * spec.batch : (run + 1) * spec.batch]
+    return array[run * spec.batch : (run + 1) * spec.batch]
 
 
 def _beside(tables: Sequence[Table], known: Sequence[str], lengths: Sequence[int]) -> list[str]:

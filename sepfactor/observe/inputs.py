@@ -45,7 +45,8 @@ class InputSpec:
     Attributes:
         name: as in the graph.
         dtype: of the elements.
-        shape: a number, a symbolic name or ``None`` per axis; ``None`` where even the rank is open.
+        shape: a number, a symbolic name or ``None`` per axis, () of a single number; ``None`` where even
+            the rank is open.
     """
 
     name: str
@@ -53,8 +54,12 @@ class InputSpec:
     shape: Shape | None
 
     @classmethod
-    def of(cls, argument: Argument) -> InputSpec:
+    def of(cls, argument: Argument, *, is_scalar: bool = False) -> InputSpec:
         """From onnxruntime's ``NodeArg``, whose empty shape may mean a scalar or an unknown rank.
+
+        Args:
+            argument: an input of a session.
+            is_scalar: whether the model declares it as a single number.
 
         Raises:
             ModelError: the input is not a tensor of numbers.
@@ -66,7 +71,7 @@ class InputSpec:
                 "can be fed: make it a constant, or cut the model behind it."
             )
         shape = tuple(None if isinstance(d, int) and d < 1 else d for d in argument.shape)
-        return cls(argument.name, np.dtype(_DTYPES[element]), shape or None)
+        return cls(argument.name, np.dtype(_DTYPES[element]), shape or (() if is_scalar else None))
 
     @property
     def batch(self) -> int:

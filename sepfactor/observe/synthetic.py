@@ -7,17 +7,18 @@ occlusions of photographs (Lee, Mumford and Huang, IJCV 41, 2001), which matters
 because a low-rank factor is fitted to what its layer sees, and white noise is nothing it will see.
 
 Other floating-point inputs of three or more axes get 1/f noise of zero mean and unit variance:
-along the longest axis of rank 3, along the last two of more. Fewer axes get standard normal
-numbers. Whole numbers and booleans are drawn from {0, 1}.
+along the longest axis of rank 3, along the last two of more; and so does a second axis that is open,
+as of sound. Fewer axes get standard normal numbers. Whole numbers and booleans are drawn from {0, 1}.
 
-Open dimensions become 1, except height and width, or the length of the noise: 224, and the
-channels of an image: 3. Run ``i`` is seeded by ``(seed, i)`` alone.
+Open dimensions become 1, except height and width, or the length of the noise: 224, a second of sound:
+16,000, and the channels of an image: 3. A name that any input has as its first dimension is that of the
+batch wherever it stands. Run ``i`` is seeded by ``(seed, i)`` alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -32,6 +33,7 @@ from sepfactor.observe.inputs import InputSpec, conform
 Floats = NDArray[np.float32]
 
 _SIDE = 224
+_SECOND = 16_000
 _MOST = 2**27  # numbers of one input made up: half a gigabyte
 _COVERS = 4.0  # times the discs would tile the picture: e⁻⁴ = 2 % stays background
 
@@ -45,6 +47,8 @@ def open_synthetic(
         DataError: the rank of an input is unknown.
         OptionError: the preprocessing does not go with the input.
     """
+    batches = {spec.shape[0] for spec in inputs if spec.shape and isinstance(spec.shape[0], str)}
+    inputs = [_with_batch_of_one(spec, batches) for spec in inputs]
     layouts = {spec.name: _layout(spec, preprocessing) for spec in inputs}
     makers = {spec.name: _maker(spec, layouts[spec.name]) for spec in inputs}
     images = [layout for layout in layouts.values() if layout is not None]
@@ -62,6 +66,12 @@ def open_synthetic(
         origin,
         preprocessing=images[0] if images else None,
         synthetic=True,
+    )
+
+
+def _with_batch_of_one(spec: InputSpec, names: Collection[int | str | None]) -> InputSpec:
+    return (
+        spec if spec.shape is None else replace(spec, shape=tuple(1 if d in names else d for d in spec.shape))
     )
 
 
@@ -99,7 +109,8 @@ def _maker(spec: InputSpec, image: Preprocessing | None) -> Callable[[Generator]
 
         return pictures
     axes = _noise_axes(spec.shape)
-    shape = _filled(spec, dict.fromkeys(axes, _SIDE))
+    is_sound = len(spec.shape) == 2 and spec.dtype.kind == "f"
+    shape = _filled(spec, dict.fromkeys(axes, _SECOND if is_sound else _SIDE if len(spec.shape) > 2 else 1))
     if spec.dtype.kind != "f":
         return lambda random: random.integers(0, 2, shape).astype(spec.dtype)
     return lambda random: pink_noise(shape, axes, random)
@@ -107,7 +118,7 @@ def _maker(spec: InputSpec, image: Preprocessing | None) -> Callable[[Generator]
 
 def _noise_axes(shape: Sequence[int | str | None]) -> tuple[int, ...]:
     if len(shape) < 3:
-        return ()
+        return (1,) if len(shape) == 2 and not isinstance(shape[1], int) else ()
     if len(shape) > 3:
         return (len(shape) - 2, len(shape) - 1)
     lengths = [_SIDE if not isinstance(d, int) else d for d in shape[1:]]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from sepfactor.errors import ModelError
 from sepfactor.graph.load import Loaded
-from sepfactor.measure.session import Runtime, open_session
+from sepfactor.measure.session import Runtime, open_session, run
 from sepfactor.observe import Feeds, InputSpec, Preprocessing, open_feeds
 from sepfactor.options import Options
+
+if TYPE_CHECKING:
+    from onnxruntime.capi.onnxruntime_inference_collection import InferenceSession
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +45,10 @@ def gather(loaded: Loaded, options: Options, runtime: Runtime) -> Data:
         DataError: the data cannot be read or do not fit its inputs.
     """
     session = open_session(loaded.runnable, runtime)
-    inputs = [InputSpec.of(argument) for argument in session.get_inputs()]
+    scalars = {
+        value.name for value in loaded.model.graph.inputs if value.shape is not None and not value.shape
+    }
+    inputs = [InputSpec.of(one, is_scalar=one.name in scalars) for one in session.get_inputs()]
     settings = Preprocessing(
         options.color, options.scale, options.mean, options.std, options.layout, options.resize
     )
@@ -55,6 +62,8 @@ def gather(loaded: Loaded, options: Options, runtime: Runtime) -> Data:
     # What is given belongs to what is judged on; but a table that names images serves wherever they lie.
     own = truth if options.eval_data is None else {"labels": options.labels, "labels_by_name": True}
     feeds = open_feeds(options.data, inputs, **own, **common)
+    if feeds.synthetic:
+        _try(session, feeds)
     fit, held_out = feeds.split(options.held_out, options.seed)
     if not options.refit or feeds.synthetic:
         fit = feeds  # nothing is fitted, or nothing can be claimed: all of it may serve for both
@@ -62,3 +71,14 @@ def gather(loaded: Loaded, options: Options, runtime: Runtime) -> Data:
         return Data(fit, held_out, open_feeds(options.eval_data, inputs, **truth, **common))
     whole = fit is feeds or not len(held_out)
     return Data(fit, held_out, feeds if whole else held_out)
+
+
+def _try(session: InferenceSession, feeds: Feeds) -> None:
+    """Fail here where the network cannot be run on what was made up for it."""
+    try:
+        run(session, feeds[0])
+    except ModelError as error:
+        raise ModelError(
+            f"{error} These inputs were made up, since no --data was given: give it, or say with "
+            "--input-shape what it takes."
+        ) from None

@@ -97,6 +97,8 @@ def test_input_from_onnxruntime():
     spec = InputSpec.of(SimpleNamespace(name="a", type="tensor(float16)", shape=["N", 3, None, -1]))
     assert spec == InputSpec("a", np.dtype(np.float16), ("N", 3, None, None))
     assert InputSpec.of(SimpleNamespace(name="a", type="tensor(bool)", shape=[])).shape is None
+    scalar = SimpleNamespace(name="a", type="tensor(bool)", shape=[])
+    assert InputSpec.of(scalar, is_scalar=True).shape == ()
     assert str(spec) == "'a' (float16 (N, 3, ?, ?))"
     for unknown in ("tensor(string)", "seq(tensor(float))", "float"):
         with pytest.raises(ModelError, match="'a'"):

@@ -80,7 +80,11 @@ def test_values_are_in_the_range_the_model_expects():
         ((1, 64, "h", "w"), (1, 64, 224, 224)),
         (("n", 80, "t"), (1, 80, 224)),
         (("n", 1000, 1), (1, 1000, 1)),
-        (("n", "t"), (1, 1)),
+        (("n", "t"), (1, 16_000)),
+        ((None, None), (1, 16_000)),
+        (("n", 7), (1, 7)),
+        (("n",), (1,)),
+        ((), ()),
         ((1, 2, 3, 8, 8), (1, 2, 3, 8, 8)),
     ],
 )
@@ -88,6 +92,14 @@ def test_open_sizes(declared, found):
     feed = made(*declared, samples=1)[0]["x"]
     assert feed.shape == found
     assert feed.dtype == np.float32
+
+
+def test_a_name_that_comes_first_anywhere_is_the_batch():
+    specs = [InputSpec(n, np.dtype("f4"), s) for n, s in (("x", ("b", "t")), ("state", (2, "b", 128)))]
+    assert {name: value.shape for name, value in open_feeds(None, specs)[0].items()} == {
+        "x": (1, 16_000),
+        "state": (2, 1, 128),
+    }
 
 
 def test_nhwc_is_seen_and_recorded():
