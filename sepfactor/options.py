@@ -262,6 +262,10 @@ class Options(LayerOptions):
         given = [name for name in _QUALITIES if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"{_kebab(given[0])} and {_kebab(given[1])} exclude each other: give one")
+        if self.metric is not None and given and given != ["max_drop"]:
+            raise ValueError(
+                f"metric and {_kebab(given[0])} exclude each other: max-drop says what a metric may lose"
+            )
         if self.rank is not None and (self.limits_quality or self.limits_cost):
             raise ValueError("rank fixes the plan, so a budget has nothing to choose: give one of the two")
         return self

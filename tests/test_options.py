@@ -184,6 +184,9 @@ def test_what_is_no_amount(said: str) -> None:
         {"max_drop": "1%", "min_snr": 30},
         {"min_snr": 30, "min_psnr": 30},
         {"max_drop": "1%", "max_estimated_drop": "1%"},
+        {"metric": "file.py:score", "max_estimated_drop": "1%"},
+        {"metric": "file.py:score", "min_snr": 30},
+        {"metric": "file.py:score", "min_psnr": 30},
         {"rank": 3, "speedup": 2},
         {"rank": 3, "max_drop": "1%"},
     ],
@@ -191,6 +194,16 @@ def test_what_is_no_amount(said: str) -> None:
 def test_budgets_that_exclude_each_other(given: dict[str, object]) -> None:
     with pytest.raises(OptionError):
         make_options(given)
+
+
+@pytest.mark.parametrize("more", [{}, {"max_drop": "1%"}, {"speedup": 2}])
+def test_a_metric_goes_with_what_it_may_lose(more: dict[str, object]) -> None:
+    assert make_options({"metric": "file.py:score", **more}).metric == "file.py:score"
+
+
+def test_labels_go_with_an_estimated_drop() -> None:
+    """They are reported on, and not judged by."""
+    assert make_options({"labels": "y.npy", "max_estimated_drop": "1%"}).limits_quality
 
 
 def test_what_is_not_said_is_left_to_the_defaults() -> None:
@@ -247,6 +260,10 @@ def test_no_memory(given: object) -> None:
         ({"rank": 0}, "rank"),
         ({"rank": 1, "max_error": 0.1}, "rank and max-error exclude each other"),
         ({"max_error": float("nan")}, "max-error.*finite"),
+        (
+            {"metric": "file.py:score", "max_estimated_drop": "1%"},
+            "metric and max-estimated-drop exclude each other: max-drop says",
+        ),
         ({"bench_seconds": -1}, "bench-seconds"),
         ({"layers": {"a": {"rnak": 1}}}, "layers.a.rnak.*Did you mean rank"),
     ],

@@ -1,16 +1,16 @@
 """Convolutions in the bodies of If, Loop and Scan: what they read and answer, turn by turn.
 
 A value of a body has no name outside of it, and may be computed often in a run, or not at all. To be seen it
-is led out: written as a row of numbers with its shape in front, an empty one from the branch of an If
-that does not hold it; rows of the turns of a Loop are strung together in a state it carries along, and those
-of a Scan, which are all as long, are stacked.
+is led out: written as a row of numbers, and one of its shape; empty ones from the branch of an If that does
+not hold it. Rows of the turns of a Loop are strung together in a state it carries along, and those of a
+Scan, which are all as long, are stacked; each turn leaves a mark behind it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -25,6 +25,15 @@ _STANDARD = ("", "ai.onnx")
 _BEFORE_STATES = 2
 """Inputs of a Loop, and of its body, before the states it carries along: count and condition."""
 
+_TURNS = 64
+"""Turns of a Loop that are looked at, the first: carrying rows along costs the square of their number."""
+
+_SLICED = 10
+"""Operator set from which they can be told apart from the others."""
+
+_MARK = np.array([-1], np.int64)
+"""What stands behind the shapes of a turn."""
+
 _UNEVEN = 8
 """Operator set from which a row of unknown length can be made."""
 
@@ -34,12 +43,12 @@ class Tap:
     """A value to be led out of a body.
 
     Attributes:
-        node: first output of the node in question. role: ``"input"``, what it reads first, or ``"output"``.
+        node: first output of the node in question. role: whether it is what that reads first, or its output.
         dtype: of the value.
     """
 
     node: str
-    role: str
+    role: Literal["input", "output"]
     dtype: np.dtype[np.floating]
 
     @property
@@ -98,6 +107,25 @@ def read_outside(node: ir.Node) -> Iterator[ir.Value]:
         yield from (value for value in body.outputs if value not in own)
 
 
+def proto_bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """Graphs among the attributes of a node of a protobuf."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def names_read(node: onnx.NodeProto) -> Iterator[str]:
+    """Names of what a node reads, those its bodies take from outside included."""
+    yield from (name for name in node.input if name)
+    for body in proto_bodies(node):
+        own = {name for inner in body.node for name in inner.output}
+        own |= {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
+        for inner in body.node:
+            yield from (name for name in names_read(inner) if name not in own)
+        yield from (value.name for value in body.output if value.name not in own)
+
+
 def home_below(node: onnx.NodeProto, output: str) -> onnx.GraphProto | None:
     """The graph among the bodies of a node in which ``output`` is written."""
     return next((body for body in _all_below(node) if any(output in n.output for n in body.node)), None)
@@ -115,7 +143,7 @@ def constants_below(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
 
 def _all_below(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
     """The bodies of a node, and theirs."""
-    for body in _bodies(node):
+    for body in proto_bodies(node):
         yield body
         for inner in body.node:
             yield from _all_below(inner)
@@ -127,13 +155,13 @@ def lead_out(model: onnx.ModelProto, taps: Sequence[Tap]) -> None:
     for tap in taps:
         found = _lead(model.graph, tap, opset)
         assert found is not None  # sites are nodes of this model
-        for name, output in zip(found, tap.outputs, strict=True):
-            model.graph.node.append(helper.make_node("Identity", [name], [output]))
+        for row, output in zip(found, tap.outputs, strict=True):
+            model.graph.node.append(helper.make_node("Identity", [row.name], [output]))
             model.graph.output.append(onnx.ValueInfoProto(name=output))
 
 
-def led_out(values: Mapping[str, NDArray[Any]], tap: Tap) -> list[NDArray[Any]]:
-    """What a tap saw in one run, in order.
+def led_out(values: Mapping[str, NDArray[Any]], tap: Tap) -> dict[int, NDArray[Any]]:
+    """What a tap saw in one run, by the number of the turn; there are gaps where an If went the other way.
 
     Args:
         values: what the run gave, by name.
@@ -141,40 +169,58 @@ def led_out(values: Mapping[str, NDArray[Any]], tap: Tap) -> list[NDArray[Any]]:
             together behind those of the others.
     """
     shapes, numbers = (values[name] for name in tap.outputs)
-    found, at, begin = [], 0, 0
+    found: dict[int, NDArray[Any]] = {}
+    turn, at, begin = 0, 0, 0
     while at < len(shapes):
         axes = int(shapes[at])
-        shape = tuple(int(n) for n in shapes[at + 1 : at + 1 + axes])
+        at += 1
+        if axes == _MARK:
+            turn += 1
+            continue
+        shape = tuple(int(n) for n in shapes[at : at + axes])
         end = begin + int(np.prod(shape))
-        found.append(numbers[begin:end].reshape(shape))
-        at, begin = at + 1 + axes, end
+        found[turn] = numbers[begin:end].reshape(shape)
+        at, begin = at + axes, end
     return found
 
 
-def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
-
-
-def _lead(graph: onnx.GraphProto, tap: Tap, opset: int) -> tuple[str, str] | None:
+def _lead(graph: onnx.GraphProto, tap: Tap, opset: int) -> _Rows | None:
     """Write what the tap sees into two values of ``graph``, rows of numbers; None if it is not in there."""
     for index, node in enumerate(graph.node):
         if node.output and node.output[0] == tap.node:
             return _record(graph, index, tap, opset)
-        for number, body in enumerate(_bodies(node)):
+        for number, body in enumerate(proto_bodies(node)):
             inner = _lead(body, tap, opset)
             if inner is not None:
-                return _LEAD[node.op_type](graph, index, number, inner, tap)
+                return _LEAD[node.op_type](graph, index, number, inner, opset)
     return None
 
 
-def _record(graph: onnx.GraphProto, index: int, tap: Tap, opset: int) -> tuple[str, str]:
+@dataclass(frozen=True)
+class _Row:
+    """A row of numbers in a graph."""
+
+    name: str
+    kind: np.dtype[Any]
+
+    def outside(self) -> _Row:
+        """What it is around the body."""
+        return _Row(f"{self.name}+", self.kind)
+
+    def called(self, name: str) -> onnx.ValueInfoProto:
+        """A row like it."""
+        return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(self.kind), [None])
+
+
+_Rows = tuple[_Row, _Row]
+"""Of shapes, and of the numbers themselves."""
+
+
+def _record(graph: onnx.GraphProto, index: int, tap: Tap, opset: int) -> _Rows:
     """At the node itself: one record and its numbers."""
     node = graph.node[index]
     at, value = (index, node.input[0]) if tap.role == "input" else (index + 1, node.output[0])
-    shapes, numbers = _outside(tap.outputs)
+    shapes, numbers = (f"{name}+" for name in tap.outputs)
     made = [
         helper.make_node("Shape", [value], [f"{shapes}/sizes"]),
         helper.make_node("Shape", [f"{shapes}/sizes"], [f"{shapes}/axes"]),
@@ -187,83 +233,92 @@ def _record(graph: onnx.GraphProto, index: int, tap: Tap, opset: int) -> tuple[s
         made.append(helper.make_node("Reshape", [value, f"{numbers}/flat"], [numbers]))
     for offset, new in enumerate(made):
         graph.node.insert(at + offset, new)
+    return _Row(shapes, np.dtype(np.int64)), _Row(numbers, tap.dtype)
+
+
+def _out_of_if(graph: onnx.GraphProto, index: int, number: int, inner: _Rows, _: int) -> _Rows:
+    node = graph.node[index]
+    for other, branch in enumerate(proto_bodies(node)):
+        for row in inner:
+            name = row.name if other == number else f"{row.name}/none"
+            if other != number:
+                branch.node.extend(_none(name, row.kind, node.input[0]))
+            branch.output.append(row.called(name))
+    shapes, numbers = (row.outside() for row in inner)
+    node.output.extend([shapes.name, numbers.name])
     return shapes, numbers
 
 
-def _out_of_if(
-    graph: onnx.GraphProto, index: int, number: int, inner: tuple[str, str], tap: Tap
-) -> tuple[str, str]:
+def _out_of_loop(graph: onnx.GraphProto, index: int, number: int, inner: _Rows, opset: int) -> _Rows:
     node = graph.node[index]
-    outer = _outside(inner)
-    for other, branch in enumerate(_bodies(node)):
-        if other == number:
-            branch.output.extend(_row(name, kind) for name, kind in zip(inner, _kinds(tap), strict=True))
-            continue
-        for name, kind in zip(inner, _kinds(tap), strict=True):
-            branch.node.extend(_none(f"{name}/none", kind, node.input[0]))
-            branch.output.append(_row(f"{name}/none", kind))
-    node.output.extend(outer)
-    return outer
-
-
-def _out_of_loop(
-    graph: onnx.GraphProto, index: int, number: int, inner: tuple[str, str], tap: Tap
-) -> tuple[str, str]:
-    node = graph.node[index]
-    body = [*_bodies(node)][number]
-    outer = _outside(inner)
+    body = [*proto_bodies(node)][number]
     states = len(body.input) - _BEFORE_STATES
     node.input.extend([""] * (_BEFORE_STATES - len(node.input)))
     outputs = [*node.output] + [""] * (states - len(node.output))
-    for offset, (name, new, kind) in enumerate(zip(inner, outer, _kinds(tap), strict=True)):
-        before, after = f"{name}/before", f"{name}/after"
-        body.input.append(_row(before, kind))
-        body.node.append(helper.make_node("Concat", [before, name], [after], axis=0))
-        body.output.insert(1 + states + offset, _row(after, kind))
-        node.input.append(f"{new}/none")
-        outputs.insert(states + offset, new)
+    outside = inner[0].outside(), inner[1].outside()
+    for offset, (row, new) in enumerate(zip(_marked(body, inner), outside, strict=True)):
+        before, after = f"{row.name}/before", f"{row.name}/after"
+        kept = _if_early(body, row.name) if opset >= _SLICED else row.name
+        body.input.append(row.called(before))
+        body.node.append(helper.make_node("Concat", [before, kept], [after], axis=0))
+        body.output.insert(1 + states + offset, row.called(after))
+        node.input.append(f"{new.name}/none")
+        outputs.insert(states + offset, new.name)
     del node.output[:]
     node.output.extend(outputs)
-    for new, kind in zip(outer, _kinds(tap), strict=True):
-        graph.node.insert(index, _constant(f"{new}/none", np.zeros(0, kind)))
-    return outer
+    for new in outside:
+        graph.node.insert(index, _constant(f"{new.name}/none", np.zeros(0, new.kind)))
+    return outside
 
 
-def _out_of_scan(
-    graph: onnx.GraphProto, index: int, number: int, inner: tuple[str, str], tap: Tap
-) -> tuple[str, str]:
+def _out_of_scan(graph: onnx.GraphProto, index: int, number: int, inner: _Rows, _: int) -> _Rows:
     node = graph.node[index]
-    body = [*_bodies(node)][number]
-    outer = _outside(inner)
+    body = [*proto_bodies(node)][number]
+    outside = inner[0].outside(), inner[1].outside()
     for attribute in node.attribute:
         if attribute.name in ("scan_output_axes", "scan_output_directions"):
             attribute.ints.extend([0, 0])
-    behind = [_constant(f"{outer[0]}/flat", np.array([-1], np.int64))]
-    for name, new, kind in zip(inner, outer, _kinds(tap), strict=True):
-        body.output.append(_row(name, kind))
-        node.output.append(f"{new}/stacked")
-        behind.append(helper.make_node("Reshape", [f"{new}/stacked", f"{outer[0]}/flat"], [new]))
+    flat = f"{outside[0].name}/flat"
+    behind = [_constant(flat, np.array([-1], np.int64))]
+    for row, new in zip(_marked(body, inner), outside, strict=True):
+        body.output.append(row.called(row.name))
+        node.output.append(f"{new.name}/stacked")
+        behind.append(helper.make_node("Reshape", [f"{new.name}/stacked", flat], [new.name]))
     for offset, made in enumerate(behind):
         graph.node.insert(index + 1 + offset, made)
-    return outer
+    return outside
 
 
-_Lead = Callable[[onnx.GraphProto, int, int, tuple[str, str], Tap], tuple[str, str]]
+_Lead = Callable[[onnx.GraphProto, int, int, _Rows, int], _Rows]
 
 _LEAD: dict[str, _Lead] = {"If": _out_of_if, "Loop": _out_of_loop, "Scan": _out_of_scan}
-"""How a row of numbers gets out of the body of each operator: of a graph, its node and body by number."""
+"""How rows get out of the body of each operator: of a graph, its node, and body by number."""
 
 
-def _kinds(tap: Tap) -> tuple[np.dtype[Any], np.dtype[Any]]:
-    return np.dtype(np.int64), tap.dtype
+def _marked(body: onnx.GraphProto, rows: _Rows) -> _Rows:
+    """With the mark of a turn behind the shapes."""
+    shapes, numbers = rows
+    mark, marked = f"{shapes.name}/mark", f"{shapes.name}/marked"
+    body.node.append(_constant(mark, _MARK))
+    body.node.append(helper.make_node("Concat", [shapes.name, mark], [marked], axis=0))
+    return _Row(marked, shapes.kind), numbers
 
 
-def _outside(inner: tuple[str, str]) -> tuple[str, str]:
-    return f"{inner[0]}+", f"{inner[1]}+"
-
-
-def _row(name: str, kind: np.dtype[Any]) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(kind), [None])
+def _if_early(body: onnx.GraphProto, name: str) -> str:
+    """A row in one of the first turns, an empty one later."""
+    few, begin = _constant(f"{name}/few", np.array(_TURNS)), _constant(f"{name}/begin", np.array([0]))
+    body.node.extend(
+        [
+            few,
+            begin,
+            helper.make_node("Less", [body.input[0].name, few.output[0]], [f"{name}/early"]),
+            helper.make_node("Cast", [f"{name}/early"], [f"{name}/one"], to=TensorProto.INT64),
+            helper.make_node("Shape", [name], [f"{name}/length"]),
+            helper.make_node("Mul", [f"{name}/length", f"{name}/one"], [f"{name}/end"]),
+            helper.make_node("Slice", [name, begin.output[0], f"{name}/end"], [f"{name}/kept"]),
+        ]
+    )
+    return f"{name}/kept"
 
 
 def _none(name: str, kind: np.dtype[Any], boolean: str) -> Iterator[onnx.NodeProto]:

@@ -27,14 +27,14 @@ _MOST_NUMBERS = 2**26
 
 
 def computed(
-    value: ir.Value, operators: Set[str] = BEFORE_WEIGHTS, opset: int | None = None
+    value: ir.Value, opset: int, operators: Set[str] = BEFORE_WEIGHTS
 ) -> NDArray[np.floating] | None:
     """The numbers of ``value`` if they follow from constants, and None if not, or if not in this way.
 
     Args:
-        value: of any graph.
+        value: of any graph; what computes it may be in several, around each other.
+        opset: to take the operators from. A body does not know that of its model.
         operators: that may stand in between.
-        opset: to take them from, where that is not the model's.
     """
     try:
         nodes = _nodes_behind(value, operators)
@@ -46,8 +46,10 @@ def computed(
             [onnx.ValueInfoProto(name=value.name)],
             [_tensor(leaf) for leaf in leaves.values()],
         )
-        imports = onnx.helper.make_opsetid("", opset or _opset(value))
-        return _run(onnx.helper.make_model(graph, opset_imports=[imports]))
+        imports = onnx.helper.make_opsetid("", opset)
+        model = onnx.helper.make_model(graph, opset_imports=[imports])
+        unsized = {made.name for node in nodes for made in node.outputs if _size(made) is None}
+        return _run(model) if not unsized or unsized <= _small_ones(model) else None
     except _Unknown:
         return None
 
@@ -58,21 +60,24 @@ class _Unknown(Exception):
 
 def _nodes_behind(value: ir.Value, operators: Set[str]) -> list[ir.Node]:
     """The nodes that compute it, in order."""
-    found: set[ir.Node] = set()
-    front = [value]
-    while front:
-        made = front.pop().producer()
+    seen: set[ir.Node] = set()
+    ordered: list[ir.Node] = []
+
+    def visit(value: ir.Value) -> None:
+        made = value.producer()
         if made is None or made.op_type not in operators or made.domain not in ("", "ai.onnx"):
             raise _Unknown
-        if len(found) > _MOST_NODES or not all(map(_is_small, made.outputs)):
+        if made in seen:
+            return
+        if len(seen) > _MOST_NODES or any(map(_is_large, made.outputs)):
             raise _Unknown
-        if made not in found:
-            found.add(made)
-            front += [v for v in made.inputs if v is not None and not _is_constant(v)]
-    graph = next(iter(found)).graph
-    ordered = [node for node in graph or () if node in found]
-    if len(ordered) < len(found):  # part of it lies outside the body of a branch
-        raise _Unknown
+        seen.add(made)
+        for source in made.inputs:
+            if source is not None and not _is_constant(source):
+                visit(source)
+        ordered.append(made)
+
+    visit(value)
     return ordered
 
 
@@ -80,16 +85,37 @@ def _is_constant(value: ir.Value) -> bool:
     return value.const_value is not None and not value.is_graph_input()
 
 
-def _is_small(value: ir.Value) -> bool:
+def _size(value: ir.Value) -> int | None:
     shape = value.shape
-    known = shape is not None and all(isinstance(size, int) for size in shape)
-    return known and math.prod(shape.numpy()) <= _MOST_NUMBERS  # type: ignore[union-attr]
+    return math.prod(shape.numpy()) if shape is not None and shape.is_static() else None
+
+
+def _is_large(value: ir.Value) -> bool:
+    size = _size(value)
+    return size is not None and size > _MOST_NUMBERS
+
+
+def _small_ones(model: onnx.ModelProto) -> set[str]:
+    """Names of the values a graph computes that turn out to be small once all its constants are at hand.
+
+    In a body, nothing was known of the sizes that constants outside of it ask for.
+    """
+    try:
+        graph = onnx.shape_inference.infer_shapes(model).graph
+    except Exception as error:  # whatever it makes of a graph that is not valid, or too large
+        raise _Unknown from error
+    sizes = {}
+    for value in (*graph.value_info, *graph.output):
+        kind = value.type.tensor_type
+        if kind.HasField("shape") and all(size.HasField("dim_value") for size in kind.shape.dim):
+            sizes[value.name] = math.prod(size.dim_value for size in kind.shape.dim)
+    return {name for name, size in sizes.items() if size <= _MOST_NUMBERS}
 
 
 def _leaves(node: ir.Node) -> Iterator[ir.Value]:
     for value in node.inputs:
         if value is not None and _is_constant(value):
-            if not _is_small(value):
+            if _is_large(value):
                 raise _Unknown
             yield value
 
@@ -97,12 +123,6 @@ def _leaves(node: ir.Node) -> Iterator[ir.Value]:
 def _tensor(leaf: ir.Value) -> onnx.TensorProto:
     assert leaf.const_value is not None
     return onnx.numpy_helper.from_array(np.asarray(leaf.const_value.numpy()), leaf.name)
-
-
-def _opset(value: ir.Value) -> int:
-    made = value.producer()
-    assert made is not None
-    return made.graph.opset_imports.get("", 1) if made.graph is not None else 1
 
 
 def _run(model: onnx.ModelProto) -> NDArray[np.floating]:

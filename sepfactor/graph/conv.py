@@ -114,29 +114,29 @@ def _reshaped(writer: Writer, op_type: str, x: ir.Value, output: ir.Value | None
     return writer.emit(op_type, [x, axes], name, output=output)
 
 
-def read_conv(node: ir.Node) -> Reading:
-    """A Conv as numbers.
+def read_conv(node: ir.Node, opset: int) -> Reading:
+    """A Conv as numbers; ``opset`` is that of the model.
 
     Raises:
         Skip: it cannot be replaced.
         TypeError, ValueError, AttributeError: it is no valid Conv.
     """
-    weight, dtype = constant(node, 1, "weight")
+    weight, dtype = constant(node, 1, "weight", opset)
     strides, dilations, group = _geometry(node, weight, "outputs")
     pads = _pads(node, weight.shape[2:], strides, dilations)
     if any(p < 0 for pair in pads for p in pair):
         raise Skip("it has negative pads")
-    return _reading(node, Stage(weight, strides, pads, dilations, group), dtype)
+    return _reading(node, Stage(weight, strides, pads, dilations, group), dtype, opset)
 
 
-def read_transposed(node: ir.Node) -> Reading:
-    """A ConvTranspose as numbers.
+def read_transposed(node: ir.Node, opset: int) -> Reading:
+    """A ConvTranspose as numbers; ``opset`` is that of the model.
 
     Raises:
         Skip: it cannot be replaced.
         TypeError, ValueError, AttributeError: it is no valid ConvTranspose.
     """
-    weight, dtype = constant(node, 1, "weight")
+    weight, dtype = constant(node, 1, "weight", opset)
     strides, dilations, group = _geometry(node, weight, "inputs")
     reach = [(k - 1) * d for k, d in zip(weight.shape[2:], dilations, strict=True)]
     cropped = _cropped(node, reach, strides)
@@ -144,11 +144,11 @@ def read_transposed(node: ir.Node) -> Reading:
     if any(p < 0 for pair in pads for p in pair):
         raise Skip("it crops more than its kernel adds")
     stage = Stage(turned(weight, group), (1,) * len(reach), pads, dilations, group, strides)
-    return _reading(node, stage, dtype)
+    return _reading(node, stage, dtype, opset)
 
 
-def _reading(node: ir.Node, stage: Stage, dtype: np.dtype[np.floating]) -> Reading:
-    bias, shape = optional(node, 2, "bias"), stage.weight.shape
+def _reading(node: ir.Node, stage: Stage, dtype: np.dtype[np.floating], opset: int) -> Reading:
+    bias, shape = optional(node, 2, "bias", opset), stage.weight.shape
     if len(stage.axes) > 1:
         return Reading(CONV_2D if len(stage.axes) == 2 else CONV_3D, stage, bias, shape, dtype)
     over_a_row = Stage(

@@ -29,7 +29,7 @@ def dequantize(model: ir.Model) -> None:
     for node in [*model.graph.all_nodes()]:
         if node.graph is None or not _is(node, "DequantizeLinear"):
             continue
-        found = computed(node.outputs[0], _STEPS, max(_LEAST, opset))
+        found = computed(node.outputs[0], max(_LEAST, opset), _STEPS)
         if found is not None and not node.outputs[0].is_graph_output():
             _hold(node, found)
         elif (limits := _limits(node)) is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from sepfactor.graph.bodies import Tap, lead_out, read_outside
+from sepfactor.graph.bodies import Tap, bodies, lead_out, read_outside
 from sepfactor.graph.external import in_one_folder
 from sepfactor.serialized import Serialized
 
@@ -133,7 +133,11 @@ def outside_blocked_layout(optimised: Path) -> int:
 
 
 def read_by(model: ir.Model, outputs: Iterable[str]) -> set[str]:
-    """Names of the values that the nodes with these outputs read, directly or through others."""
+    """Names of the values that the nodes with these outputs read, directly or through others.
+
+    The way leads into bodies and out of them, but not from one turn of a Loop back to the turn before.
+    """
+    holders = {body: node for node in model.graph.all_nodes() for body in bodies(node)}
     seen: set[ir.Value] = set()
     wanted = set(outputs)
     nodes = [node for node in model.graph.all_nodes() if node.outputs and node.outputs[0].name in wanted]
@@ -145,7 +149,9 @@ def read_by(model: ir.Model, outputs: Iterable[str]) -> set[str]:
         seen.add(value)
         made = value.producer()
         if made is not None:
-            front += read_outside(made)
+            front += [*read_outside(made), *(v for body in bodies(made) for v in body.outputs)]
+        elif value.is_graph_input() and value.graph in holders:
+            front += [v for v in holders[value.graph].inputs if v is not None]
     return {value.name for value in seen if value.name}
 
 

@@ -101,15 +101,15 @@ class Broken(Skip):
     """The same, for weights no network can work with."""
 
 
-def constant(node: ir.Node, index: int, what: str) -> tuple[Array, np.dtype[np.floating]]:
-    """Input ``index`` of ``node`` as numbers, and their type in the model.
+def constant(node: ir.Node, index: int, what: str, opset: int) -> tuple[Array, np.dtype[np.floating]]:
+    """Input ``index`` of ``node``, in a model of ``opset``, as numbers, and their type in the model.
 
     Raises:
         Skip: it is no constant, or of no use; ``what`` it is, is for the message.
     """
     value = node.inputs[index] if len(node.inputs) > index else None
     tensor = value.const_value if value is not None else None
-    if value is not None and tensor is None and (found := computed(value)) is not None:
+    if value is not None and tensor is None and (found := computed(value, opset)) is not None:
         tensor = ir.tensor(found)
     if value is None or tensor is None or value.is_graph_input():
         made = value.producer() if value is not None else None
@@ -138,7 +138,7 @@ def check_numbers(array: Array, what: str) -> None:
         raise Skip(f"its {what} holds numbers up to {np.abs(array).max():.0e}, too large to fit anything to")
 
 
-def optional(node: ir.Node, index: int, what: str) -> Array | None:
+def optional(node: ir.Node, index: int, what: str, opset: int) -> Array | None:
     """The same where the input may be left out."""
     given = len(node.inputs) > index and node.inputs[index] is not None
-    return constant(node, index, what)[0] if given else None
+    return constant(node, index, what, opset)[0] if given else None

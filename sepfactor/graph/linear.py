@@ -74,17 +74,17 @@ class Gemm(Linear):
 GEMM, MATMUL = Gemm(), Linear("matmul")
 
 
-def read_gemm(node: ir.Node) -> Reading:
-    """A Gemm as numbers: ``alpha``, ``beta`` and ``transB`` are in them.
+def read_gemm(node: ir.Node, opset: int) -> Reading:
+    """A Gemm as numbers: ``alpha``, ``beta`` and ``transB`` are in them. ``opset`` is that of the model.
 
     Raises:
         Skip: it cannot be replaced.
     """
     if node.attributes.get_int("transA", 0):
         raise Skip("it transposes what it reads")
-    matrix, dtype = _matrix(node)
+    matrix, dtype = _matrix(node, opset)
     weight = matrix if node.attributes.get_int("transB", 0) else matrix.T
-    bias = optional(node, 2, "bias")
+    bias = optional(node, 2, "bias", opset)
     if bias is not None:
         bias = np.full(len(weight), bias.item()) if bias.size == 1 else bias
         if bias.shape not in ((len(weight),), (1, len(weight))):
@@ -93,13 +93,13 @@ def read_gemm(node: ir.Node) -> Reading:
     return Reading(GEMM, Stage.pointwise(_times(node, "alpha", weight, "weight")), bias, weight.shape, dtype)
 
 
-def read_matmul(node: ir.Node) -> Reading:
-    """A MatMul as numbers.
+def read_matmul(node: ir.Node, opset: int) -> Reading:
+    """A MatMul as numbers; ``opset`` is that of the model.
 
     Raises:
         Skip: it cannot be replaced.
     """
-    matrix, dtype = _matrix(node)
+    matrix, dtype = _matrix(node, opset)
     return Reading(MATMUL, Stage.pointwise(matrix.T), None, matrix.T.shape, dtype)
 
 
@@ -112,11 +112,10 @@ def _times(node: ir.Node, name: str, array: Array, what: str) -> Array:
     return product
 
 
-def _matrix(node: ir.Node) -> tuple[Array, np.dtype[np.floating]]:
-    opset = node.graph.opset_imports.get("", 1) if node.graph is not None else 1
+def _matrix(node: ir.Node, opset: int) -> tuple[Array, np.dtype[np.floating]]:
     if opset < 7:
         raise Skip(f"it is of opset {opset}, in which onnxruntime adds no bias to a product")
-    matrix, dtype = constant(node, 1, "weight")
+    matrix, dtype = constant(node, 1, "weight", opset)
     if matrix.ndim != 2:
         raise Skip(f"its weight has {matrix.ndim} axes: only a matrix is factored")
     if matrix.size == 0:

@@ -15,6 +15,7 @@ import onnx_ir.passes.common as passes
 from sepfactor.graph.dequantize import dequantize
 from sepfactor.graph.external import LARGE, read_external
 from sepfactor.graph.load import quiet, refusing
+from sepfactor.graph.names import own_tensors
 from sepfactor.graph.sequences import EITHER, MAKERS
 
 _LONG = 2**16
@@ -48,6 +49,7 @@ def prepare(model: ir.Model, *, fold: bool = True, dequantized: bool = False) ->
             passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
             passes.RemoveInitializersFromInputsPass(),
         )(prepared)
+        own_tensors(prepared)  # a Constant's may be called otherwise than what it writes
         _skip_copies(prepared.graph)
         read_external(prepared, below=LARGE)  # what is run from memory had best be there
         infer_shapes(prepared)

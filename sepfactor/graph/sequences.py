@@ -6,9 +6,11 @@ them is run again wherever they are read. Tensors go in, and making a list of th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import onnx
+
+from sepfactor.graph.bodies import proto_bodies
 
 MAKERS = {
     *("SequenceConstruct", "SequenceEmpty", "SequenceInsert", "SequenceErase", "SequenceMap"),
@@ -26,14 +28,52 @@ _TAKERS = {
 """Operators whose first input is no tensor."""
 
 
-def non_tensors(nodes: Sequence[onnx.NodeProto]) -> set[str]:
-    """Names of the values that are no tensors, as far as the operators around them tell."""
-    found = {name for node in nodes if node.op_type in MAKERS for name in node.output}
+_BEFORE_STATES = 2
+"""Inputs of a Loop, and of its body, before its states; the body answers with one thing less before them."""
+
+
+def non_tensors(graph: onnx.GraphProto) -> set[str]:
+    """Names of what the nodes of a graph write that is no tensor, as far as types and operators tell."""
+    graphs = [*_with_bodies(graph)]
+    nodes = [node for inside in graphs for node in inside.node]
+    found = {value.name for inside in graphs for value in _typed(inside) if _is_other(value)}
+    found |= {name for node in nodes if node.op_type in MAKERS for name in node.output}
     found |= {node.input[0] for node in nodes if node.op_type in _TAKERS and node.input}
+    alike = [pair for node in nodes for pair in _alike(node) if all(pair)]
     while True:
-        copies = [node for node in nodes if node.op_type == "Identity" and len(node.input) == 1]
-        more = {node.output[0] for node in copies if node.input[0] in found}
-        more |= {node.input[0] for node in copies if node.output[0] in found}
+        more = {name for pair in alike if not found.isdisjoint(pair) for name in pair}
         if more <= found:
-            return found - {""}
+            return found & {name for node in graph.node for name in node.output if name}
         found |= more
+
+
+def _with_bodies(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for node in graph.node:
+        for body in proto_bodies(node):
+            yield from _with_bodies(body)
+
+
+def _typed(graph: onnx.GraphProto) -> Iterator[onnx.ValueInfoProto]:
+    yield from graph.input
+    yield from graph.value_info
+    yield from graph.output
+
+
+def _is_other(value: onnx.ValueInfoProto) -> bool:
+    return value.type.WhichOneof("value") not in (None, "tensor_type")
+
+
+def _alike(node: onnx.NodeProto) -> Iterator[tuple[str, str]]:
+    """Names of values of which both are tensors or neither."""
+    if node.op_type == "Identity":
+        yield from zip(node.input, node.output, strict=False)
+    for body in proto_bodies(node):
+        answers = [value.name for value in body.output]
+        if node.op_type == "If":
+            yield from zip(answers, node.output, strict=False)
+        elif node.op_type == "Loop":
+            states = [value.name for value in body.input[_BEFORE_STATES:]]
+            yield from zip(node.input[_BEFORE_STATES:], states, strict=False)
+            yield from zip(states, answers[1:], strict=False)
+            yield from zip(answers[1:], node.output, strict=False)

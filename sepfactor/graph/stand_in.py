@@ -98,13 +98,11 @@ def rare_types(model: ir.Model) -> set[ir.DataType]:
     return {kind for kind in RARE if kind in found}
 
 
-def recipe_for(
-    original: ir.Model, prepared: ir.Model, unknown: Collection[Operator], types: Collection[ir.DataType] = ()
-) -> Recipe:
+def recipe_for(original: ir.Model, prepared: ir.Model, unknown: Collection[Operator]) -> Recipe:
     """The recipe for a network and the same made plain, with outputs that both have."""
     known = {value.name for node in original.graph for value in node.outputs}
     read = _read_by_removed(prepared.graph, _beyond_reach(prepared.graph, unknown)) if unknown else ()
-    return Recipe(unknown, tuple(name for name in read if name in known), types)
+    return Recipe(unknown, tuple(name for name in read if name in known))
 
 
 def with_outputs_held(model: ir.Model, names: Iterable[str]) -> ir.Model:

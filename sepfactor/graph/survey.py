@@ -22,10 +22,10 @@ from sepfactor.graph.load import first_line, refusing
 
 _FLOAT32: np.dtype[np.floating] = np.dtype(np.float32)
 
-_Readers = Mapping[str, Callable[[ir.Node], Reading]]
+_Readers = Mapping[str, Callable[[ir.Node, int], Reading]]
 
 _READERS: _Readers = {"Conv": read_conv, "ConvTranspose": read_transposed}
-"""Operators that are factored, and how their nodes are read."""
+"""Operators that are factored, and how their nodes, of a model of some opset, are read."""
 
 _LINEAR: _Readers = {"Gemm": read_gemm, "MatMul": read_matmul}
 """Those that are if asked."""
@@ -88,8 +88,8 @@ def survey(model: ir.Model, *, linear_layers: bool = False) -> list[Site]:
     """
     readers = {**_READERS, **_LINEAR} if linear_layers else _READERS
     with refusing("The model"):  # such as numbers that are not of the type they are said to be of
-        around = Bodies(model)
-        sites = [_site(node, readers, around) for node in _listed(model.graph, readers)]
+        around, opset = Bodies(model), model.opset_imports.get("", 1)
+        sites = [_site(node, readers, around, opset) for node in _listed(model.graph, readers)]
     for function in model.functions.values():
         sites += [_skipped(node, "inside a model-local function") for node in _listed(function, readers)]
     return sites
@@ -108,7 +108,7 @@ def _is_relative(node: ir.Node) -> bool:
     return known or (node.op_type == "Conv" and node.domain == _BLOCKED)
 
 
-def _site(node: ir.Node, readers: _Readers, around: Bodies) -> Site:
+def _site(node: ir.Node, readers: _Readers, around: Bodies, opset: int) -> Site:
     try:
         around.check(node)
         if node.op_type in _QUANTISED:
@@ -119,7 +119,7 @@ def _site(node: ir.Node, readers: _Readers, around: Bodies) -> Site:
             raise Skip(f"a {node.op_type}: only Conv and ConvTranspose are factored")
         if not node.inputs or node.inputs[0] is None or node.inputs[0].is_initializer():
             raise Skip("it reads a constant, so onnxruntime computes it once and for all")
-        read = readers[node.op_type](node)
+        read = readers[node.op_type](node, opset)
         return Site(
             *_identity(node),
             read.weight_shape,

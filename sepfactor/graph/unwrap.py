@@ -21,6 +21,9 @@ import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
+from sepfactor.graph.bodies import bodies
+from sepfactor.graph.names import rename
+
 _STANDARD = ("", "ai.onnx")
 
 _ACTIVATIONS: dict[str, tuple[str, ...]] = {
@@ -83,7 +86,7 @@ class _Names:
             own = [*_values(graph)]
             for value in own:
                 if value.name and value.name in seen:
-                    value.name = self.fresh(value.name)
+                    rename(value, self.fresh(value.name))
             seen |= {value.name for value in own}
 
 
@@ -109,16 +112,16 @@ def _is_wrapper(node: ir.Node) -> bool:
 
 def _functions_of_interest(model: ir.Model) -> set[ir.OperatorIdentifier]:
     """Those that hold a convolution or call one that does, and those that compute its weights."""
-    bodies = {key: [*body.all_nodes()] for key, body in model.functions.items()}
-    everything = [*model.graph.all_nodes(), *(node for body in bodies.values() for node in body)]
-    found = {key for key, body in bodies.items() if any(map(_is_layer, body))}
+    inside = {key: [*function.all_nodes()] for key, function in model.functions.items()}
+    everything = [*model.graph.all_nodes(), *(node for nodes in inside.values() for node in nodes)]
+    found = {key for key, nodes in inside.items() if any(map(_is_layer, nodes))}
     weights = [v for node in everything if _is_layer(node) for v in node.inputs[1:]]
-    found |= {node.op_identifier() for node in _nodes_behind(weights)} & bodies.keys()
+    found |= {node.op_identifier() for node in _nodes_behind(weights)} & inside.keys()
     while True:
         callers = {
             key
-            for key, body in bodies.items()
-            if key not in found and any(node.op_identifier() in found for node in body)
+            for key, nodes in inside.items()
+            if key not in found and any(node.op_identifier() in found for node in nodes)
         }
         if not callers:
             return found
@@ -165,7 +168,8 @@ def _make_ready(function: ir.Function, model: ir.Model) -> None:
     for node in function.all_nodes():
         node.name = f"{function.name}/{node.name}" if node.name else ""
         for value in node.outputs:
-            value.name = f"{function.name}/{value.name}" if value.name else value.name
+            if value.name:
+                rename(value, f"{function.name}/{value.name}")
         node.name = node.name or (node.outputs[0].name if node.outputs else None)
     for domain, version in function.opset_imports.items():
         wanted = model.opset_imports.get(domain, version)
@@ -223,21 +227,13 @@ def _take_branches(graph: ir.Graph, names: _Names) -> int:
     """Put branches in place of their If, from within; returns how many."""
     count = 0
     for node in [*graph]:
-        for inner in _subgraphs(node):
+        for inner in bodies(node):
             count += _take_branches(inner, names)
         branch = _branch(node)
         if branch is not None:
             _splice(graph, node, branch, names)
             count += 1
     return count
-
-
-def _subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            yield attribute.as_graph()
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            yield from attribute.as_graphs()
 
 
 def _splice(graph: ir.Graph, node: ir.Node, branch: ir.Graph, names: _Names) -> None:
@@ -250,14 +246,14 @@ def _splice(graph: ir.Graph, node: ir.Node, branch: ir.Graph, names: _Names) -> 
     branch.remove(inner)
     for value in (*constants, *(value for made in inner for value in made.outputs)):
         if value.name and twice[value.name] > 1:  # the other branch may use the same name; not outside
-            value.name = names.fresh(value.name)
+            rename(value, names.fresh(value.name))
     for value in constants:
         graph.register_initializer(value)
     ir.convenience.replace_nodes_and_values(graph, node, [node], inner, [*node.outputs], outputs)
 
 
 def _others(node: ir.Node, branch: ir.Graph) -> Iterable[ir.Graph]:
-    return (graph for graph in _subgraphs(node) if graph is not branch)
+    return (graph for graph in bodies(node) if graph is not branch)
 
 
 # FusedConv

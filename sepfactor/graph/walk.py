@@ -17,7 +17,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from sepfactor.graph.bodies import Tap, constants_below, home_below, lead_out, written_below
+from sepfactor.graph.bodies import Tap, constants_below, home_below, lead_out, names_read, written_below
 from sepfactor.graph.external import in_one_folder
 from sepfactor.graph.sequences import non_tensors
 from sepfactor.serialized import Serialized
@@ -86,12 +86,12 @@ class Cutter:
         # A value nobody reads, such as an output of the network, is at hand where it was made.
         self._last_use = {name: i + 1 for name, i in self._made_at.items()}
         for i, (node,) in enumerate(self._nodes):
-            for name in _read(node):
+            for name in names_read(node):
                 self._last_use[name] = max(i, self._last_use.get(name, 0))
-        self._lists = non_tensors([node for (node,) in self._nodes]) & self._made_at.keys()
+        self._lists = non_tensors(proto.graph)
         for name in self._lists:
             for maker in self._makers([name]):
-                for source in _read(self._nodes[maker][0]):
+                for source in names_read(self._nodes[maker][0]):
                     self._last_use[source] = max(self._last_use[name], self._last_use[source])
 
     def position(self, output: str) -> int:
@@ -137,9 +137,9 @@ class Cutter:
     def _readers(self, name: str) -> list[onnx.NodeProto]:
         body = self._body(name)
         if body is not None:
-            return [node for node in body.node if name in _read(node)]
+            return [node for node in body.node if name in names_read(node)]
         after = self._made_at[name] + 1
-        return [node for (node, *_) in self._nodes[after:] if name in _read(node)]
+        return [node for (node, *_) in self._nodes[after:] if name in names_read(node)]
 
     def _is_result(self, name: str) -> bool:
         """Whether its graph hands this value on."""
@@ -181,10 +181,10 @@ class Cutter:
     def stretch(self, begin: int, end: int) -> Stretch:
         """The nodes ``begin … end − 1``; hands on what is read from ``end`` on."""
         nodes = [node for group in self._nodes[begin:end] for node in group]
-        again = self._makers(name for node in nodes for name in _read(node))
+        again = self._makers(name for node in nodes for name in names_read(node))
         nodes = [self._nodes[i][0] for i in again if i < begin] + nodes
         made = {name for node in nodes for name in node.output}
-        read = dict.fromkeys(name for node in nodes for name in _read(node))
+        read = dict.fromkeys(name for node in nodes for name in names_read(node))
         constants = [self._initializers[name] for name in read if name in self._initializers]
         inputs = [name for name in read if name not in made and name not in self._initializers]
         needed = [name for name in self._made_at if name in made and self._last_use.get(name, -1) >= end]
@@ -208,21 +208,9 @@ class Cutter:
             name = front.pop()
             if name in self._lists and self._made_at[name] not in found:
                 found.add(self._made_at[name])
-                front += _read(self._nodes[self._made_at[name]][0])
+                front += names_read(self._nodes[self._made_at[name]][0])
         return sorted(found)
 
     def is_live(self, name: str, position: int) -> bool:
         """Whether a value is read by any node from ``position`` on."""
         return self._last_use.get(name, -1) >= position
-
-
-def _read(node: onnx.NodeProto) -> Iterable[str]:
-    """Names a node reads, those its subgraphs take from outside included."""
-    yield from (name for name in node.input if name)
-    for attribute in node.attribute:
-        for graph in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-            inside = {name for inner in graph.node for name in inner.output}
-            inside |= {value.name for value in graph.input} | {t.name for t in graph.initializer}
-            for inner in graph.node:
-                yield from (name for name in _read(inner) if name not in inside)
-            yield from (value.name for value in graph.output if value.name not in inside)

@@ -53,7 +53,7 @@ class OutputComparison:
             booleans, strings); None for other outputs.
         kl: mean divergence of the candidate's class probabilities from the reference's, nats.
         estimated_drop: accuracy lost if classes are as likely as the reference says: the mean of
-            ``p(a) − p(b)`` over answers a of the reference and b of the candidate.
+            ``p(a) − p(b)`` over answers a of the reference and b of the candidate, 0 for b of no numbers.
         top1: accuracy, with labels only.
         top5: accuracy among the five best, with labels and more than five classes only.
         target: PSNR against the true output, with targets only.
@@ -197,6 +197,7 @@ class OutputMeter:
     _kl: float = 0.0
     _kl_rows: int = 0
     _lost: float = 0.0
+    _lost_of: int = 0
     _ranks: list[NDArray[np.int64]] = field(default_factory=list)
     _classes: int = 0
     _targets: TargetMeter = field(default_factory=TargetMeter)
@@ -247,10 +248,12 @@ class OutputMeter:
     def _update_scores(self, reference: Array, candidate: Array, labels: Array | None) -> None:
         self._equal += int(np.count_nonzero(_top1(reference, -1) == _top1(candidate, -2)))
         self._compared += len(reference)
-        usable = np.isfinite(reference.max(axis=1)) & np.isfinite(candidate.max(axis=1))
+        known = _has_answer(reference)
+        usable = known & _has_answer(candidate)
         self._kl += float(class_divergences(reference[usable], candidate[usable]).sum())
-        self._lost += float(estimated_losses(reference[usable], candidate[usable]).sum())
         self._kl_rows += int(np.count_nonzero(usable))
+        self._lost += float(estimated_losses(reference[known], candidate[known]).sum())
+        self._lost_of += int(np.count_nonzero(known))
         if labels is not None:
             self._update_ranks(reference, candidate, labels)
 
@@ -291,7 +294,7 @@ class OutputMeter:
             mismatched=self._mismatched,
             agreement=self._agreement(),
             kl=self._kl / self._kl_rows if self._scores and self._kl_rows else None,
-            estimated_drop=self._lost / self._kl_rows if self._scores and self._kl_rows else None,
+            estimated_drop=self._lost / self._lost_of if self._scores and self._lost_of else None,
             top1=self._top(1),
             top5=self._top(5),
             target=self._targets.result(),
@@ -330,12 +333,18 @@ def class_divergences(reference: Array, candidate: Array) -> NDArray[np.float64]
 def estimated_losses(reference: Array, candidate: Array) -> NDArray[np.float64]:
     """``(N,)``: how much less likely than its own answer the reference holds that of the candidate.
 
-    If the reference is as often right as it is sure, their mean is the accuracy lost.
+    If the reference is as often right as it is sure, their mean is the accuracy lost. A row of the candidate
+    with nan, or whose largest score is infinite, answers nothing, and loses all.
     """
     likely = np.exp(log_scores(reference))
     rows = np.arange(len(likely))
     answer, other = likely.argmax(axis=1), candidate.argmax(axis=1)
-    return np.asarray(likely[rows, answer] - likely[rows, other], np.float64)
+    still = np.where(_has_answer(candidate), likely[rows, other], 0.0)
+    return np.asarray(likely[rows, answer] - still, np.float64)
+
+
+def _has_answer(rows: Array) -> NDArray[np.bool_]:
+    return np.asarray(np.isfinite(rows.max(axis=1)), np.bool_)
 
 
 def _are_probabilities(rows: Array) -> NDArray[np.bool_]:

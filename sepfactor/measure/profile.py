@@ -31,7 +31,8 @@ class NodeTime:
             output value (``<value>_nchwc``), or ``<op>_<index>`` for a node without a name.
         op_type: operator type.
         node_index: in the optimised graph.
-        median_ms: median over the runs, milliseconds; onnxruntime counts whole microseconds.
+        median_ms: median over the runs, milliseconds; onnxruntime counts whole microseconds. Of a node
+            with bodies (If, Loop, Scan) only what the nodes in them leave of it, so that times add up.
     """
 
     name: str
@@ -54,8 +55,7 @@ def profile_nodes(
 ) -> list[NodeTime]:
     """Time of every node of the optimised graph, in the order of execution.
 
-    A node that runs several times in one run (in a Loop) counts with the sum. A node that holds a
-    subgraph counts its nodes' time in its own as well.
+    A node that runs several times in one run (in a Loop) counts with the sum.
 
     Args:
         model: path, or a serialised ModelProto.
@@ -95,18 +95,29 @@ class _Node(NamedTuple):
 
 
 def _per_run(events: Iterable[Mapping[str, Any]]) -> list[dict[_Node, float]]:
-    """Microseconds of each node, run by run; an event ``model_run`` ends a run."""
+    """Microseconds of each node, without those of nodes inside of it, run by run.
+
+    Args:
+        events: in the order in which they ended, as onnxruntime writes them: those of the nodes in a body
+            come right before that of its holder, which began before them. ``model_run`` ends a run.
+    """
     runs: list[dict[_Node, float]] = []
     current: defaultdict[_Node, float] = defaultdict(float)
+    ended: list[tuple[float, float]] = []  # begin and duration of nodes that no holder was found for so far
     for event in events:
         name = str(event["name"])
         if event.get("cat") == "Node" and name.endswith(_SUFFIX):
             about = event["args"]
             index = int(about.get("node_index", -1))
-            current[_Node(name.removesuffix(_SUFFIX), str(about["op_name"]), index)] += event["dur"]
+            begin, own = event["ts"], event["dur"]
+            while ended and ended[-1][0] >= begin:
+                own -= ended.pop()[1]
+            ended.append((begin, event["dur"]))
+            current[_Node(name.removesuffix(_SUFFIX), str(about["op_name"]), index)] += max(own, 0.0)
         elif name == "model_run":
             runs.append(dict(current))
             current.clear()
+            ended.clear()
     return runs
 
 

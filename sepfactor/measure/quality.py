@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from sepfactor.errors import DataError, ModelError
 from sepfactor.measure.flips import expected_loss, expected_share, leads
-from sepfactor.measure.metrics import Noise, class_divergences, log_scores, looks_like_class_scores
+from sepfactor.measure.metrics import (
+    Noise,
+    class_divergences,
+    estimated_losses,
+    log_scores,
+    looks_like_class_scores,
+)
 from sepfactor.measure.session import Feed, run
 
 if TYPE_CHECKING:
@@ -236,13 +242,13 @@ class Judge:
         classes, known = _classes(before, labels)
         before, after, classes = before[known], after[known], classes[known]
         likely = np.exp(before)
-        answered = np.nan_to_num(after, nan=-np.inf, neginf=-np.inf).argmax(axis=1)
+        sure = likely.max(axis=1)
         return _Seen(
             leads(before, classes),
             leads(after, classes),
             np.sort(likely, axis=1)[:, -2:].sum(axis=1),
-            likely.max(axis=1),
-            np.take_along_axis(likely, answered[:, None], axis=1)[:, 0],
+            sure,
+            sure - estimated_losses(before, after),
         )
 
     def _is_labelled(self) -> bool:

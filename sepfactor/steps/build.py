@@ -100,11 +100,17 @@ def wishes(job: Job, decisions: Sequence[Decision]) -> list[Wish]:
             found.append(Wish(site, fixed=candidate.factorization))
         elif candidate is not None and candidate.block is None:
             found.append(Wish(site, (candidate.scheme,), candidate.rank))
-        elif site.stage is None or job.options.for_layer(site.name, site.output).keep:
-            continue
-        elif has_room(site.stage, job.options):
+        elif _may_correct(job, decision):
             found.append(Wish(site))
     return found
+
+
+def _may_correct(job: Job, decision: Decision) -> bool:
+    """Whether a layer that stays dense may get other weights: it was seen at work, and may be touched."""
+    site = decision.site
+    if site.stage is None or decision.observed is None:
+        return False
+    return not job.options.for_layer(site.name, site.output).keep and has_room(site.stage, job.options)
 
 
 def _replacements(

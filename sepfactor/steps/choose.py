@@ -70,7 +70,8 @@ def subject_of(job: Job, site: Site, *, weighed: bool = True) -> Subject | str:
         return f"the moments of its patches ({takes}) do not fit into --memory"
     seen = job.observed.get(site.output)
     if seen is None or seen.statistics is None:
-        return "it did not run on the data, so its map is unknown"
+        stacked = ", or not in turns of one size" if site.nested else ""
+        return f"it did not run on the data{stacked}: its map is unknown"
     one = np.ones((), job.written_as(site))
     weighed = weighed and job.method.settings is not None
     epsilon = float(np.nextafter(one, one + one) - one)  # numpy's finfo does not know bfloat16

@@ -167,8 +167,8 @@ def fit(
         progress("fit", number, len(wishes), site.name)
         if not wish.schemes and wish.fixed is None and not (done and settings.correct_kept):
             continue
-        compressed.advance_to(site)
-        original.advance_past(site)
+        compressed.advance_for_input(site)
+        original.advance_for_answers(site)
         chosen = _within_reason(settings, wish)
         metric = metrics.get(site.output) if wish.schemes and settings.weigh_by_readers else None
         read = read_rows(

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sepfactor.errors import ModelError
 from sepfactor.graph.load import Loaded
 from sepfactor.measure.session import Runtime, open_session, run
 from sepfactor.observe import Feeds, InputSpec, Preprocessing, open_feeds
 from sepfactor.options import Options
-
-if TYPE_CHECKING:
-    from onnxruntime.capi.onnxruntime_inference_collection import InferenceSession
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +70,7 @@ def gather(loaded: Loaded, options: Options, runtime: Runtime) -> Data:
     return Data(fit, held_out, feeds if whole else held_out)
 
 
-def _try(session: InferenceSession, feeds: Feeds) -> None:
+def _try(session: Any, feeds: Feeds) -> None:
     """Fail here where the network cannot be run on what was made up for it."""
     try:
         run(session, feeds[0])

@@ -299,11 +299,13 @@ def _row(job: Job, site: Site, offer: Offer, stopwatch: Stopwatch, ms: float) ->
     good = _front(good)
     assert site.stage is not None
     bias = 0 if site.bias is None else site.bias.size
+    if not ms and not site.nested:  # the profile lost sight of it; in a body it may not have run
+        ms = good[0][1].dense_ms
     return Row(
         site,
         tuple(c for c, _ in good),
         tuple(t for _, t in good),
-        {0: (ms or good[0][1].dense_ms,)},
+        {0: (ms,)},
         offer.macs,
         site.stage.parameters + bias,
     )

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from sepfactor.errors import ModelError
 from sepfactor.factor import Statistics
 from sepfactor.factor.stage import Ints
 from sepfactor.graph.bodies import Tap, led_out
 from sepfactor.graph.instrument import with_outputs
 from sepfactor.graph.survey import Site
 from sepfactor.measure.session import Runtime, open_session, run
-from sepfactor.observe import Feeds
+from sepfactor.observe import Feed, Feeds
 from sepfactor.observe.patches import gather_patches, sample_positions, usable
 from sepfactor.progress import Progress
 
@@ -65,19 +67,20 @@ def observe(
         return {}
     taps = {site.output: Tap(site.output, "input", site.dtype) for site in open_sites if site.nested}
     names = dict.fromkeys(site.input for site in open_sites if not site.nested)
-    session = open_session(with_outputs(model, names, [*taps.values()]), runtime, level="basic")
-    order = [output.name for output in session.get_outputs()]
+    view = _View(model, names, taps.values(), runtime)
     count = min(len(feeds), max(site.kind.runs for site in open_sites))
     samples: dict[str, _Sample] = defaultdict(_Sample)
-    for i in range(count):
-        progress("observe", i, count, "running the network")
+    for i in range(len(feeds)):
+        if i >= count and all(samples[name].patches for name in taps):  # a branch may be taken late
+            break
+        progress("observe", min(i, count - 1), count, "running the network")
         feed = feeds[i]
-        values = dict(zip(order, run(session, feed), strict=True)) | feed
+        values = view.values(feed)
         for k, site in enumerate(open_sites):
             rng = np.random.default_rng((seed, i, k))
             wanted = -(-min(_PATCHES, int(_ENTRIES // _entries(site))) // count)
             tap = taps.get(site.output)
-            read = [values[site.input]] if tap is None else led_out(values, tap)
+            read = [values[site.input]] if tap is None else view.turns(values, tap)
             for value in read:
                 _take(site, site.kind.maps(value), samples[site.output], -(-wanted // len(read)), rng)
     progress("observe", count, count, "")
@@ -88,7 +91,41 @@ def observe(
             Statistics(np.concatenate(sample.patches)) if sample.patches else None,
         )
         for name, sample in samples.items()
+        if sample.size
     }
+
+
+class _View:
+    """A network that shows what its sites read, those in bodies as well."""
+
+    def __init__(
+        self, model: ir.Model, names: Iterable[str], taps: Collection[Tap], runtime: Runtime
+    ) -> None:
+        self._model, self._names, self._runtime = model, [*names], runtime
+        self._open(taps)
+
+    def _open(self, taps: Collection[Tap]) -> None:
+        view = with_outputs(self._model, self._names, [*taps])
+        self._taps, self._session = taps, open_session(view, self._runtime, level="basic")
+
+    def values(self, feed: Feed) -> dict[str, NDArray[Any]]:
+        """What it shows of a run.
+
+        Turns of a Scan whose maps differ in size do not stack: then no body is looked into any more.
+        """
+        try:
+            found = run(self._session, feed)
+        except ModelError:
+            if not self._taps:
+                raise
+            self._open(())
+            return self.values(feed)
+        names = [output.name for output in self._session.get_outputs()]
+        return {**dict(zip(names, found, strict=True)), **feed}
+
+    def turns(self, values: Mapping[str, NDArray[Any]], tap: Tap) -> list[NDArray[Any]]:
+        """What a tap saw."""
+        return [*led_out(values, tap).values()] if self._taps else []
 
 
 def _entries(site: Site) -> int:
@@ -99,11 +136,11 @@ def _entries(site: Site) -> int:
 def _take(site: Site, x: NDArray[np.floating], sample: _Sample, count: int, rng: np.random.Generator) -> None:
     stage = site.stage
     assert stage is not None
-    if not sample.size:
-        sample.batch, sample.size = x.shape[0], tuple(x.shape[2:])
     out_size = stage.output_size(tuple(x.shape[2:]))
     if x.shape[0] == 0 or min(out_size) < 1:
         return
+    if not sample.size:
+        sample.batch, sample.size = x.shape[0], tuple(x.shape[2:])
     batch = int(rng.integers(x.shape[0]))
     patches = gather_patches(x, stage, batch, sample_positions(out_size, count, rng))
     (kept,) = usable(patches)

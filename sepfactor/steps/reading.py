@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -44,10 +44,15 @@ def read_rows(
     """
     stage = site.stage
     assert stage is not None
-    pairs = [_pairs(i, site, original, compressed) for i in range(len(compressed))]
-    shapes = {y.shape for answers in pairs for _, y in answers}
-    if not any(i not in held and pairs[i] for i in range(len(pairs))):
+    maps, images = site.kind.maps, range(len(compressed))
+    counts, shapes = np.zeros(len(images), int), set()
+    for i in images:
+        for x, y in _pairs(i, site, original, compressed):
+            counts[i] += maps(x).shape[0]
+            shapes.add(y.shape)
+    if not counts[[i for i in images if i not in held]].any():
         return None
+    judged_apart = bool(counts[[*held]].any())
     keep = rectified and compressed.cutter.is_rectified(site.output)
     partner = compressed.cutter.partner(site.output) if residual or keep else None
     if partner is not None and not _is_alike(partner, site.output, original, compressed):
@@ -55,14 +60,12 @@ def read_rows(
     offset = compressed.cutter.offset(site.output) if keep else None
     if offset is not None and not all(fits_into(offset, shape) for shape in shapes):
         offset, keep = None, False
-    parts = Rows(stage, keep, not held, spread), Rows(stage, keep, True, spread)
-    maps = site.kind.maps
-    samples = sum(maps(x).shape[0] for read in pairs for x, _ in read)
+    parts = Rows(stage, keep, not judged_apart, spread), Rows(stage, keep, True, spread)
     width = stage.in_channels * math.prod(stage.kernel_shape)
     if keep:
         width = max(width, stage.out_channels * (1 if partner is None and offset is None else 2))
-    per_sample = max(1, int(entries / (width * max(samples, 1))))
-    for i, number, read, answer in _each(pairs):
+    per_sample = max(1, int(entries / (width * int(counts.sum()))))
+    for i, number, read, answer in _each(images, site, original, compressed):
         x, y = maps(read), maps(answer).astype(np.float32)
         beside = None if partner is None else maps(compressed.value(i, partner)).astype(np.float32)
         if partner is not None and beside is not None and residual:
@@ -74,7 +77,7 @@ def read_rows(
             where = sample_positions(tuple(y.shape[2:]), per_sample, rng)
             added = _at(beside, b, where) if keep and beside is not None else None
             parts[i in held].add(gather_patches(x, stage, b, where), _at(y, b, where), added)
-    return parts[0], (parts[1] if any(pairs[i] for i in held) else parts[0])
+    return parts[0], (parts[1] if judged_apart else parts[0])
 
 
 def _pairs(image: int, site: Site, original: Walk, compressed: Walk) -> list[Pair]:
@@ -83,9 +86,9 @@ def _pairs(image: int, site: Site, original: Walk, compressed: Walk) -> list[Pai
     Where values decide, such as which boxes are looked at, or how often a Loop turns, that happens.
     """
     read, answers = compressed.reads(image, site), original.answers(image, site)
-    if len(read) != len(answers):
+    if read.keys() != answers.keys():
         return []
-    return [(x, y) for x, y in zip(read, answers, strict=True) if _belongs(site, x, y)]
+    return [(read[turn], answers[turn]) for turn in read if _belongs(site, read[turn], answers[turn])]
 
 
 def _belongs(site: Site, read: NDArray[Any], answer: NDArray[Any]) -> bool:
@@ -95,11 +98,13 @@ def _belongs(site: Site, read: NDArray[Any], answer: NDArray[Any]) -> bool:
     return len(x) == len(y) and stage.output_size(tuple(x.shape[2:])) == tuple(y.shape[2:])
 
 
-def _each(pairs: Sequence[Sequence[Pair]]) -> Iterator[tuple[int, int, NDArray[Any], NDArray[Any]]]:
+def _each(
+    images: Iterable[int], site: Site, original: Walk, compressed: Walk
+) -> Iterator[tuple[int, int, NDArray[Any], NDArray[Any]]]:
     """Image, how many samples of it came before, what is read and what is to be answered."""
-    for image, turns in enumerate(pairs):
+    for image in images:
         before = 0
-        for read, answer in turns:
+        for read, answer in _pairs(image, site, original, compressed):
             yield image, before, read, answer
             before += len(read)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ class Walk:
         self._workers = runtime.threads if abreast else 1
         self._runtime = replace(runtime, threads=1) if abreast else runtime
         self._position = 0
-        self._looked: dict[Tap, list[list[NDArray[Any]]]] = {}
+        self._looks: dict[Tap, Callable[[Values], dict[int, NDArray[Any]]]] = {}
 
     def advance(self, position: int) -> None:
         """Run every image up to the node at ``position``, that one excluded."""
@@ -54,36 +54,37 @@ class Walk:
             with ThreadPoolExecutor(self._workers) as pool:
                 deque(pool.map(step, self._states), maxlen=0)  # raises what a step raised
         self._position = position
-        self._looked = {}
+        self._looks = {}
 
-    def advance_to(self, site: Site) -> None:
+    def advance_for_input(self, site: Site) -> None:
         """Run every image up to what the site reads."""
         self.advance(self.cutter.position(site.output))
 
-    def advance_past(self, site: Site) -> None:
-        """Run every image until the site has answered; before the node whose body it is in."""
+    def advance_for_answers(self, site: Site) -> None:
+        """Run every image until the site has answered, or up to the node whose body it is in."""
         self.advance(self.cutter.position(site.output) + (not site.nested))
 
-    def reads(self, image: int, site: Site) -> list[NDArray[Any]]:
-        """What the site that is next reads for an image: more than once, or never, only in a body."""
-        return self._look(site, "input")[image] if site.nested else [self.value(image, site.input)]
+    def reads(self, image: int, site: Site) -> dict[int, NDArray[Any]]:
+        """What the site that is next reads for an image, turn by turn: one turn, unless it is in a body."""
+        return self._look(image, site, "input") if site.nested else {0: self.value(image, site.input)}
 
-    def answers(self, image: int, site: Site) -> list[NDArray[Any]]:
-        """What it answers there, where the walk went past it."""
-        return self._look(site, "output")[image] if site.nested else [self.value(image, site.output)]
+    def answers(self, image: int, site: Site) -> dict[int, NDArray[Any]]:
+        """What it answers there."""
+        return self._look(image, site, "output") if site.nested else {0: self.value(image, site.output)}
 
-    def _look(self, site: Site, role: str) -> list[list[NDArray[Any]]]:
-        """What a site in a body reads or answers, image by image; a second look costs nothing."""
+    def _look(self, image: int, site: Site, role: Literal["input", "output"]) -> dict[int, NDArray[Any]]:
+        """Into a body; run anew each time, for all turns of all images would take too much memory."""
         tap = Tap(site.output, role, site.dtype)
-        if tap not in self._looked:
+        if tap not in self._looks:
             around = replace(self.cutter.stretch(self._position, self._position + 1), outputs=())
             session = open_session(around.model(self._states[0], [tap]), self._runtime, level="all")
-            found = []
-            for state in self._states:
+
+            def look(state: Values) -> dict[int, NDArray[Any]]:
                 values = run(session, {name: state[name] for name in around.inputs})
-                found.append(led_out(dict(zip(tap.outputs, values, strict=True)), tap))
-            self._looked = {tap: found}
-        return self._looked[tap]
+                return led_out(dict(zip(tap.outputs, values, strict=True)), tap)
+
+            self._looks[tap] = look
+        return self._looks[tap](self._states[image])
 
     def __len__(self) -> int:
         return len(self._states)

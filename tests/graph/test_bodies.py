@@ -43,8 +43,8 @@ def test_what_is_read_and_answered_turn_by_turn(nested: Nested) -> None:
     taps = [Tap(site.output, "input", FLOAT), Tap(site.output, "output", FLOAT)]
     values = seen(with_outputs(prepared, ["a"], taps), nested.feed)
     assert_same([values["y"]], run(nested.proto, nested.feed))
-    assert_same(led_out(values, taps[0]), nested.reads())
-    assert_same(led_out(values, taps[1]), nested.answers())
+    assert_same([*led_out(values, taps[0]).values()], nested.reads())
+    assert_same([*led_out(values, taps[1]).values()], nested.answers())
 
 
 def test_maps_that_change_size_from_turn_to_turn() -> None:
@@ -60,7 +60,7 @@ def test_maps_that_change_size_from_turn_to_turn() -> None:
     prepared, site = opened(proto)
     tap = Tap(site.output, "input", FLOAT)
     found = led_out(seen(with_outputs(prepared, [], [tap]), {"x": normal(1, 3, 9, 8)}), tap)
-    assert [map.shape[2:] for map in found] == [(9, 8), (7, 6), (5, 4)]
+    assert [map.shape[2:] for map in found.values()] == [(9, 8), (7, 6), (5, 4)]
 
 
 @every_body
@@ -192,3 +192,47 @@ def test_weights_of_a_body_go_with_their_convolution() -> None:
         for m in (prepared, rebuilt)
     )
     assert (before, after) == (81, 9 + 9)  # 3 → 1 channels along one axis, 1 → 3 along the other
+
+
+@pytest.mark.parametrize("turns", [64, 100])
+def test_of_a_long_loop_the_first_turns_are_led_out(turns: int) -> None:
+    proto = model(
+        f"""b = Loop(many, yes, x) <body = l (int64 i, bool k, {MAP} s) => (bool d, {MAP} r)
+            {{ d = Identity(k)  [inner] c = {CONV}(s, w)  r = Tanh(c) }}>""",
+        f"{MAP} x",
+        f"{MAP} b",
+        yes=np.array(True),
+        many=np.array(turns),
+        w=WEIGHTS["w"],
+    )
+    prepared, site = opened(proto)
+    tap = Tap(site.output, "output", FLOAT)
+    feed = {"x": normal(1, 3, 4, 4)}
+    values = seen(with_outputs(prepared, [], [tap]), feed)
+    found = led_out(values, tap)
+    assert [*found] == [*range(64)]
+    if turns == 64:
+        assert_same([np.tanh(found[63])], [values["b"]])
+    assert_same([values["b"]], run(proto, feed))
+
+
+def test_a_turn_that_goes_the_other_way_leaves_a_gap() -> None:
+    """An If in a Loop that asks for the number of the turn."""
+    proto = model(
+        f"""b = Loop(three, yes, x) <body = l (int64 i, bool k, {MAP} s) => (bool d, {MAP} r)
+            {{ d = Identity(k)  other = Equal(i, one)
+               r = If(other) <then_branch = t () => ({MAP} f) {{ f = Relu(s) }},
+                              else_branch = e () => ({MAP} c) {{ [inner] c = {CONV}(s, w) }}> }}>""",
+        f"{MAP} x",
+        f"{MAP} b",
+        yes=np.array(True),
+        one=np.array(1),
+        three=np.array(3),
+        w=WEIGHTS["w"],
+    )
+    prepared, site = opened(proto)
+    tap = Tap(site.output, "input", FLOAT)
+    feed = {"x": normal(1, 3, 4, 4)}
+    found = led_out(seen(with_outputs(prepared, [], [tap]), feed), tap)
+    assert [*found] == [0, 2]
+    assert_same([found[0]], [feed["x"]])

@@ -53,6 +53,18 @@ KNOWN: dict[str, tuple[str, dict[str, Any], np.ndarray]] = {
 }
 
 
+FLAT = {"v": V[:4].ravel(), "s": np.array([4, 4, 3, 3]), "k": np.float32(3)}
+IN_A_LOOP = {
+    "all of it": ("", "r = Reshape(v, s)  w = Mul(r, k)"),
+    "half of it": ("r = Reshape(v, s)", "w = Mul(r, k)"),
+    "half of it, of a Constant": (
+        "r = Reshape(v, s)",
+        "c = Constant<value = float {3.0}>()  w = Mul(r, c)",
+    ),
+    "none of it": ("r = Reshape(v, s)  w = Mul(r, k)", ""),
+}
+
+
 def only(body: str, weights: dict[str, Any]) -> tuple[Site, onnx.ModelProto]:
     proto = model(f"{body}  [k] y = Conv<pads = [1,1,1,1]>(x, w)", X, Y, **weights)
     (site,) = survey(prepare(ir.from_proto(proto)))
@@ -126,3 +138,39 @@ def test_a_bias_too() -> None:
     proto = model("c = Cast<to = 1>(h)  y = Conv(x, w, c)", X, Y, w=V, h=np.arange(6, dtype=np.float16))
     (site,) = survey(prepare(ir.from_proto(proto)))
     np.testing.assert_array_equal(site.bias, np.arange(6))
+
+
+@pytest.mark.parametrize(("outside", "inside"), IN_A_LOOP.values(), ids=IN_A_LOOP.keys())
+def test_those_of_a_body(outside: str, inside: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_faster(monkeypatch.setattr)
+    proto = model(
+        f"""{outside} y = Loop(three, yes, x) <body = l (int64 i, bool a, float[N,4,9,8] b) => (
+            bool d, float[N,4,9,8] e) {{ d = Identity(a)  {inside}
+            [k] f = Conv<pads = [1,1,1,1]>(b, w)  e = Tanh(f) }}>""",
+        X, Y, three=np.array(3), yes=np.array(True), **FLAT,
+    )  # fmt: skip
+    (site,) = survey(prepare(ir.from_proto(proto)))
+    assert site.skipped is None
+    assert site.stage is not None
+    np.testing.assert_array_equal(site.stage.weight.ravel(), 3 * FLAT["v"])
+    data = {"x": normal(6, 4, 9, 8)}
+    result = attempt(proto, tmp_path / "out.onnx", data=data, rank=2, scheme=["channel-out"])
+    assert not isinstance(result, str), result
+    assert result.report.totals.replaced == 1
+    found = onnx.load(tmp_path / "out.onnx")
+    (loop,) = found.graph.node
+    (body,) = [attribute.g for attribute in loop.attribute if attribute.name == "body"]
+    assert {node.op_type for node in body.node} <= {"Conv", "Identity", "Tanh"}
+    assert np.isfinite(run(found, data)[0]).all()
+
+
+def test_what_a_body_makes_huge_is_not_computed() -> None:
+    proto = model(
+        """y = Loop(three, yes, x) <body = l (int64 i, bool a, float[N,4,9,8] b) => (
+            bool d, float[N,4,9,8] e) { d = Identity(a)  h = Expand(k, s)  m = ReduceMean<keepdims = 0>(h)
+            w = Mul(v, m)  f = Conv(b, w)  e = Tanh(f) }>""",
+        X, Y, three=np.array(3), yes=np.array(True),
+        k=np.float32(1), s=np.array([2**20, 2**20]), v=normal(4, 4, 1, 1),
+    )  # fmt: skip
+    (site,) = survey(prepare(ir.from_proto(proto)))
+    assert "computed by Mul" in (site.skipped or "")

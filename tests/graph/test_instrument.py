@@ -19,6 +19,7 @@ from sepfactor.graph.prepare import prepare
 from sepfactor.measure import Runtime
 from sepfactor.measure.profile import profile_nodes
 from tests.graph.build import assert_same, interface, model, norm_of, normal, run
+from tests.graph.nested import NESTED
 
 # A residual block as exporters write it: two convolutions with BatchNormalization, and a shortcut.
 BLOCK = model(
@@ -165,3 +166,18 @@ def test_what_a_site_reads_is_followed_by_it() -> None:
     assert {"t", "r", "f", "x"} <= followed
     assert followed.isdisjoint({"g", "u", "h", "s", "y", "z"})
     assert read_by(graph(OTHERS), ["t"]) == {"x"}
+
+
+BODIES = [name for name in NESTED if not name.endswith("opset 8")]
+
+
+@pytest.mark.parametrize("name", BODIES)
+@pytest.mark.parametrize("prepared", [False, True], ids=["as exported", "prepared"])
+def test_the_way_leads_into_bodies_and_out_of_them(name: str, prepared: bool) -> None:
+    """From the last convolution to the inner one, and from that to the first."""
+    view = graph(NESTED[name].proto)
+    view = prepare(view) if prepared else view
+    assert {"a", "c", "b"} <= read_by(view, ["y"])
+    by_inner = read_by(view, ["c"])
+    assert "a" in by_inner
+    assert by_inner.isdisjoint({"c", "b", "y"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -19,6 +20,7 @@ from sepfactor.graph.rebuild import Replacement, rebuild
 from sepfactor.graph.survey import Site, survey
 from tests.factor.kinds import by_name
 from tests.graph.build import assert_same, check, model, normal, run, run_reference
+from tests.robustness.way import attempt, pretend_faster
 
 TYPES = {np.float16: "float16", np.float32: "float", np.float64: "double"}
 
@@ -232,3 +234,69 @@ def test_a_factor_that_is_no_number_is_a_broken_weight(factor: float) -> None:
     (site,) = survey(ir.from_proto(proto), linear_layers=True)
     assert site.broken
     assert "NaN or infinite" in str(site.skipped)
+
+
+ROWS = "float[N,64]"
+LAYERS = {"w": normal(64, 64) / 8, "u": normal(64, 64, seed=1) / 8, "c": normal(64, seed=2)}
+HELD = {
+    "loop": f"""b = Loop(three, yes, x) <body = l (int64 i, bool k, {ROWS} s) => (bool d, {ROWS} r) {{
+                  d = Identity(k)  [inner] f = MatMul(s, w)  g = Add(f, c)  h = Relu(g)
+                  [second] m = Gemm<alpha = 0.5>(h, u, c)  r = Tanh(m) }}>  y = Neg(b)""",
+    "if": f"""b = If(q) <then_branch = t () => ({ROWS} r) {{ [inner] f = MatMul(x, w)  g = Add(f, c)
+                  [second] r = Gemm<transB = 1>(g, u, c) }},
+                else_branch = e () => ({ROWS} n) {{ n = Neg(x) }}>  y = Tanh(b)""",
+}
+
+
+def held(name: str) -> onnx.ModelProto:
+    inputs = f"{ROWS} x, bool q" if name == "if" else f"{ROWS} x"
+    trips = {} if name == "if" else {"three": np.array(3), "yes": np.array(True)}
+    return model(HELD[name], inputs, f"{ROWS} y", **LAYERS, **trips)
+
+
+def feed_of(name: str, rows: int) -> dict[str, np.ndarray]:
+    return {"x": normal(rows, 64)} | ({"q": np.array(True)} if name == "if" else {})
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_those_of_a_body_are_rebuilt_too(name: str) -> None:
+    proto = held(name)
+    prepared, sites = opened(proto)
+    assert [(site.name, site.skipped, site.nested) for site in sites] == [
+        ("inner", None, True),
+        ("second", None, True),
+    ]
+    replacements = [
+        Replacement(
+            site, Factorization(by_name("channel-out").decompose(site.stage).build((64,)), site.bias), {}
+        )
+        for site in sites
+    ]
+    rebuilt = rebuild(prepared, replacements).model
+    check(rebuilt)
+    assert_same(run(rebuilt, feed_of(name, 5)), run(proto, feed_of(name, 5)))
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_those_of_a_body_go_the_whole_way(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_faster(monkeypatch.setattr)
+    data = [feed_of(name, 1) | {"x": row[None]} for row in normal(24, 64, seed=3)]
+    result = attempt(
+        held(name), tmp_path / "out.onnx", data=data, rank=16, linear_layers=True, scheme=["channel-out"]
+    )
+    assert not isinstance(result, str), result
+    assert [(layer.name, layer.replaced) for layer in result.report.layers] == [
+        ("inner", True),
+        ("second", True),
+    ]
+    found = onnx.load(tmp_path / "out.onnx")
+    check(found)
+    assert run(found, feed_of(name, 5))[0].shape == (5, 64)
+
+
+def test_a_body_is_of_the_operator_set_of_its_model() -> None:
+    proto = held("loop")
+    proto.opset_import[0].version = 6
+    assert {site.skipped for site in opened(proto)[1]} == {
+        "it is of opset 6, in which onnxruntime adds no bias to a product"
+    }

@@ -19,6 +19,7 @@ X, Y = "float[N,4,9,8] x", "float[N,C,P,Q] y"
 FEED = {"x": normal(2, 4, 9, 8)}
 WEIGHTS = {"w": normal(4, 4, 3, 3) / 6, "u": normal(4, 4, 3, 3, seed=1) / 6}
 SAME = "Conv<pads = [1,1,1,1]>"
+MAP = "float[N,4,9,8]"
 
 LISTS = {
     "a list across a convolution": (
@@ -48,20 +49,59 @@ LISTS = {
             a = {SAME}(x, w)  b = SequenceAt(s, zero)  y = Add(a, b)""",
         {"s"},
     ),
+    "one that a loop hands to another, with a tensor": (
+        f"""s = SequenceEmpty()
+            a, t = Loop(two, yes, x, s) <body = l (int64 i, bool k, {MAP} p, seq({MAP}) o) => (
+              bool d, {MAP} q, seq({MAP}) n) {{
+                d = Identity(k)  c = {SAME}(p, w)  q = Relu(c)  n = SequenceInsert(o, c) }}>
+            b, v = Loop(two, yes, a, t) <body = m (int64 i2, bool k2, {MAP} p2, seq({MAP}) o2) => (
+              bool d2, {MAP} q2, seq({MAP}) n2) {{
+                d2 = Identity(k2)  e = SequenceAt(o2, i2)  f = {SAME}(e, u)  q2 = Add(f, p2)
+                n2 = SequenceInsert(o2, f) }}>
+            j = ConcatFromSequence<axis = 0>(v)  h = ReduceMean<axes = [0]>(j)  y = Add(b, h)""",
+        {"s", "t", "v"},
+    ),
+    "one that a loop hands on as it is": (
+        f"""s = SequenceConstruct(x, x)
+            r, t = Loop(two, yes, x, s) <body = l (int64 i, bool k, {MAP} p, seq({MAP}) o) => (
+              bool d, {MAP} q, seq({MAP}) n) {{
+                d = Identity(k)  q = {SAME}(p, w)  n = Identity(o) }}>
+            a = {SAME}(r, u)  g = SequenceAt(t, one)  y = Add(a, g)""",
+        {"s", "t"},
+    ),
     "none": (f"i = Identity(x)  a = {SAME}(i, w)  y = Relu(a)", set()),
 }
 every_list = pytest.mark.parametrize(("body", "lists"), LISTS.values(), ids=LISTS.keys())
 
 
 def network(body: str) -> onnx.ModelProto:
-    numbers = {"zero": np.array(0), "one": np.array(1), "two": np.array(2), "half": np.float32(0.5)}
+    numbers = {
+        "zero": np.array(0),
+        "one": np.array(1),
+        "two": np.array(2),
+        "yes": np.array(True),
+        "half": np.float32(0.5),
+    }
     used = {name: array for name, array in (numbers | WEIGHTS).items() if name in body}
     return model(body, X, Y, **used)
 
 
 @every_list
 def test_they_are_known(body: str, lists: set[str]) -> None:
-    assert non_tensors(network(body).graph.node) == lists
+    assert non_tensors(network(body).graph) == lists
+
+
+def test_types_tell_too() -> None:
+    """Where no operator does: a branch may hand on what another gave it, or what is fed."""
+    proto = model(
+        f"""s = If(q) <then_branch = t () => (seq({MAP}) f) {{ f = own.F(x) }},
+                       else_branch = e () => (seq({MAP}) g) {{ g = own.G(x) }}>
+            i = Identity(s)  r = If(q) <then_branch = t2 () => ({MAP} h) {{ h = own.H(s) }},
+                       else_branch = e2 () => ({MAP} j) {{ j = Relu(x) }}>""",
+        f"{X}, bool q",
+        Y,
+    )
+    assert non_tensors(proto.graph) == {"s", "i"}
 
 
 @every_list

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnx.parser
@@ -12,6 +14,7 @@ from onnx import TensorProto
 from sepfactor.graph.prepare import prepare
 from sepfactor.graph.stand_in import (
     Operator,
+    Recipe,
     in_words,
     rare_types,
     recipe_for,
@@ -94,7 +97,8 @@ def test_read_from_a_body() -> None:
 def test_the_original_stays_as_it_is() -> None:
     source = ir.from_proto(with_strange("a = Relu(x)  y = Strange(a)")[0])
     before = ir.to_proto(source).SerializeToString(deterministic=True)
-    recipe_for(source, prepare(source), {("", "Strange")}, {ir.DataType.FLOAT})(source)
+    recipe = recipe_for(source, prepare(source), {("", "Strange")})
+    replace(recipe, types={ir.DataType.FLOAT})(source)
     assert ir.to_proto(source).SerializeToString(deterministic=True) == before
 
 
@@ -140,7 +144,7 @@ TYPED = """g (bfloat16[N,4] x) => (bfloat16[N,4] y) <bfloat16[4] w = {16256, 163
 def test_types_wherever_they_are() -> None:
     source = ir.from_proto(parsed(TYPED))
     assert rare_types(source) == {ir.DataType.BFLOAT16}
-    made = recipe_for(source, prepare(source), (), rare_types(source))(source)
+    made = Recipe(types=rare_types(source))(source)
     assert not rare_types(made)
     check(made)
     x = np.arange(8, dtype=np.float32).reshape(2, 4)

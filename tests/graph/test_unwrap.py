@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,14 @@ import onnxruntime
 import pytest
 from onnx import helper
 
+import sepfactor
+from sepfactor.graph.external import external_tensors, read_external
 from sepfactor.graph.load import load
 from sepfactor.graph.prepare import may_change_speed, prepare
 from sepfactor.graph.survey import Site, survey
 from sepfactor.graph.unwrap import unwrap
 from tests.graph.build import assert_same, check, interface, model, normal, run, run_reference
+from tests.robustness.way import attempt
 
 X, Y = "float[N,4,9,8] x", "float[N,C,P,Q] y"
 W, U = normal(4, 4, 3, 3) / 6, normal(4, 4, 3, 3, seed=1) / 6
@@ -298,3 +302,59 @@ def test_an_activation_unheard_of_stays(change: dict[str, str]) -> None:
     assert unwrap(original) == (original, ())
     (site,) = survey(prepare(original))
     assert "FusedConv" in (site.skipped or "")
+
+
+def branched(condition: str) -> onnx.ModelProto:
+    """An If whose branches call unlike weights alike, behind a Constant whose tensor is called otherwise."""
+    body = f"""k = Constant<value = float {{2.0}}>()  s = Mul(x, k)
+               y = If({condition}) <then_branch = t () => ({TWO} d) {{ [one] d = {SAME}(s, v) }},
+                                    else_branch = e () => ({TWO} f) {{ [two] g = {SAME}(s, v)
+                                    l = Constant<value = string {{"l"}}>()  f = Relu(g) }}>"""
+    proto = model(body, f"{X}, bool q", Y, yes=np.array(True))
+    proto.graph.node[0].attribute[0].t.name = "value"
+    for attribute, weight in zip(proto.graph.node[2].attribute, (W, U), strict=True):
+        attribute.g.initializer.append(onnx.numpy_helper.from_array(weight, "v"))
+        attribute.g.initializer.append(onnx.helper.make_tensor("text", onnx.TensorProto.STRING, [1], [b"t"]))
+    return proto
+
+
+@pytest.mark.parametrize("condition", ["q", "yes"])
+def test_what_is_renamed_is_renamed_in_a_copy(condition: str, tmp_path: Path) -> None:
+    proto = branched(condition)
+    before = proto.SerializeToString(deterministic=True)
+    data = [{"x": image[None], "q": np.array(i % 2 == 0)} for i, image in enumerate(normal(6, 4, 9, 8))]
+    assert sites(proto)
+    assert proto.SerializeToString(deterministic=True) == before
+    sepfactor.inspect(proto, data=data)
+    assert proto.SerializeToString(deterministic=True) == before
+    result = attempt(proto, tmp_path / "out.onnx", data=data, rank=2)
+    assert not isinstance(result, str), result
+    assert proto.SerializeToString(deterministic=True) == before
+    check(proto)
+
+
+@pytest.mark.parametrize("condition", ["q", "yes"])
+def test_so_it_is_of_a_graph_in_memory(condition: str) -> None:
+    proto = branched(condition)
+    original = ir.from_proto(proto)
+    held = [value.const_value for graph in original.graphs() for value in graph.initializers.values()]
+    names = [tensor.name for tensor in held]
+    prepared = prepare(load(original).model)
+    ir.to_proto(prepared)
+    assert [tensor.name for tensor in held] == names
+    assert ir.to_proto(original).SerializeToString() == ir.to_proto(ir.from_proto(proto)).SerializeToString()
+
+
+def test_what_is_renamed_stays_in_its_file(tmp_path: Path) -> None:
+    plain = branched("q")
+    path = tmp_path / "net.onnx"
+    onnx.save(branched("q"), path, save_as_external_data=True, size_threshold=100, location="w.bin")
+    for source in (path, ir.load(path)):
+        found = load(source).model
+        kept = [*external_tensors(found)]
+        assert len({tensor.name for tensor in kept}) == 2
+        assert all(tensor._array is None for tensor in kept)  # type: ignore[attr-defined]
+        for q in (True, False):
+            feed = FEED | {"q": np.array(q)}
+            read_external(copy := found.clone())
+            assert_same(run(copy, feed), run(plain, feed))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sepfactor.measure.flips import expected_loss, expected_share, leads
-from sepfactor.measure.metrics import OutputMeter, estimated_losses
+from sepfactor.measure.metrics import OutputMeter, estimated_losses, log_scores
 
 
 class TestLeads:
@@ -114,3 +114,24 @@ class TestLossByProbabilities:
             meter.update(*(side[begin : begin + 100].astype(np.float32) for side in (scores, other)))
         found = meter.result().estimated_drop
         assert found == pytest.approx(float(estimated_losses(scores, other).mean()), rel=1e-4)
+
+    @pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
+    def test_answers_that_broke_are_lost_with_all_their_probability(self, broken: float) -> None:
+        scores = classifier(20, 1.0)[0].astype(np.float32)
+        other = scores.copy()
+        other[:15] = broken
+        sure = np.exp(log_scores(scores)).max(axis=1)
+        meter = OutputMeter("y")
+        meter.update(scores, other)
+        meter.update(np.full_like(scores, np.nan), scores)  # of which nothing is known
+        found = meter.result()
+        assert found.estimated_drop == pytest.approx(sure[:15].sum() / 20, rel=1e-5)
+        assert found.kl == 0
+
+    def test_nothing_but_broken_answers(self) -> None:
+        scores = classifier(20, 1.0)[0].astype(np.float32)
+        meter = OutputMeter("y")
+        meter.update(scores, np.full_like(scores, np.nan))
+        sure = np.exp(log_scores(scores)).max(axis=1)
+        assert meter.result().kl is None
+        assert meter.result().estimated_drop == pytest.approx(sure.mean(), rel=1e-5)

@@ -1,25 +1,31 @@
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from sepfactor.errors import ModelError
+from sepfactor.graph.instrument import with_node_names
 from sepfactor.measure import Runtime, profile_nodes
 from sepfactor.measure.profile import _medians, _per_run
+from sepfactor.measure.session import open_session, run
+from tests.graph.nested import NESTED
 from tests.measure.models import TWO_CONVOLUTIONS, model
 
 FEED = {"x": np.ones((1, 16, 8, 8), np.float32)}
 
 
-def event(name: str, microseconds: int, index: int = 0) -> dict[str, object]:
+def event(name: str, microseconds: int, index: int = 0, begin: int = 0) -> dict[str, Any]:
     about = {"op_name": "Conv", "node_index": str(index)}
-    return {"cat": "Node", "name": f"{name}_kernel_time", "dur": microseconds, "args": about}
+    return {"cat": "Node", "name": f"{name}_kernel_time", "ts": begin, "dur": microseconds, "args": about}
 
 
-RUN_ENDS = {"cat": "Session", "name": "model_run", "dur": 1, "args": {}}
+RUN_ENDS = {"cat": "Session", "name": "model_run", "ts": 0, "dur": 1, "args": {}}
 
 
 def test_every_node_once_in_order_and_nothing_left_behind(
@@ -48,7 +54,7 @@ def test_nodes_without_a_name_are_told_apart() -> None:
 def test_medians_are_over_runs_and_loops_are_summed() -> None:
     events = []
     for microseconds in (10, 30, 20):
-        events += [event("a", microseconds), event("b", 1, 1), event("b", 2, 1), RUN_ENDS]
+        events += [event("a", microseconds), event("b", 1, 1, 40), event("b", 2, 1, 41), RUN_ENDS]
     a, b = _medians(_per_run(events))
     assert (a.name, a.median_ms) == ("a", 0.02)
     assert (b.name, b.median_ms, b.node_index) == ("b", 0.003, 1)
@@ -57,6 +63,65 @@ def test_medians_are_over_runs_and_loops_are_summed() -> None:
 def test_a_node_that_ran_in_one_run_only_counts_as_zero_in_the_others() -> None:
     events = [event("a", 10), RUN_ENDS, RUN_ENDS, RUN_ENDS]
     assert _medians(_per_run(events))[0].median_ms == 0
+
+
+def own(events: list[dict[str, Any]]) -> list[dict[str, float]]:
+    return [{node.name: microseconds for node, microseconds in one.items()} for one in _per_run(events)]
+
+
+def test_a_holder_counts_with_what_its_nodes_leave_of_it() -> None:
+    """A Loop of two turns, each an If with a convolution in it, and then a Relu."""
+    turns = [
+        [event("conv", 30, begin=b + 3), event("if", 40, begin=b), event("relu", 5, begin=b + 42)]
+        for b in (110, 160)
+    ]
+    one_run = [event("before", 50, begin=55), *turns[0], *turns[1], event("loop", 120, begin=105)]
+    expected = {"before": 50, "conv": 60, "if": 20, "relu": 10, "loop": 30, "after": 7}
+    found = own([*one_run, event("after", 7, begin=230), RUN_ENDS] * 2)
+    assert found == [expected] * 2
+    assert sum(expected.values()) == 50 + 120 + 7
+
+
+def test_what_ended_as_a_holder_began_is_not_inside() -> None:
+    """Also where the clock did not move in between, and where both counted nothing."""
+    found = own([event("a", 4, begin=1), event("b", 0, begin=5), event("loop", 9, begin=5), RUN_ENDS])
+    assert found == [{"a": 4, "b": 0, "loop": 9}]
+
+
+def test_no_holder_takes_less_than_nothing_and_none_reaches_into_the_run_before() -> None:
+    found = own(
+        [event("in", 6, begin=9), event("loop", 5, begin=9), RUN_ENDS, event("x", 4, begin=9), RUN_ENDS]
+    )
+    assert found == [{"in": 6, "loop": 0}, {"x": 4}]
+
+
+INSIDE = {
+    "loop": {"c", "dl"},
+    "if in a loop": {"c", "dl"},
+    "loop in a loop": {"c", "dl", "dm"},
+    "then": {"c"},
+}
+"""Names of events in the bodies, whatever they were fused with."""
+
+
+@pytest.mark.parametrize("name", INSIDE)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_times_of_real_bodies_add_up_to_the_run(name: str, threads: int, tmp_path: Path) -> None:
+    """To the microsecond, since rounding down adds up too."""
+    nested = NESTED[name]
+    model = with_node_names(ir.from_proto(nested.proto))
+    session = open_session(model, Runtime(threads), profile_prefix=tmp_path / "profile")
+    for _ in range(3):
+        run(session, nested.feed)
+    events = json.loads(Path(session.end_profiling()).read_text())
+    whole = [event["dur"] for event in events if event["name"] == "model_run"]
+    first = events.index(next(event for event in events if event["name"] == "model_run"))
+    holder = [e["dur"] for e in events[:first] if e["name"] == "b_kernel_time"]
+    runs = own(events)
+    assert [sum(times.values()) <= total for times, total in zip(runs, whole, strict=True)] == [True] * 3
+    in_holder = {event for event in runs[0] if event in {"b", "r", "n", *INSIDE[name]}}
+    assert INSIDE[name] <= in_holder
+    assert sum(runs[0][event] for event in in_holder) == sum(holder)
 
 
 def test_bad_requests() -> None:

@@ -25,8 +25,9 @@ TOLERANCE = {"float32": 1e-4, "float16": 2e-2}
 relaxed = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
-def seen(sites: Sequence[Site]) -> list[tuple[object, ...]]:
-    return sorted((s.weight_shape, s.skipped or "", str(s.stage and s.stage.pads)) for s in sites)
+def seen(sites: Sequence[Site]) -> set[tuple[object, ...]]:
+    """Without pads: a Pad stays where its constant is not in the body with it."""
+    return {(site.weight_shape, site.skipped or "", str(site.stage and site.stage.strides)) for site in sites}
 
 
 def fed(drawn: Drawn) -> dict[str, np.ndarray]:
@@ -47,7 +48,7 @@ def test_convolutions_are_found_wherever_they_are(
     if not any("computed by" in (site.skipped or "") for site in sites):
         out_of_reach = {site.skipped for site in sites if "of a Scan" in (site.skipped or "")}
         if not out_of_reach:
-            assert set(seen(sites)) == set(seen(plain))
+            assert seen(sites) == seen(plain)
         assert len(sites) >= len(plain)
     found = ir.to_proto(prepared)
     onnx.checker.check_model(found, full_check=True)

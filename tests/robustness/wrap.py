@@ -110,7 +110,8 @@ def wrapped(model: onnx.ModelProto, steps: Sequence[Step]) -> onnx.ModelProto:
         count = len(proto.graph.node)
         begin = draw.randrange(count)
         end = draw.randrange(begin, count) + 1
-        if read_and_written(proto, begin, end)[1]:
+        torn = wrap in OPEN and any(n.op_type == "DequantizeLinear" for n in proto.graph.node[begin:end])
+        if read_and_written(proto, begin, end)[1] and not torn:  # onnxruntime aborts over half a Q/DQ pair
             wrap(proto, begin, end)
     return proto
 

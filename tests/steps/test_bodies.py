@@ -70,7 +70,10 @@ def test_what_never_ran_on_the_data_stays(name: str) -> None:
     result = sepfactor.compress(nested.proto, "out.onnx", rank=2, data=feeds(nested), bench_seconds=0)
     layers = {layer.name: layer for layer in result.report.layers}
     assert not layers["inner"].replaced
-    assert layers["inner"].reason == "it did not run on the data, so its map is unknown"
+    assert (
+        layers["inner"].reason
+        == "it did not run on the data, or not in turns of one size: its map is unknown"
+    )
     assert layers["first"].replaced
     check(onnx.load("out.onnx"))
 
@@ -85,6 +88,39 @@ def test_a_branch_that_only_some_images_take() -> None:
     assert layers["inner"].replaced
     assert layers["inner"].output_error < layers["inner"].unfitted_error
     assert np.isfinite(off(nested, "out.onnx"))
+
+
+def test_turns_of_a_scan_that_differ_in_size() -> None:
+    """They do not stack, so they cannot be looked at; what is around them is replaced all the same."""
+    proto = model(
+        """[first] a = Conv<pads = [1,1,1,1]>(x, w)
+           b, out = Scan<num_scan_inputs = 1, body = body (float[N,3,H,W] s, int64 n)
+           => (float[N,3,H,W] r, int64 o) { ends = Unsqueeze(n, zero)  part = Slice(s, zero, ends, two)
+             [inner] c = Conv<pads = [1,1,1,1]>(part, w)  most = ReduceMax<keepdims = 0>(c)  r = Add(s, most)
+             o = Identity(n) }>(a, counts)""",
+        "float[N,3,H,W] x",
+        "float[N,3,P,Q] b",
+        zero=np.array([0]),
+        two=np.array([2]),
+        counts=np.array([3, 5]),
+        w=normal(3, 3, 3, 3) / 3,
+    )
+    data = [{"x": x[None]} for x in normal(SAMPLES, 3, 6, 6)]
+    result = sepfactor.compress(proto, "out.onnx", rank=2, data=data, bench_seconds=0)
+    layers = {layer.name: layer for layer in result.report.layers}
+    assert layers["first"].replaced
+    assert "not in turns of one size" in layers["inner"].reason
+    assert run(onnx.load("out.onnx"), data[0])[0].shape == (1, 3, 6, 6)
+
+
+def test_a_branch_taken_late() -> None:
+    """After more samples than are usually looked at."""
+    nested = NESTED["then"]
+    data = feeds(nested, count=60)
+    for number, feed in enumerate(data):
+        feed["q"] = np.array(number >= 50)
+    result = sepfactor.compress(nested.proto, rank=2, data=data, bench_seconds=0, refit=False)
+    assert {layer.name: layer.replaced for layer in result.report.layers}["inner"]
 
 
 def test_a_loop_whose_turns_depend_on_what_it_computes() -> None:

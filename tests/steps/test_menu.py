@@ -6,12 +6,20 @@ import numpy as np
 import pytest
 
 from sepfactor.factor import Factorization, Stage
+from sepfactor.graph.load import load
 from sepfactor.graph.survey import Site
+from sepfactor.options import make_options
 from sepfactor.plans.loss import LossCurve
 from sepfactor.plans.subject import Candidate
-from sepfactor.steps.cost import LayerTime
-from sepfactor.steps.menu import Losses, Menu, Row
+from sepfactor.progress import silent
+from sepfactor.steps import menu as menus
+from sepfactor.steps.cost import LayerTime, Stopwatch
+from sepfactor.steps.job import Job, open_job
+from sepfactor.steps.menu import Losses, Menu, NetworkTimes, Row, gather_menu, network_times
+from tests.graph.build import normal
+from tests.graph.nested import NESTED
 from tests.strategies import unpadded
+from tests.timing import times_of
 
 
 def candidate(scheme: str, error: float, macs: int) -> Candidate:
@@ -78,3 +86,33 @@ def test_less_trust_weighs_layers_more_alike(trust: float) -> None:
     assert losses[0] == 0
     assert losses[1] == pytest.approx(0.01**trust * 0.01 ** (1 - trust))
     assert losses[1] < losses[2]
+
+
+def job_of(name: str, *taken: bool) -> Job:
+    """On so many images, of which some take the branch."""
+    data = [{"x": normal(1, 3, 6, 5, seed=n), "q": np.array(q)} for n, q in enumerate(taken)]
+    return open_job(load(NESTED[name].proto), make_options({"data": data, "scheme": "channel-out"}), silent)
+
+
+def test_a_branch_that_is_not_taken_takes_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = job_of("then", *[True, False] * 8)
+    monkeypatch.setattr(Stopwatch, "times", times_of(2.0))
+    monkeypatch.setattr(menus, "network_times", lambda _: NetworkTimes({"y": 3.0}, 6.0, 6.0))
+    found = gather_menu(job, Stopwatch(job.runtime, 0, job.ledger))
+    ms = {row.site.output: row.ms for row in found.rows}
+    assert ms == {"a": 1.0, "c": 0.0, "y": 3.0}  # the first is too short to be seen, and goes by itself alone
+    assert found.fixed_ms == pytest.approx(2.0)
+    (branch,) = (row for row in found.rows if row.site.nested)
+    assert not branch.columns().quantities["time"].any()
+    options = tuple(1 for _ in found.rows)
+    found = found.learn(options, {"a": 0.5, "y": 1.5}, 4.0)
+    assert found.milliseconds(options) == pytest.approx(4.0)
+    assert np.isfinite(found.speedup(options))
+
+
+@pytest.mark.parametrize("name", ["then", "if in a loop"])
+@pytest.mark.parametrize("taken", [True, False])
+def test_only_what_ran_has_a_time(name: str, taken: bool) -> None:
+    times = network_times(job_of(name, *[taken] * 8))
+    assert ("c" in times.layers) == taken
+    assert sum(times.layers.values()) <= times.prepared_ms * (1 + 1e-9)
