@@ -102,7 +102,7 @@ def _layer(
         "name": site.name,
         "output": site.output,
         "weight_shape": site.weight_shape,
-        "reason": site.skipped or "",
+        "reason": site.skipped or ("" if seen is not None else "it did not run on the data"),
         "milliseconds": milliseconds,
         "share": None if milliseconds is None else milliseconds / whole,
     }

@@ -162,6 +162,9 @@ def run(session: InferenceSession, feed: Feed) -> list[NDArray[Any]]:
     return list(outputs)
 
 
+_RUNNING = r"Non-zero status code returned while running \w+ node\. Name:'[^']*' Status Message: "
+
+
 def complaint(error: BaseException) -> str:
     """What onnxruntime said, without codes, source positions and stack traces: one short line."""
     said = re.split(r"stack ?trace", str(error), maxsplit=1, flags=re.IGNORECASE)[0]
@@ -171,13 +174,14 @@ def complaint(error: BaseException) -> str:
     )
     said = re.sub(r"Load model \S.*? failed[.:]\s*", "", said)
     said = said.split("Please fix either")[0]
+    said = re.sub(rf"(?:{_RUNNING})+(?={_RUNNING})", "", said)  # what is inside what fails says why
     said = textwrap.shorten(said, 240, placeholder=" …") or type(error).__name__
     return said if said.endswith((".", "…")) else said + "."
 
 
 _UNKNOWN = (
-    "Export it without its custom operators. As it is, sepfactor compress takes it where convolutions come "
-    "before them."
+    "Export it without its custom operators. As it is, sepfactor compress can work on convolutions that come "
+    "before them, if there are any."
 )
 _MENDING = (
     ("external", "Keep the external data files beside the model, under their own names."),

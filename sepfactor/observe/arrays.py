@@ -69,7 +69,8 @@ class Table:
             shape, dtype = self.headers[name]
             if not shape and not spec.shape:  # a single number, the same in all runs
                 continue
-            rows = None if spec.shape is None else ("samples", *spec.shape[1:])
+            first = "samples" if spec.batch == 1 else f"samples, {spec.batch} rows each"
+            rows = None if spec.shape is None else (first, *spec.shape[1:])
             check_header(shape, dtype, replace(spec, shape=rows), self.where, name)
             counts[name] = (shape[0] if shape else 0) // spec.batch
         if len(set(counts.values())) > 1:

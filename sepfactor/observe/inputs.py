@@ -127,8 +127,8 @@ def columns(names: Iterable[str], specs: Sequence[InputSpec], where: str) -> dic
     missing = [spec.name for spec in specs if spec.name not in present]
     if missing:
         raise DataError(
-            f"{where}: there is no array for the input {listing(missing)}; it holds "
-            f"{listing(present)} and the model needs {listing(s.name for s in specs)}: name the "
+            f"{where}: there is no array for the input{'s' * (len(missing) > 1)} {listing(missing)}; "
+            f"it holds {listing(present)} and the model needs {listing(s.name for s in specs)}: name the "
             "arrays after the inputs."
         )
     return {spec.name: spec.name for spec in specs}

@@ -12,7 +12,7 @@ from sepfactor.factor import weight_error
 from sepfactor.options import Options
 from sepfactor.plans.ranks import Spectrum
 from sepfactor.plans.subject import Candidate
-from sepfactor.report.model import Budget, FrontPoint, Layer, Totals
+from sepfactor.report.model import Budget, FrontPoint, Layer, Speed, Totals
 from sepfactor.steps.fit import Fitted
 from sepfactor.steps.gather import Data
 from sepfactor.steps.job import Decision
@@ -134,9 +134,20 @@ def describe_budget(outcome: Outcome) -> Budget:
     )
 
 
-def front_of(outcome: Outcome) -> tuple[FrontPoint, ...]:
-    """Every plan that was built, by speed; speeds are predicted where they were not timed."""
-    points = (front_point(outcome.menu, p, p is outcome.point) for p in outcome.points)
+def front_of(outcome: Outcome, speed: Speed | None = None) -> tuple[FrontPoint, ...]:
+    """Every plan that was built, by speed; speeds are predicted where they were not timed.
+
+    Args:
+        outcome: of planning.
+        speed: of the plan chosen, as it was timed at last.
+    """
+    points = [front_point(outcome.menu, p, p is outcome.point) for p in outcome.points]
+    if speed is not None:
+        last = {
+            "speedup": speed.speedup["speedup"],
+            "interval": (speed.speedup["low"], speed.speedup["high"]),
+        }
+        points = [point.model_copy(update=last) if point.chosen else point for point in points]
     return tuple(sorted(points, key=lambda p: p.speedup or 0.0))
 
 

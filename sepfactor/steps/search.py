@@ -76,6 +76,10 @@ class Limit:
         return self.loss(quality) <= self.most * (1 + 1e-9)
 
 
+_UNSURE = 1.2
+"""An interval of a speedup that is wider teaches nothing."""
+
+
 @dataclass(frozen=True, eq=False)
 class Point:
     """A plan that was built and judged.
@@ -246,8 +250,8 @@ class Planner:
 
     def _learn(self, point: Point) -> None:
         """Correct the expected time of every option that was built by its time in the network."""
-        if point.speed is None:
-            return
+        if point.speed is None or point.speed.high > _UNSURE * point.speed.low:
+            return  # that says more of what else the machine did
         rebuilt = point.built.rebuilt
         profile = profile_layers(
             rebuilt.model, self.job.data.judged_on[0], self.job.runtime, runs=self._runs(point)

@@ -14,7 +14,7 @@ from sepfactor.errors import ModelError
 from sepfactor.graph import stand_in
 from sepfactor.graph.averages import move_averages
 from sepfactor.graph.instrument import serialized
-from sepfactor.graph.load import PROTOBUF_LIMIT, Loaded, load
+from sepfactor.graph.load import PROTOBUF_LIMIT, Loaded, load, refusing
 from sepfactor.graph.prepare import prepare
 from sepfactor.graph.rebuild import Replacement, rebuild
 from sepfactor.graph.stand_in import Operator, Recipe
@@ -89,8 +89,9 @@ def open_network(
     """
     prepared = prepare(loaded.model, dequantized=dequantize)
     sites = survey(prepared, linear_layers=linear_layers)
-    unknown = stand_in.unknown_operators(loaded.model, known_operators())
-    types = stand_in.rare_types(loaded.model)
+    with refusing(loaded.name):  # such as tensors of no type
+        unknown = stand_in.unknown_operators(loaded.model, known_operators())
+        types = stand_in.rare_types(loaded.model)
     refused = _refused(loaded.runnable, runtime) if unknown or types else None
     if refused is None:
         return Network(loaded, prepared, sites)

@@ -103,7 +103,7 @@ def verify(trial: Trial) -> Report:
         speed=speed,
         notes=_notes(trial, accuracy),
         budget=None if trial.outcome is None else describe_budget(trial.outcome),
-        front=None if trial.outcome is None else front_of(trial.outcome),
+        front=None if trial.outcome is None else front_of(trial.outcome, speed),
         pictures=book.pages(),
         stand_in=job.original is not None,
     )

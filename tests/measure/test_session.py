@@ -177,3 +177,12 @@ def test_scaled_model_is_as_the_other_tests_believe() -> None:
     np.testing.assert_array_equal(scores, 2 * x)
     np.testing.assert_array_equal(image2, 2 * image)
     assert best.tolist() == [5]
+
+
+def test_of_a_failure_within_others_the_innermost_is_told() -> None:
+    """What holds it only says where it was."""
+    holder = "Non-zero status code returned while running If node. Name:'{}' Status Message: "
+    inner = "Non-zero status code returned while running Pad node. Name:'p' Status Message: too short"
+    said = complaint(RuntimeError(holder.format("a") + holder.format("b/c") + inner))
+    assert said == inner + "."
+    assert complaint(RuntimeError(inner)) == inner + "."

@@ -46,7 +46,7 @@ def test_a_lone_array_needs_no_name(tmp_path):
     np.savez(tmp_path / "c.npz", other=ROWS, more=ROWS)
     with pytest.raises(DataError, match=r"c\.npz.*input 'x'.*holds 'other', 'more'.*needs 'x'"):
         open_feeds(tmp_path / "c.npz", [X])
-    with pytest.raises(DataError, match=r"b\.npy.*input 'x', 'y'.*holds 'b'"):
+    with pytest.raises(DataError, match=r"b\.npy.*inputs 'x', 'y'.*holds 'b'"):
         open_feeds(tmp_path / "b.npy", [X, Y])
 
 

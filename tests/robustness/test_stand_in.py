@@ -426,3 +426,14 @@ def test_random_networks(case: tuple[Drawn, onnx.ModelProto], options: dict[str,
         return
     for one, other in zip(run(understood(found), feed), run(drawn.model, feed), strict=True):
         assert_near(one, other, TOLERANCE)
+
+
+def test_a_tensor_of_no_type_is_refused_in_words() -> None:
+    """A damaged file, which fuzzing found: looking for types must not stumble over it."""
+    proto = networks.plain()
+    nothing = onnx.helper.make_tensor("t", onnx.TensorProto.FLOAT, [1], [1.0])
+    nothing.data_type = onnx.TensorProto.UNDEFINED
+    proto.graph.node[0].attribute.append(onnx.helper.make_attribute("value", nothing))
+    said = attempt(proto)
+    assert isinstance(said, str)
+    assert "not valid ONNX" in said

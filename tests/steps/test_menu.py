@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from sepfactor.factor import Factorization, Stage
 from sepfactor.graph.load import load
 from sepfactor.graph.survey import Site
+from sepfactor.measure.timing import Ratio
 from sepfactor.options import make_options
 from sepfactor.plans.loss import LossCurve
 from sepfactor.plans.subject import Candidate
 from sepfactor.progress import silent
 from sepfactor.steps import menu as menus
+from sepfactor.steps import search
 from sepfactor.steps.cost import LayerTime, Stopwatch
 from sepfactor.steps.job import Job, open_job
 from sepfactor.steps.menu import Losses, Menu, NetworkTimes, Row, gather_menu, network_times
+from sepfactor.steps.times import LayerTimes
 from tests.graph.build import normal
 from tests.graph.nested import NESTED
 from tests.strategies import unpadded
@@ -116,3 +121,21 @@ def test_only_what_ran_has_a_time(name: str, taken: bool) -> None:
     times = network_times(job_of(name, *[taken] * 8))
     assert ("c" in times.layers) == taken
     assert sum(times.layers.values()) <= times.prepared_ms * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(("low", "high", "learns"), [(1.45, 1.55, True), (1.0, 1.5, False)])
+def test_a_timing_of_a_busy_machine_teaches_nothing(
+    low: float, high: float, learns: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(
+        search, "profile_layers", lambda *given, **_: asked.append(given) or LayerTimes({}, {}, {})
+    )
+    monkeypatch.setattr(search, "times_after", lambda *_: {})
+    menu = SimpleNamespace(original_ms=1.0, learn=lambda *_: "learned")
+    rebuilt = SimpleNamespace(model=None, site_of={})
+    job = SimpleNamespace(data=SimpleNamespace(judged_on=[{}]), runtime=None, profile_runs=lambda *_: 2)
+    point = SimpleNamespace(options=(), speed=Ratio(1.5, low, high), built=SimpleNamespace(rebuilt=rebuilt))
+    planner = search.Planner(job, menu, judge=None)  # type: ignore[arg-type]
+    planner._learn(point)  # type: ignore[arg-type]
+    assert (planner.menu == "learned") == learns == bool(asked)

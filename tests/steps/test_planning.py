@@ -193,6 +193,13 @@ class TestBudget:
         assert result.report.budget.quality["kind"] == "metric"
         assert result.report.budget.quality["drop"] <= 0.05 * abs(result.report.budget.quality["original"])
 
+    def test_the_front_has_the_speed_the_report_has(self) -> None:
+        """Of the plan chosen: as it was timed at last, and not while plans were compared."""
+        report = sepfactor.compress(residual_network(), min_snr=15, **DATA | {"bench_seconds": 0.1}).report
+        (chosen,) = [point for point in report.front or () if point.chosen]
+        assert report.speed is not None
+        assert chosen.speedup == report.speed.speedup["speedup"]
+
     def test_classes_have_no_decibel_and_images_no_classes(self) -> None:
         with pytest.raises(OptionError, match="--min-snr"):
             sepfactor.compress(residual_network(), max_drop="1%", **DATA)
