@@ -22,7 +22,7 @@ from sepfactor.graph.kind import Skip
 
 _STANDARD = ("", "ai.onnx")
 
-_BEFORE_STATES = 2
+BEFORE_STATES = 2
 """Inputs of a Loop, and of its body, before the states it carries along: count and condition."""
 
 _TURNS = 64
@@ -31,7 +31,7 @@ _TURNS = 64
 _SLICED = 10
 """Operator set from which they can be told apart from the others."""
 
-_MARK = np.array([-1], np.int64)
+_MARK = -1
 """What stands behind the shapes of a turn."""
 
 _UNEVEN = 8
@@ -98,7 +98,10 @@ def bodies(node: ir.Node) -> Iterator[ir.Graph]:
 
 
 def read_outside(node: ir.Node) -> Iterator[ir.Value]:
-    """Values a node reads, those its bodies take from outside included."""
+    """Values a node reads, those its bodies take from outside included.
+
+    Also those a body hands on as they are, which onnx-ir's ``analyze_implicit_usage`` leaves out.
+    """
     yield from (value for value in node.inputs if value is not None)
     for body in bodies(node):
         own = {*body.inputs, *body.initializers.values()} | {v for inner in body for v in inner.outputs}
@@ -126,6 +129,14 @@ def names_read(node: onnx.NodeProto) -> Iterator[str]:
         yield from (value.name for value in body.output if value.name not in own)
 
 
+def with_bodies(holder: Any) -> Iterator[Any]:
+    """A graph or function of a protobuf, the bodies of its nodes, and theirs."""
+    yield holder
+    for node in holder.node:
+        for body in proto_bodies(node):
+            yield from with_bodies(body)
+
+
 def home_below(node: onnx.NodeProto, output: str) -> onnx.GraphProto | None:
     """The graph among the bodies of a node in which ``output`` is written."""
     return next((body for body in _all_below(node) if any(output in n.output for n in body.node)), None)
@@ -144,9 +155,7 @@ def constants_below(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
 def _all_below(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
     """The bodies of a node, and theirs."""
     for body in proto_bodies(node):
-        yield body
-        for inner in body.node:
-            yield from _all_below(inner)
+        yield from with_bodies(body)
 
 
 def lead_out(model: onnx.ModelProto, taps: Sequence[Tap]) -> None:
@@ -252,8 +261,8 @@ def _out_of_if(graph: onnx.GraphProto, index: int, number: int, inner: _Rows, _:
 def _out_of_loop(graph: onnx.GraphProto, index: int, number: int, inner: _Rows, opset: int) -> _Rows:
     node = graph.node[index]
     body = [*proto_bodies(node)][number]
-    states = len(body.input) - _BEFORE_STATES
-    node.input.extend([""] * (_BEFORE_STATES - len(node.input)))
+    states = len(body.input) - BEFORE_STATES
+    node.input.extend([""] * (BEFORE_STATES - len(node.input)))
     outputs = [*node.output] + [""] * (states - len(node.output))
     outside = inner[0].outside(), inner[1].outside()
     for offset, (row, new) in enumerate(zip(_marked(body, inner), outside, strict=True)):
@@ -299,7 +308,7 @@ def _marked(body: onnx.GraphProto, rows: _Rows) -> _Rows:
     """With the mark of a turn behind the shapes."""
     shapes, numbers = rows
     mark, marked = f"{shapes.name}/mark", f"{shapes.name}/marked"
-    body.node.append(_constant(mark, _MARK))
+    body.node.append(_constant(mark, np.array([_MARK])))
     body.node.append(helper.make_node("Concat", [shapes.name, mark], [marked], axis=0))
     return _Row(marked, shapes.kind), numbers
 

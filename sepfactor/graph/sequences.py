@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import onnx
 
-from sepfactor.graph.bodies import proto_bodies
+from sepfactor.graph.bodies import BEFORE_STATES, proto_bodies, with_bodies
 
 MAKERS = {
     *("SequenceConstruct", "SequenceEmpty", "SequenceInsert", "SequenceErase", "SequenceMap"),
@@ -28,13 +28,9 @@ _TAKERS = {
 """Operators whose first input is no tensor."""
 
 
-_BEFORE_STATES = 2
-"""Inputs of a Loop, and of its body, before its states; the body answers with one thing less before them."""
-
-
 def non_tensors(graph: onnx.GraphProto) -> set[str]:
     """Names of what the nodes of a graph write that is no tensor, as far as types and operators tell."""
-    graphs = [*_with_bodies(graph)]
+    graphs = [*with_bodies(graph)]
     nodes = [node for inside in graphs for node in inside.node]
     found = {value.name for inside in graphs for value in _typed(inside) if _is_other(value)}
     found |= {name for node in nodes if node.op_type in MAKERS for name in node.output}
@@ -45,13 +41,6 @@ def non_tensors(graph: onnx.GraphProto) -> set[str]:
         if more <= found:
             return found & {name for node in graph.node for name in node.output if name}
         found |= more
-
-
-def _with_bodies(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        for body in proto_bodies(node):
-            yield from _with_bodies(body)
 
 
 def _typed(graph: onnx.GraphProto) -> Iterator[onnx.ValueInfoProto]:
@@ -73,7 +62,7 @@ def _alike(node: onnx.NodeProto) -> Iterator[tuple[str, str]]:
         if node.op_type == "If":
             yield from zip(answers, node.output, strict=False)
         elif node.op_type == "Loop":
-            states = [value.name for value in body.input[_BEFORE_STATES:]]
-            yield from zip(node.input[_BEFORE_STATES:], states, strict=False)
-            yield from zip(states, answers[1:], strict=False)
+            states = [value.name for value in body.input[BEFORE_STATES:]]
+            yield from zip(node.input[BEFORE_STATES:], states, strict=False)
+            yield from zip(states, answers[1:], strict=False)  # behind the condition
             yield from zip(answers[1:], node.output, strict=False)

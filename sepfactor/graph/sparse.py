@@ -10,6 +10,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from sepfactor.graph.bodies import with_bodies
+
 _MOST = 2**28
 """Numbers a tensor may have when it is written out."""
 
@@ -38,15 +40,7 @@ def densified(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
 def _bodies(proto: onnx.ModelProto) -> Iterator[Any]:
     """Whatever holds nodes: graphs, subgraphs, functions."""
     for body in (proto.graph, *proto.functions):
-        yield from _within(body)
-
-
-def _within(body: Any) -> Iterator[Any]:
-    yield body
-    for node in body.node:
-        for attribute in node.attribute:
-            for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-                yield from _within(inner)
+        yield from with_bodies(body)
 
 
 def _initializers(body: Any) -> Any:
