@@ -71,8 +71,8 @@ def observe(
     count = min(len(feeds), max(site.kind.runs for site in open_sites))
     samples: dict[str, _Sample] = defaultdict(_Sample)
     for i in range(len(feeds)):
-        if i >= count and all(samples[name].patches for name in taps):  # a branch may be taken late
-            break
+        if i >= count and (view.is_blind or all(samples[name].patches for name in taps)):
+            break  # only a branch may be taken so late
         progress("observe", min(i, count - 1), count, "running the network")
         feed = feeds[i]
         values = view.values(feed)
@@ -80,7 +80,7 @@ def observe(
             rng = np.random.default_rng((seed, i, k))
             wanted = -(-min(_PATCHES, int(_ENTRIES // _entries(site))) // count)
             tap = taps.get(site.output)
-            read = [values[site.input]] if tap is None else view.turns(values, tap)
+            read = [values[site.input]] if tap is None else [*view.turns(values, tap).values()]
             for value in read:
                 _take(site, site.kind.maps(value), samples[site.output], -(-wanted // len(read)), rng)
     progress("observe", count, count, "")
@@ -116,16 +116,21 @@ class _View:
         try:
             found = run(self._session, feed)
         except ModelError:
-            if not self._taps:
+            if self.is_blind:
                 raise
             self._open(())
             return self.values(feed)
         names = [output.name for output in self._session.get_outputs()]
         return {**dict(zip(names, found, strict=True)), **feed}
 
-    def turns(self, values: Mapping[str, NDArray[Any]], tap: Tap) -> list[NDArray[Any]]:
-        """What a tap saw."""
-        return [*led_out(values, tap).values()] if self._taps else []
+    @property
+    def is_blind(self) -> bool:
+        """Whether it looks into no body."""
+        return not self._taps
+
+    def turns(self, values: Mapping[str, NDArray[Any]], tap: Tap) -> Mapping[int, NDArray[Any]]:
+        """What a tap saw, turn by turn."""
+        return {} if self.is_blind else led_out(values, tap)
 
 
 def _entries(site: Site) -> int:

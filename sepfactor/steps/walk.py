@@ -11,6 +11,7 @@ from typing import Any, Literal
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from sepfactor.errors import ModelError
 from sepfactor.graph.bodies import Tap, led_out
 from sepfactor.graph.survey import Site
 from sepfactor.graph.walk import Cutter, Values
@@ -80,7 +81,10 @@ class Walk:
             session = open_session(around.model(self._states[0], [tap]), self._runtime, level="all")
 
             def look(state: Values) -> dict[int, NDArray[Any]]:
-                values = run(session, {name: state[name] for name in around.inputs})
+                try:
+                    values = run(session, {name: state[name] for name in around.inputs})
+                except ModelError:  # turns of a Scan that differ in size for this image do not stack
+                    return {}
                 return led_out(dict(zip(tap.outputs, values, strict=True)), tap)
 
             self._looks[tap] = look
