@@ -15,7 +15,7 @@ from pathlib import Path
 from networks import FITTING, VERTICAL, Fit, Scores, Task, select
 from tables import RESULTS, Table, change, document, score
 
-from sepfactor.steps.fit import FitSettings
+from sepfactor.fit.sequential import FitSettings
 
 NOTES = (
     "Every network is written to a file and judged as onnxruntime runs that file, on images it was not "
@@ -24,7 +24,7 @@ NOTES = (
     "original's on those images, which is far less noisy: KL of the classes, or SNR in dB. Seconds are of "
     "fitting; where the machine did other work besides they say little, and those of `reconstruction.md` are "
     "the ones to go by.",
-    "`pulls`: ridge towards the original weights in shares of the mean input variance; by default the "
+    "`ridges`: ridge towards the original weights in shares of the mean input variance; by default the "
     "held-out quarter chooses. `correct_kept`: layers that stay dense get new weights too. `residual`: "
     "the last layer before an Add is fitted to the sum. `relu_rounds`: refits to what a following ReLU lets "
     "through. `weigh_by_readers`: errors count by what the layers that read the answer make of them. "
@@ -66,8 +66,8 @@ def settings() -> Iterator[Setting]:
     yield Setting("correct_kept off", FitSettings(correct_kept=False))
     yield Setting("sequential off", FitSettings(sequential=False))
     yield Setting("sequential, correct_kept off", FitSettings(sequential=False, correct_kept=False))
-    for pull in (1e-4, 1e-3, 1e-2, 1e-1, 1.0):
-        yield Setting(f"pulls = {pull:g}", FitSettings(pulls=(pull,)))
+    for ridge in (1e-4, 1e-3, 1e-2, 1e-1, 1.0):
+        yield Setting(f"ridges = {ridge:g}", FitSettings(ridges=(ridge,)))
     for entries in (2e6, 1e7, 4e7):
         if entries != DEFAULT.entries:
             yield Setting(f"entries = {entries:g}", FitSettings(entries=entries))

@@ -33,11 +33,11 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from sepfactor.data import Feed
 from sepfactor.graph.load import load
 from sepfactor.graph.prepare import prepare
 from sepfactor.measure.session import Runtime, open_session, run
 from sepfactor.measure.timing import interleave
-from sepfactor.observe import Feed
 
 _OPSET = 17
 """Scales per channel need opset 13; the models are published as old as 7."""

@@ -21,7 +21,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from PIL import Image
 
+from sepfactor.data import Feeds, InputSpec, Preprocessing, open_feeds
 from sepfactor.factor import Factorization, select_schemes
+from sepfactor.fit.sequential import FitSettings, Fitted, Wish, fit
 from sepfactor.graph.load import load
 from sepfactor.graph.prepare import prepare
 from sepfactor.graph.rebuild import Replacement, rebuild
@@ -29,8 +31,6 @@ from sepfactor.graph.survey import Site, survey
 from sepfactor.measure.quality import Judge
 from sepfactor.measure.session import Runtime, open_session
 from sepfactor.measure.timing import Ratio, interleave, ratio
-from sepfactor.observe import Feeds, InputSpec, Preprocessing, open_feeds
-from sepfactor.steps.fit import FitSettings, Fitted, Wish, fit
 
 Feed = dict[str, NDArray[np.float32]]
 Scores = NDArray[np.float64]

@@ -27,8 +27,8 @@ from tables import Table, change, document, machine, score
 from sepfactor.graph.load import load
 from sepfactor.options import make_options
 from sepfactor.progress import silent
-from sepfactor.steps.job import open_job
-from sepfactor.steps.planning import explore
+from sepfactor.search.to_budget import explore
+from sepfactor.study.study import open_job
 
 OURS, ON_TOP = "sepfactor", "sepfactor + int8"
 NETWORKS = {"espcn": "espcn-32-16", "squeezenet": "squeezenet", "resnet20": "resnet20"}

@@ -17,13 +17,13 @@ import numpy as np
 from networks import FITTING, VERTICAL, Fit, Scores, Task, select
 from tables import Table, change, document, machine, score
 
+from sepfactor.fit.sequential import FitSettings
 from sepfactor.measure.timing import Ratio
-from sepfactor.steps.fit import FitSettings
 
-BEST_BIAS = FitSettings(pulls=(), correct_kept=False)
+BEST_BIAS = FitSettings(ridges=(), correct_kept=False)
 """No fit to choose from: weight-space factors, each with the best bias for the inputs it gets by then."""
 
-CAUTIOUS = FitSettings(sequential=False, correct_kept=False, pulls=(0.3,))
+CAUTIOUS = FitSettings(sequential=False, correct_kept=False, ridges=(0.3,))
 """For made-up images: layer by layer on the original's inputs, pulled hard towards the weights."""
 
 NOTES = (

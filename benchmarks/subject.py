@@ -12,17 +12,17 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from sepfactor.data import Feed
+from sepfactor.data.patches import gather_patches, sample_positions, usable
 from sepfactor.factor import Decomposition, Factorization, Stage
 from sepfactor.factor.moments import Moments, MomentSums
 from sepfactor.factor.stage import Ints
+from sepfactor.fit.propagation import Walk
 from sepfactor.graph.lower import lower
 from sepfactor.graph.rebuild import Replacement
 from sepfactor.graph.survey import Site
 from sepfactor.layout import BLOCK
 from sepfactor.measure.session import Runtime
-from sepfactor.observe import Feed
-from sepfactor.observe.patches import gather_patches, sample_positions, usable
-from sepfactor.steps.walk import Walk
 
 _ENTRIES = 4e7
 """Numbers read per layer at most, as many as sepfactor's own fit reads."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sepfactor import __version__
+from sepfactor.deliver.describe import describe_data
 from sepfactor.errors import ModelError, OptionError, within_means
 from sepfactor.graph.load import ModelSource, load
 from sepfactor.measure.session import Runtime, environment, open_session, run
@@ -13,8 +14,7 @@ from sepfactor.measure.timing import interleave, ratio, summarise
 from sepfactor.options import make_options
 from sepfactor.progress import Progress, in_shares, silent
 from sepfactor.report.model import Bench, BenchRow
-from sepfactor.steps.gather import gather
-from sepfactor.steps.report import describe_data
+from sepfactor.study.splits import gather
 
 
 @within_means()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from sepfactor import __version__
+from sepfactor.deliver.describe import describe_data
+from sepfactor.deliver.pictures import PictureBook
 from sepfactor.errors import ModelError, within_means
 from sepfactor.graph.load import ModelSource, load
 from sepfactor.measure.accuracy import compare_sessions
@@ -12,9 +14,7 @@ from sepfactor.measure.session import Runtime, environment, open_session, run
 from sepfactor.options import make_options
 from sepfactor.progress import Progress, silent
 from sepfactor.report.compared import Comparison
-from sepfactor.steps.gather import gather
-from sepfactor.steps.pictures import PictureBook
-from sepfactor.steps.report import describe_data
+from sepfactor.study.splits import gather
 
 
 @within_means()

@@ -8,22 +8,22 @@ from typing import Any
 import onnx_ir as ir
 
 from sepfactor import __version__
+from sepfactor.deliver.describe import describe_data
 from sepfactor.errors import NothingToReplace, within_means
 from sepfactor.factor import Decomposition, Scheme, Stage, select_schemes
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.stage import Ints
+from sepfactor.fit.evidence import Observed, observe
 from sepfactor.graph.load import ModelSource, load
 from sepfactor.graph.survey import Site
 from sepfactor.measure.session import Runtime, environment
 from sepfactor.options import make_options
-from sepfactor.plans.ranks import MacsByRank, energy_ranks, ranks
 from sepfactor.progress import Progress, in_shares, silent
 from sepfactor.report.model import Inspection, LayerInspection
-from sepfactor.steps.gather import gather
-from sepfactor.steps.observe import Observed, observe
-from sepfactor.steps.report import describe_data
-from sepfactor.steps.stand_in import open_network
-from sepfactor.steps.times import profile_layers, times_before
+from sepfactor.search.ranks import MacsByRank, energy_ranks, ranks
+from sepfactor.study.network import open_network
+from sepfactor.study.profiling import profile_layers, times_before
+from sepfactor.study.splits import gather
 from sepfactor.threads import blas_threads
 
 ENERGY_SHARES = (0.9, 0.99, 0.999)
@@ -31,7 +31,7 @@ ENERGY_SHARES = (0.9, 0.99, 0.999)
 _ENOUGH = 0.99
 """Share of the energy of its answers that a layer should keep: a tenth off is mostly made up for."""
 
-_PULL = 1e-3
+_RIDGE = 1e-3
 """Ridge on what was seen of the activations, as while candidates are compared."""
 
 
@@ -120,7 +120,7 @@ def _layer(
 
 def _seen(stage: Stage, size: Ints, moments: Moments, schemes: Sequence[Scheme]) -> Mapping[str, Any]:
     """How correlated the input is, and the ranks that matter for what it makes the layer answer."""
-    pulled = moments.ridged(stage.weight, _PULL)
+    pulled = moments.ridged(stage.weight, _RIDGE)
     found = {s.name: s.decompose(stage, pulled) for s in schemes if s.refuses(stage) is None}
     return {
         "neighbour_correlation": moments.neighbour_correlation(),

@@ -12,7 +12,9 @@ from typing import Any
 
 import onnx_ir as ir
 
+from sepfactor.deliver.verify import Trial, verify
 from sepfactor.errors import ModelError, NothingToReplace, OptionError, within_means
+from sepfactor.fit.build import Built, build, network_to_write
 from sepfactor.graph.load import Loaded, ModelSource, external_files, load
 from sepfactor.graph.save import are_same, check_destination, data_files, publish, staged
 from sepfactor.graph.survey import Site
@@ -22,12 +24,10 @@ from sepfactor.progress import Progress, silent
 from sepfactor.report.model import Report
 from sepfactor.report.verdict import speed_line
 from sepfactor.report.words import sort_of
-from sepfactor.steps.build import Built, build, network_to_write
-from sepfactor.steps.choose import decide
-from sepfactor.steps.follow import building_options, expected_of, follow, open_plan, plan_of
-from sepfactor.steps.job import Job, open_job
-from sepfactor.steps.planning import Outcome, plan_to_budget
-from sepfactor.steps.verify import Trial, verify
+from sepfactor.search.follow import building_options, expected_of, follow, open_plan, plan_of
+from sepfactor.search.rules import decide
+from sepfactor.search.to_budget import Outcome, plan_to_budget
+from sepfactor.study.study import Job, open_job
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,23 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from sepfactor import __version__
+from sepfactor.deliver.describe import describe_budget, describe_data, describe_options, front_of, front_point
 from sepfactor.errors import NothingToReplace, within_means
 from sepfactor.graph.load import ModelSource, load
-from sepfactor.measure.ledger import NotingLedger
 from sepfactor.measure.session import environment
+from sepfactor.measure.timing_cache import RecordingCache
 from sepfactor.options import make_options
 from sepfactor.pipeline import Result, check_sites, chooses_by_layer, compress
 from sepfactor.plans.document import Plan
 from sepfactor.plans.machine import MachineProfile
 from sepfactor.progress import Progress, silent
 from sepfactor.report.model import FrontPoint, Planning
-from sepfactor.steps.choose import decide
-from sepfactor.steps.cost import Stopwatch
-from sepfactor.steps.follow import expected_of, fingerprint, plan_of
-from sepfactor.steps.job import Job, open_job
-from sepfactor.steps.menu import gather_menu
-from sepfactor.steps.planning import explore, plan_to_budget
-from sepfactor.steps.report import describe_budget, describe_data, describe_options, front_of, front_point
+from sepfactor.search.follow import expected_of, fingerprint, plan_of
+from sepfactor.search.layer_timing import Stopwatch
+from sepfactor.search.rules import decide
+from sepfactor.search.space import gather_menu
+from sepfactor.search.to_budget import explore, plan_to_budget
+from sepfactor.study.study import Job, open_job
 
 
 @within_means()
@@ -144,7 +144,7 @@ def profile(
     loaded = load(model)
     job = open_job(loaded, asked, progress)
     check_sites(job.sites, asked, loaded.name)
-    noted = NotingLedger(job.ledger)
+    noted = RecordingCache(job.timing_cache)
     menu = gather_menu(job, Stopwatch(job.runtime, asked.seed, noted))
     return MachineProfile(
         sepfactor_version=__version__,

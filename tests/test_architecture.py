@@ -14,6 +14,11 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 MOST_LINES = 400
 
 EVERYWHERE = {"errors"}
+_PLAIN = {"__init__", "amounts", "layout", "options", "progress", "serialized", "threads"}
+"""Ground floor beside ``errors``: what says nothing of networks."""
+
+_STUDY = {*_PLAIN, "factor", "graph", "data", "measure", "plans"}
+
 MAY_IMPORT = {
     "__init__": {"benchmark", "comparison", "inspection", "options", "pipeline", "planning", "plans"},
     "__main__": {"cli"},
@@ -27,25 +32,19 @@ MAY_IMPORT = {
     "factor": set(),
     "serialized": set(),
     "graph": {"factor", "layout", "serialized"},
-    "observe": {"factor"},
+    "data": {"factor"},
     "plans": {"factor", "layout"},
     "measure": {"__init__", "serialized", "threads"},
     "report": set(),
-    "steps": {
-        *("__init__", "amounts", "factor", "graph", "measure", "observe"),
-        *("layout", "options", "plans", "progress", "report", "threads"),
-    },
+    "study": {*_STUDY, "report", "fit", "search"},
+    "fit": {*_STUDY, "study", "search"},
+    "search": {*_STUDY, "study", "fit", "report"},
+    "deliver": {*_STUDY, "study", "fit", "search", "report"},
     **{
-        way: {
-            *("__init__", "factor", "graph", "measure", "options"),
-            *("plans", "progress", "report", "steps", "threads"),
-        }
+        way: {*_STUDY, "study", "fit", "search", "deliver", "report"}
         for way in ("pipeline", "inspection", "benchmark", "comparison")
     },
-    "planning": {
-        *("__init__", "factor", "graph", "measure", "options", "pipeline"),
-        *("plans", "progress", "report", "steps", "threads"),
-    },
+    "planning": {*_STUDY, "study", "fit", "search", "deliver", "report", "pipeline"},
     "cli": {
         *("__init__", "benchmark", "comparison", "inspection", "options", "pipeline"),
         *("planning", "progress", "report"),
@@ -54,17 +53,17 @@ MAY_IMPORT = {
 """Room → rooms it may know; each may know itself and ``errors``. ``__init__`` holds the version."""
 
 FOREIGN = {
-    "onnx": {"graph", "steps"},
-    "onnx_ir": {"graph", "inspection", "pipeline", "steps"},
+    "onnx": {"graph", "deliver"},
+    "onnx_ir": {"graph", "inspection", "pipeline", "study", "fit", "search", "deliver"},
     "onnxscript": {"graph"},
     "onnxruntime": {"measure"},
     "click": {"cli"},
     "rich": {"cli", "report"},
     "pydantic": {"cli", "options", "plans", "report"},
     "tomli_w": {"config"},
-    "scipy": {"factor", "measure", "observe", "plans"},
+    "scipy": {"factor", "measure", "data", "plans", "search"},
     "platformdirs": {"measure"},
-    "PIL": {"observe"},
+    "PIL": {"data"},
     "jinja2": {"report"},
     "vl_convert": {"report"},
 }

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from sepfactor.graph.survey import Site
-from sepfactor.steps import menu
-from sepfactor.steps.cost import LayerTime, Stopwatch
-from sepfactor.steps.job import Job
-from sepfactor.steps.search import Planner, macs_of
+from sepfactor.search import space as menu
+from sepfactor.search.layer_timing import LayerTime, Stopwatch
+from sepfactor.search.planner import Planner, macs_of
+from sepfactor.study.study import Job
 
 
 def times_of(speedup: float) -> Callable[..., list[LayerTime | None]]:

@@ -94,23 +94,23 @@ class Moments:
         return self.y_mean - answered
 
     def ridged(self, anchor: Array, share: float) -> Moments:
-        """The same with ``share`` of the mean variance of ``x`` added as a pull towards ``anchor``.
+        """The same with ``share`` of the mean variance of ``x`` added as a ridge towards ``anchor``.
 
         Least squares on these moments is ridge regression towards the kernel ``anchor``.
         """
         d = self.covariance.shape[-1]
-        pull = share * np.trace(self.covariance, axis1=1, axis2=2)[:, None, None] / d
+        ridge = share * np.trace(self.covariance, axis1=1, axis2=2)[:, None, None] / d
         f = self.split(anchor)
         pulled = replace(
             self,
-            covariance=self.covariance + pull * np.eye(d),
-            cross=self.cross + pull * f,
-            power=self.power + float(np.sum(pull * f * f)),
+            covariance=self.covariance + ridge * np.eye(d),
+            cross=self.cross + ridge * f,
+            power=self.power + float(np.sum(ridge * f * f)),
             known={},
         )
         if self.spread is None:
             return pulled
-        return replace(pulled, spread=self.spread + pull * f @ np.swapaxes(f, 1, 2))
+        return replace(pulled, spread=self.spread + ridge * f @ np.swapaxes(f, 1, 2))
 
     def turned(self, left: Array) -> Moments:
         """With ``left @ y`` as targets, for ``(group, out/group, out/group)``; needs the spread."""

@@ -88,19 +88,19 @@ class OutputMetric:
         turned: Rows = answers.reshape(len(answers), group, -1).swapaxes(0, 1) @ left
         return turned.swapaxes(0, 1).reshape(answers.shape)
 
-    def turn_stage(self, dense: Stage) -> Stage:
+    def whiten_stage(self, dense: Stage) -> Stage:
         """``L W``: the dense convolution that answers ``L y``."""
         return replace(dense, weight=_times(self.roots[0], dense.weight))
 
-    def turn_moments(self, moments: Moments) -> Moments:
+    def whiten_moments(self, moments: Moments) -> Moments:
         """With ``L y`` as targets."""
         return moments.turned(self.roots[0])
 
-    def turn(self, factorization: Factorization) -> Factorization:
+    def whiten(self, factorization: Factorization) -> Factorization:
         """What answers ``L y`` where this answers ``y``."""
         return _folded(factorization, self.roots[0])
 
-    def turn_back(self, factorization: Factorization) -> Factorization:
+    def unwhiten(self, factorization: Factorization) -> Factorization:
         """What answers ``y`` where this answers ``L y``."""
         return _folded(factorization, self.roots[1])
 

@@ -55,7 +55,7 @@ class Statistics:
         size, spread = _norm(right), _norm(right - right.mean(axis=0))
         return _norm(wrong) / ((spread if spread > _CONSTANT * size else size) or 1.0)
 
-    def felt_error(
+    def weighted_error(
         self,
         dense: Stage,
         replacement: Factorization,

@@ -39,7 +39,7 @@ _UNEVEN = 8
 
 
 @dataclass(frozen=True)
-class Tap:
+class Probe:
     """A value to be led out of a body.
 
     Attributes:
@@ -53,8 +53,8 @@ class Tap:
 
     @property
     def outputs(self) -> tuple[str, str]:
-        """Graph outputs that :func:`led_out` reads: records of its shapes, and its numbers."""
-        return f"{self.node}/tap/{self.role}/shapes", f"{self.node}/tap/{self.role}/numbers"
+        """Graph outputs that :func:`exposed` reads: records of its shapes, and its numbers."""
+        return f"{self.node}/probe/{self.role}/shapes", f"{self.node}/probe/{self.role}/numbers"
 
 
 class Bodies:
@@ -158,26 +158,26 @@ def _all_below(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
         yield from with_bodies(body)
 
 
-def lead_out(model: onnx.ModelProto, taps: Sequence[Tap]) -> None:
-    """Give a model the outputs of these taps, in place."""
+def expose(model: onnx.ModelProto, probes: Sequence[Probe]) -> None:
+    """Give a model the outputs of these probes, in place."""
     opset = next((s.version for s in model.opset_import if s.domain in _STANDARD), 1)
-    for tap in taps:
-        found = _lead(model.graph, tap, opset)
+    for probe in probes:
+        found = _lead(model.graph, probe, opset)
         assert found is not None  # sites are nodes of this model
-        for row, output in zip(found, tap.outputs, strict=True):
+        for row, output in zip(found, probe.outputs, strict=True):
             model.graph.node.append(helper.make_node("Identity", [row.name], [output]))
             model.graph.output.append(onnx.ValueInfoProto(name=output))
 
 
-def led_out(values: Mapping[str, NDArray[Any]], tap: Tap) -> dict[int, NDArray[Any]]:
-    """What a tap saw in one run, by the number of the turn; there are gaps where an If went the other way.
+def exposed(values: Mapping[str, NDArray[Any]], probe: Probe) -> dict[int, NDArray[Any]]:
+    """What a probe saw in one run, by the number of the turn; there are gaps where an If went the other way.
 
     Args:
         values: what the run gave, by name.
-        tap: which; of each value it says how many axes it has, and their sizes, and strings its numbers
+        probe: which; of each value it says how many axes it has, and their sizes, and strings its numbers
             together behind those of the others.
     """
-    shapes, numbers = (values[name] for name in tap.outputs)
+    shapes, numbers = (values[name] for name in probe.outputs)
     found: dict[int, NDArray[Any]] = {}
     turn, at, begin = 0, 0, 0
     while at < len(shapes):
@@ -193,13 +193,13 @@ def led_out(values: Mapping[str, NDArray[Any]], tap: Tap) -> dict[int, NDArray[A
     return found
 
 
-def _lead(graph: onnx.GraphProto, tap: Tap, opset: int) -> _Rows | None:
-    """Write what the tap sees into two values of ``graph``, rows of numbers; None if it is not in there."""
+def _lead(graph: onnx.GraphProto, probe: Probe, opset: int) -> _Rows | None:
+    """Write what the probe sees into two values of ``graph``, rows of numbers; None if it is not in there."""
     for index, node in enumerate(graph.node):
-        if node.output and node.output[0] == tap.node:
-            return _record(graph, index, tap, opset)
+        if node.output and node.output[0] == probe.node:
+            return _record(graph, index, probe, opset)
         for number, body in enumerate(proto_bodies(node)):
-            inner = _lead(body, tap, opset)
+            inner = _lead(body, probe, opset)
             if inner is not None:
                 return _LEAD[node.op_type](graph, index, number, inner, opset)
     return None
@@ -225,11 +225,11 @@ _Rows = tuple[_Row, _Row]
 """Of shapes, and of the numbers themselves."""
 
 
-def _record(graph: onnx.GraphProto, index: int, tap: Tap, opset: int) -> _Rows:
+def _record(graph: onnx.GraphProto, index: int, probe: Probe, opset: int) -> _Rows:
     """At the node itself: one record and its numbers."""
     node = graph.node[index]
-    at, value = (index, node.input[0]) if tap.role == "input" else (index + 1, node.output[0])
-    shapes, numbers = (f"{name}+" for name in tap.outputs)
+    at, value = (index, node.input[0]) if probe.role == "input" else (index + 1, node.output[0])
+    shapes, numbers = (f"{name}+" for name in probe.outputs)
     made = [
         helper.make_node("Shape", [value], [f"{shapes}/sizes"]),
         helper.make_node("Shape", [f"{shapes}/sizes"], [f"{shapes}/axes"]),
@@ -242,7 +242,7 @@ def _record(graph: onnx.GraphProto, index: int, tap: Tap, opset: int) -> _Rows:
         made.append(helper.make_node("Reshape", [value, f"{numbers}/flat"], [numbers]))
     for offset, new in enumerate(made):
         graph.node.insert(at + offset, new)
-    return _Row(shapes, np.dtype(np.int64)), _Row(numbers, tap.dtype)
+    return _Row(shapes, np.dtype(np.int64)), _Row(numbers, probe.dtype)
 
 
 def _out_of_if(graph: onnx.GraphProto, index: int, number: int, inner: _Rows, _: int) -> _Rows:

@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from sepfactor.graph.bodies import Tap, bodies, lead_out, read_outside
+from sepfactor.graph.bodies import Probe, bodies, expose, read_outside
 from sepfactor.graph.external import in_one_folder
 from sepfactor.serialized import Serialized
 
@@ -39,7 +39,7 @@ _FUSED_PREFIX, _FUSED_SUFFIX = "fused ", "/MatMulAddFusion"
 """What onnxruntime puts around the name of one that took in an activation, or a bias."""
 
 
-def with_outputs(model: ir.Model, names: Iterable[str], taps: Sequence[Tap] = ()) -> Serialized:
+def with_outputs(model: ir.Model, names: Iterable[str], probes: Sequence[Probe] = ()) -> Serialized:
     """The serialised model with further outputs: values of these names, and what is led out of bodies."""
     view = model.clone()
     values = ir.convenience.create_value_mapping(view.graph)
@@ -50,7 +50,7 @@ def with_outputs(model: ir.Model, names: Iterable[str], taps: Sequence[Tap] = ()
             present.add(name)
     view, folder = in_one_folder(view)
     proto = ir.to_proto(view)
-    lead_out(proto, taps)
+    expose(proto, probes)
     return Serialized(proto.SerializeToString(), folder)
 
 

@@ -17,9 +17,9 @@ from google.protobuf.message import DecodeError, EncodeError, Message
 
 from sepfactor.errors import ModelError
 from sepfactor.graph.external import external_tensors
+from sepfactor.graph.inline import unwrap
 from sepfactor.graph.instrument import serialized
 from sepfactor.graph.sparse import densified
-from sepfactor.graph.unwrap import unwrap
 
 ModelSource: TypeAlias = "str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model"
 
@@ -33,7 +33,7 @@ class Loaded:
 
     Attributes:
         model: the graph; external data stays on disk. Convolutions in functions and the like were taken
-            out of them (:mod:`sepfactor.graph.unwrap`).
+            out of them (:mod:`sepfactor.graph.inline`).
         runnable: what onnxruntime is given as *the original*: the file itself, or its bytes.
         name: how reports call it.
         notes: what was done to the graph, in sentences.

@@ -9,10 +9,10 @@ import onnx_ir as ir
 
 from sepfactor.factor import Factorization
 from sepfactor.graph.biases import join_biases
+from sepfactor.graph.join_1d import join_rows
 from sepfactor.graph.load import quiet
 from sepfactor.graph.lower import lower
 from sepfactor.graph.prepare import infer_shapes
-from sepfactor.graph.rows import join_rows
 from sepfactor.graph.survey import Site
 from sepfactor.graph.writer import free_prefix, taken_names
 

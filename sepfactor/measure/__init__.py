@@ -8,8 +8,8 @@ from __future__ import annotations
 from sepfactor.measure.accuracy import Accuracy, compare_sessions
 from sepfactor.measure.metrics import OutputComparison, OutputMeter
 from sepfactor.measure.profile import NodeTime, profile_nodes
+from sepfactor.measure.proportions import Share, TargetComparison, TopK
 from sepfactor.measure.session import Environment, Runtime, environment, open_session, run
-from sepfactor.measure.shares import Share, TargetComparison, TopK
 from sepfactor.measure.timing import Ratio, Timing, interleave, ratio, summarise
 
 __all__ = [

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from sepfactor.errors import DataError
 from sepfactor.measure.histogram import Histogram, HistogramMeter
-from sepfactor.measure.shares import Share, TargetComparison, TargetMeter, TopK
+from sepfactor.measure.proportions import Share, TargetComparison, TargetMeter, TopK
 
 Array = NDArray[Any]
 Shape = tuple[int | None, ...]

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sepfactor.errors import ModelError, OptionError, OutputError
-from sepfactor.measure.patience import TooLong, watched
+from sepfactor.measure.time_limit import TooLong, watched
 from sepfactor.serialized import Serialized
 from sepfactor.threads import cores
 
@@ -135,7 +135,7 @@ def run(session: InferenceSession, feed: Feed) -> list[NDArray[Any]]:
 
     Raises:
         ModelError: the feed does not fit, the run fails or takes longer than
-            :func:`~sepfactor.measure.patience.patience` allows, or an output is not a tensor.
+            :func:`~sepfactor.measure.time_limit.patience` allows, or an output is not a tensor.
     """
     options = _onnxruntime().RunOptions()
     options.log_severity_level = _SILENT

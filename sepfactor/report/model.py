@@ -28,7 +28,7 @@ class Layer(Frozen):
             of earlier layers included: with the factors of the bare weights (their bias corrected), and
             as fitted. These count all channels alike; but fits are chosen by errors as the layers weigh them
             that read the answer, so the fitted one may be the larger of the two.
-        pull: ridge towards the original weights that the held-out data chose; None if they preferred the
+        ridge: ridge towards the original weights that the held-out data chose; None if they preferred the
             unfitted factors.
         corrected: the layer stays dense, with weights that make up for errors before it.
         spectrum: scheme → relative error at a few ranks, rising, ``[[rank, error], …]``: what it could
@@ -61,7 +61,7 @@ class Layer(Frozen):
     output_error: float | None = None
     unfitted_error: float | None = None
     fitted_error: float | None = None
-    pull: float | None = None
+    ridge: float | None = None
     corrected: bool = False
     spectrum: Mapping[str, tuple[tuple[int, float], ...]] | None = None
 

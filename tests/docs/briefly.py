@@ -12,9 +12,9 @@ from tests.timing import decide_times
 def time_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Candidates are twice as fast as their layers, networks are hardly timed, and few plans are built."""
     import sepfactor.benchmark as benchmark
-    import sepfactor.steps.search as search
-    import sepfactor.steps.verify as verify
-    from sepfactor.steps.job import Job
+    import sepfactor.deliver.verify as verify
+    import sepfactor.search.planner as search
+    from sepfactor.study.study import Job
 
     timed, interleaved = verify.time_networks, benchmark.interleave
 

@@ -204,7 +204,7 @@ class TestTarget:
 
     @given(st.data())
     def test_ridge_is_as_rows_more_that_the_anchor_answers(self, data: st.DataObject) -> None:
-        """One more for each entry of a patch, as far off as the pull is strong."""
+        """One more for each entry of a patch, as far off as the ridge is strong."""
         stage = data.draw(LIVELY)
         rows = data.draw(correlated(stage))
         found, share = rows.moments(spread=True), data.draw(st.floats(0, 10))

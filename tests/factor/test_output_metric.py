@@ -51,13 +51,13 @@ def test_what_is_turned_turns_back(scheme: Scheme, data: st.DataObject) -> None:
     found = Factorization(decomposition.build(data.draw(ranks(decomposition.full_rank))), bias)
     metric = metric_for(stage, data.draw(seeds)).for_form(found)
     left = blocks(metric.roots[0])
-    turned = metric.turn(found)
+    turned = metric.whiten(found)
     weight = on_grid(stage, found)
     np.testing.assert_allclose(
         on_grid(stage, turned), np.tensordot(left, weight, 1), atol=1e-9 * np.abs(left).sum()
     )
     np.testing.assert_allclose(turned.bias, left @ bias, atol=1e-9 * np.abs(left).sum())
-    back = metric.turn_back(turned)
+    back = metric.unwhiten(turned)
     np.testing.assert_allclose(on_grid(stage, back), weight, atol=1e-9)
     np.testing.assert_allclose(back.bias, bias, atol=1e-9)
 
@@ -65,7 +65,7 @@ def test_what_is_turned_turns_back(scheme: Scheme, data: st.DataObject) -> None:
 @given(stages(("dense", "grouped")).flatmap(correlated), seeds)
 def test_turned_moments_are_those_of_turned_answers(rows: Rows, seed: int) -> None:
     metric = metric_for(rows.stage, seed)
-    found = metric.turn_moments(rows.moments(spread=True))
+    found = metric.whiten_moments(rows.moments(spread=True))
     wanted = replace(rows, y=rows.y @ blocks(metric.roots[0]).T).moments(spread=True)
     scale = wanted.power
     assert found.power == pytest.approx(wanted.power, rel=1e-4)
@@ -87,7 +87,7 @@ def test_fitted_to_what_is_read_less_of_it_is_missed(seed: int, rank: int, name:
         return refit(dense, start, aims, sweeps=3)
 
     plain = best(stage, moments)
-    weighed = metric.turn_back(best(metric.turn_stage(stage), metric.turn_moments(moments)))
+    weighed = metric.unwhiten(best(metric.whiten_stage(stage), metric.whiten_moments(moments)))
     slack = 1e-6 if name == "channel-out" else 0.2  # alternation may end in another valley
     assert felt(metric, rows, weighed) <= felt(metric, rows, plain) * (1 + slack)
 
@@ -99,8 +99,8 @@ def test_a_reader_of_some_channels_gets_those_right() -> None:
     scheme, moments = by_name("channel-out"), rows.moments(spread=True)
     errors = []
     for metric in (OutputMetric.of(np.eye(8), 1), read):
-        dense, aims = metric.turn_stage(stage), metric.turn_moments(moments)
-        found = metric.turn_back(Factorization(scheme.decompose(dense, aims).build((2,))))
+        dense, aims = metric.whiten_stage(stage), metric.whiten_moments(moments)
+        found = metric.unwhiten(Factorization(scheme.decompose(dense, aims).build((2,))))
         wrong = rows.run(stage.weight - on_grid(stage, found))[:, :2]
         errors.append(float(np.square(wrong - wrong.mean(axis=0)).sum()))
     assert errors[1] < 0.5 * errors[0]
@@ -129,7 +129,7 @@ def test_an_answer_nobody_reads_counts_evenly() -> None:
 
 
 @given(stages(("dense", "grouped")), seeds, st.booleans(), st.booleans())
-def test_the_felt_error_is_that_of_answers_computed_one_by_one(
+def test_the_weighted_error_is_that_of_answers_computed_one_by_one(
     stage: Stage, seed: int, rectified: bool, weighed: bool
 ) -> None:
     patches = normal(seed, 40, stage.in_channels, *stage.kernel_shape).astype(np.float32)
@@ -144,5 +144,5 @@ def test_the_felt_error_is_that_of_answers_computed_one_by_one(
     right, wrong = (a @ left.T for a in answers)
     wanted = np.linalg.norm(wrong - right) / np.linalg.norm(right - right.mean(axis=0))
     metric = metric_for(stage, seed) if weighed else None
-    got = Statistics(patches).felt_error(stage, found, bias, metric, rectified)
+    got = Statistics(patches).weighted_error(stage, found, bias, metric, rectified)
     assert got == pytest.approx(float(wanted), rel=1e-3)

@@ -8,14 +8,14 @@ import pytest
 from onnx import ModelProto
 
 from sepfactor.factor import SCHEMES, Factorization, select_schemes
-from sepfactor.graph.bodies import Tap, led_out, read_outside
+from sepfactor.graph.bodies import Probe, exposed, read_outside
 from sepfactor.graph.instrument import with_outputs
 from sepfactor.graph.load import load
 from sepfactor.graph.lower import lower
+from sepfactor.graph.partition import Partition
 from sepfactor.graph.prepare import prepare
 from sepfactor.graph.rebuild import Replacement, rebuild
 from sepfactor.graph.survey import Site, survey
-from sepfactor.graph.walk import Cutter
 from tests.graph.build import assert_same, check, model, normal, run, run_reference, session
 from tests.graph.nested import CONV, INNER, MAP, NESTED, WEIGHTS, Nested
 
@@ -40,11 +40,11 @@ def seen(view: ModelProto | bytes, feed: dict[str, np.ndarray]) -> dict[str, np.
 def test_what_is_read_and_answered_turn_by_turn(nested: Nested) -> None:
     prepared, site = opened(nested.proto)
     assert (site.nested, site.skipped) == (True, None)
-    taps = [Tap(site.output, "input", FLOAT), Tap(site.output, "output", FLOAT)]
-    values = seen(with_outputs(prepared, ["a"], taps), nested.feed)
+    probes = [Probe(site.output, "input", FLOAT), Probe(site.output, "output", FLOAT)]
+    values = seen(with_outputs(prepared, ["a"], probes), nested.feed)
     assert_same([values["y"]], run(nested.proto, nested.feed))
-    assert_same([*led_out(values, taps[0]).values()], nested.reads())
-    assert_same([*led_out(values, taps[1]).values()], nested.answers())
+    assert_same([*exposed(values, probes[0]).values()], nested.reads())
+    assert_same([*exposed(values, probes[1]).values()], nested.answers())
 
 
 def test_maps_that_change_size_from_turn_to_turn() -> None:
@@ -58,8 +58,8 @@ def test_maps_that_change_size_from_turn_to_turn() -> None:
         **WEIGHTS,
     )
     prepared, site = opened(proto)
-    tap = Tap(site.output, "input", FLOAT)
-    found = led_out(seen(with_outputs(prepared, [], [tap]), {"x": normal(1, 3, 9, 8)}), tap)
+    probe = Probe(site.output, "input", FLOAT)
+    found = exposed(seen(with_outputs(prepared, [], [probe]), {"x": normal(1, 3, 9, 8)}), probe)
     assert [map.shape[2:] for map in found.values()] == [(9, 8), (7, 6), (5, 4)]
 
 
@@ -89,12 +89,12 @@ def test_a_walk_replaces_it_for_the_turns_to_come(name: str) -> None:
     assert site.stage is not None
     other = Factorization.of(site.stage, None)  # without its bias
     expected = run(rebuild(prepared, [Replacement(site, other, {})]).model, nested.feed)
-    cutter = Cutter(prepared)
+    cutter = Partition(prepared)
     at = cutter.position(site.output)
     assert cutter.position("a") < at < cutter.position("y")
     lowered = lower(other, ir.val(site.input), ir.val(site.output), prefix="p", dtype=FLOAT)
     cutter.replace(site.output, lowered.nodes, lowered.initializers)
-    stretch = cutter.stretch(0, cutter.position("y") + 1)
+    stretch = cutter.segment(0, cutter.position("y") + 1)
     view = stretch.model(nested.feed)
     found = session(view).run(["y"], {name: nested.feed[name] for name in stretch.inputs})
     assert_same(found, expected)
@@ -104,11 +104,11 @@ def test_a_walk_replaces_it_for_the_turns_to_come(name: str) -> None:
 def test_what_follows_it_in_its_body() -> None:
     """A ReLU, behind an Add of a constant or not; unless its body hands it on."""
 
-    def cutter(then: str) -> Cutter:
+    def cutter(then: str) -> Partition:
         text = f"""y = If(q) <then_branch = t () => ({MAP} e) {{ {INNER.replace("(s,", "(x,")}  {then} }},
                                  else_branch = e () => ({MAP} f) {{ f = Neg(x) }}>"""
         inputs, row = f"{MAP} x, bool q", normal(3, 1, 1)
-        return Cutter(opened(model(text, inputs, f"{MAP} y", row=row, **WEIGHTS))[0])
+        return Partition(opened(model(text, inputs, f"{MAP} y", row=row, **WEIGHTS))[0])
 
     assert cutter("e = Relu(c)").is_rectified("c")
     assert not cutter("e = Sigmoid(c)").is_rectified("c")
@@ -134,13 +134,15 @@ def test_values_called_alike_in_two_branches_are_told_apart(q: bool) -> None:
     assert first.output != second.output
     assert_same(run(loaded.model, feed), run(proto, feed))
     assert_same(run_reference(prepare(loaded.model), feed), run(proto, feed))
-    taps = [Tap(site.output, "input", FLOAT) for site in (first, second)]
-    values = seen(with_outputs(prepare(loaded.model), [], taps), feed)
-    turns = {site.name: len(led_out(values, tap)) for site, tap in zip((first, second), taps, strict=True)}
+    probes = [Probe(site.output, "input", FLOAT) for site in (first, second)]
+    values = seen(with_outputs(prepare(loaded.model), [], probes), feed)
+    turns = {
+        site.name: len(exposed(values, probe)) for site, probe in zip((first, second), probes, strict=True)
+    }
     assert turns == {"then": int(q), "else": int(not q)}
 
 
-def test_what_cannot_be_led_out_is_said() -> None:
+def test_what_cannot_be_exposed_is_said() -> None:
     in_a_scan = model(
         f"""b, stack = Scan<num_scan_inputs = 1, body = body ({MAP} s, float[3,1,1] row)
             => ({MAP} r, float[3,1,1] o) {{ o = Neg(row)
@@ -195,7 +197,7 @@ def test_weights_of_a_body_go_with_their_convolution() -> None:
 
 
 @pytest.mark.parametrize("turns", [64, 100])
-def test_of_a_long_loop_the_first_turns_are_led_out(turns: int) -> None:
+def test_of_a_long_loop_the_first_turns_are_exposed(turns: int) -> None:
     proto = model(
         f"""b = Loop(many, yes, x) <body = l (int64 i, bool k, {MAP} s) => (bool d, {MAP} r)
             {{ d = Identity(k)  [inner] c = {CONV}(s, w)  r = Tanh(c) }}>""",
@@ -206,10 +208,10 @@ def test_of_a_long_loop_the_first_turns_are_led_out(turns: int) -> None:
         w=WEIGHTS["w"],
     )
     prepared, site = opened(proto)
-    tap = Tap(site.output, "output", FLOAT)
+    probe = Probe(site.output, "output", FLOAT)
     feed = {"x": normal(1, 3, 4, 4)}
-    values = seen(with_outputs(prepared, [], [tap]), feed)
-    found = led_out(values, tap)
+    values = seen(with_outputs(prepared, [], [probe]), feed)
+    found = exposed(values, probe)
     assert [*found] == [*range(64)]
     if turns == 64:
         assert_same([np.tanh(found[63])], [values["b"]])
@@ -231,8 +233,8 @@ def test_a_turn_that_goes_the_other_way_leaves_a_gap() -> None:
         w=WEIGHTS["w"],
     )
     prepared, site = opened(proto)
-    tap = Tap(site.output, "input", FLOAT)
+    probe = Probe(site.output, "input", FLOAT)
     feed = {"x": normal(1, 3, 4, 4)}
-    found = led_out(seen(with_outputs(prepared, [], [tap]), feed), tap)
+    found = exposed(seen(with_outputs(prepared, [], [probe]), feed), probe)
     assert [*found] == [0, 2]
     assert_same([found[0]], [feed["x"]])

@@ -14,8 +14,8 @@ from sepfactor.errors import OptionError
 from sepfactor.graph.external import LARGE, external_tensors, in_one_folder, read_external
 from sepfactor.graph.instrument import serialized, with_node_names, with_outputs
 from sepfactor.graph.load import load
+from sepfactor.graph.partition import Partition
 from sepfactor.graph.prepare import prepare
-from sepfactor.graph.walk import Cutter
 from sepfactor.measure.session import Runtime, open_session
 from tests.graph.build import assert_same, model, normal, run
 
@@ -58,7 +58,7 @@ def test_every_view_runs_with_the_table_in_its_file(path: Path, monkeypatch: pyt
         assert view.folder == path.parent
         assert_same(answers(view), expected)
     assert_same(answers(with_outputs(prepared, ["y"])), expected)
-    stretch = Cutter(prepared).stretch(0, len(prepared.graph))
+    stretch = Partition(prepared).segment(0, len(prepared.graph))
     assert_same(answers(stretch.model(FEED)), expected)
     assert names(loaded) == {"w", "table"}
 

@@ -9,9 +9,9 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from sepfactor.graph.partition import Partition
 from sepfactor.graph.prepare import prepare
 from sepfactor.graph.sequences import non_tensors
-from sepfactor.graph.walk import Cutter
 from tests.graph.build import assert_same, check, model, normal, run
 from tests.robustness.way import assert_near, attempt, pretend_faster
 
@@ -116,10 +116,10 @@ def test_preparing_changes_no_type(body: str, lists: set[str]) -> None:
 @every_list
 def test_cut_after_every_node_it_computes_the_same(body: str, lists: set[str]) -> None:
     proto = network(body)
-    cutter = Cutter(prepare(ir.from_proto(proto)))
-    state, count = dict(FEED), len(cutter.stretch(0, 10**6).nodes)
+    cutter = Partition(prepare(ir.from_proto(proto)))
+    state, count = dict(FEED), len(cutter.segment(0, 10**6).nodes)
     for position in range(count):
-        stretch = cutter.stretch(position, position + 1)
+        stretch = cutter.segment(position, position + 1)
         assert lists.isdisjoint(stretch.outputs)
         if stretch.outputs:
             feed = {name: state[name] for name in stretch.inputs}

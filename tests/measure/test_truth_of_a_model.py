@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sepfactor.deliver.describe import describe_data, describe_options
+from sepfactor.deliver.verify import _notes
 from sepfactor.graph.load import load
 from sepfactor.measure import Accuracy, Runtime, compare_sessions, open_session
 from sepfactor.options import Options
-from sepfactor.steps.gather import gather
-from sepfactor.steps.report import describe_data, describe_options
-from sepfactor.steps.verify import _notes
+from sepfactor.study.splits import gather
 from tests.measure.models import model
 
 RUNTIME = Runtime()

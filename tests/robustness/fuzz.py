@@ -33,7 +33,7 @@ from tests.robustness.way import attempt, pretend_faster
 OPTIONS: dict[str, Any] = {"limit": 1, "max_error": 0.3, "linear_layers": True, "dequantize": True}
 SHAPE = {"image": (1, 3, 16, 16)}
 MEMORY = 6 * 2**30
-PATIENCE_S = 60.0
+LIMIT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -323,10 +323,10 @@ def hunt(name: str, minutes: float, start: int, kept: Path) -> tuple[int, int]:
                     now = _seed(folder, reached)
                     if now != reached:
                         reached, moved = now, time.monotonic()
-                    if time.monotonic() - moved > PATIENCE_S:
+                    if time.monotonic() - moved > LIMIT_S:
                         stream.write(b"\nhangs\n")
                         break
-                over = worker.poll() is None and time.monotonic() - moved <= PATIENCE_S
+                over = worker.poll() is None and time.monotonic() - moved <= LIMIT_S
                 worker.kill()
                 worker.wait()
             reached = _seed(folder, reached)

@@ -19,7 +19,7 @@ import pytest
 
 from sepfactor.graph import save
 from sepfactor.pipeline import Result
-from sepfactor.steps.cost import Stopwatch
+from sepfactor.search.layer_timing import Stopwatch
 from tests import networks
 from tests.robustness.way import attempt
 
@@ -255,7 +255,7 @@ class TestCache:
         cache = folder / "cache"
         times = cache / "times.sqlite"
         monkeypatch.setenv("SEPFACTOR_CACHE", str(cache))
-        monkeypatch.setattr("sepfactor.measure.ledger._WAIT_SECONDS", 0.05)
+        monkeypatch.setattr("sepfactor.measure.timing_cache._WAIT_SECONDS", 0.05)
         with closing(sqlite3.connect(":memory:")) as other:
             if state == "a file":
                 cache.write_text("in the way")

@@ -32,7 +32,7 @@ def raising(error: BaseException) -> Any:
 
 @every_call
 def test_no_memory(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sepfactor.observe.synthetic.dead_leaves", raising(MemoryError()))
+    monkeypatch.setattr("sepfactor.data.synthetic.dead_leaves", raising(MemoryError()))
     with pytest.raises(ModelError, match="Memory ran out") as caught:
         call()
     assert_sentence(str(caught.value))

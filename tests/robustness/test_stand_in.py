@@ -256,7 +256,7 @@ def test_others_are_not_tried_beforehand(monkeypatch: pytest.MonkeyPatch) -> Non
     def refuse(*_: object) -> None:
         raise AssertionError("a session was opened only to see whether that can be done")
 
-    monkeypatch.setattr("sepfactor.steps.stand_in.open_session", refuse)
+    monkeypatch.setattr("sepfactor.study.network.open_session", refuse)
     result = attempt(networks.plain(), data=IMAGES, max_error=0)
     assert not isinstance(result, str), result
     assert not result.report.notes

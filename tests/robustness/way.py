@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 import sepfactor
 from sepfactor.pipeline import Result
-from sepfactor.steps.cost import Stopwatch
+from sepfactor.search.layer_timing import Stopwatch
 from tests.timing import times_of
 
 QUICK: dict[str, Any] = {"bench_seconds": 0}

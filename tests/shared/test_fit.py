@@ -9,13 +9,13 @@ import onnx_ir as ir
 import pytest
 
 from sepfactor.factor import Factorization, select_schemes
+from sepfactor.fit.sequential import Wish, fit
 from sepfactor.graph.load import load
 from sepfactor.graph.prepare import prepare
 from sepfactor.graph.rebuild import Replacement, rebuild
 from sepfactor.graph.survey import survey
 from sepfactor.measure import Runtime, open_session
 from sepfactor.progress import silent
-from sepfactor.steps.fit import Wish, fit
 
 Image = pytest.importorskip("PIL.Image")
 RANKS = {"11": (32,), "13": (16,)}

@@ -1,0 +1,360 @@
+"""Images to inputs: decode, colour, resize, centre crop, scale.
+
+The shorter side is resized (bilinear, antialiased) to ``resize`` or, by default, to what the crop
+needs, the other side in proportion; then the centre is cut out, as ImageNet evaluation does. Where
+the model leaves height or width open there is no crop on that axis, and the image keeps its size
+unless ``resize`` is given. Pictures are turned upright first, as their EXIF data says. Transparency
+is dropped. Pillow is imported only when an image is read.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from sepfactor.data.feeds import Feed, Source
+from sepfactor.data.inputs import InputSpec, brief, conform, listing, shape_text
+from sepfactor.errors import DataError, OptionError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
+
+_PIXELS = 2**28
+"""An image is not made larger than this."""
+
+_READ_ERRORS = (
+    *(OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError),
+    *(AttributeError, SyntaxError, struct.error, zlib.error),
+)
+"""What Pillow raises over damaged files."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes an input: ``(pixel · scale − mean) / std``, channel by channel.
+
+    Attributes:
+        color: order of the channels fed; ``auto`` is gray for one channel, else RGB.
+        scale: factor on pixels 0..255.
+        mean: one value, or one per channel in the order fed, in scaled units; empty: 0.
+        std: likewise; empty: 1.
+        layout: ``nchw`` or ``nhwc``.
+        resize: shorter side in pixels before the centre crop; ``None``: as small as the crop allows.
+    """
+
+    color: Literal["auto", "rgb", "bgr", "gray"] = "auto"
+    scale: float = 1 / 255
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    resize: int | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("color", self.color, ("auto", "rgb", "bgr", "gray"))
+        _one_of("layout", self.layout, ("nchw", "nhwc"))
+        if not (math.isfinite(self.scale) and self.scale > 0):
+            raise OptionError(f"scale is {self.scale}; give a number above 0, such as 1 or 1/255.")
+        if not all(map(math.isfinite, (*self.mean, *self.std))) or any(s <= 0 for s in self.std):
+            raise OptionError(
+                f"mean is {self.mean} and std is {self.std}; both need finite numbers, and std "
+                "numbers above 0."
+            )
+        self._check_units()
+        if self.resize is not None and self.resize < 1:
+            raise OptionError(f"resize is {self.resize}; give the shorter side in pixels.")
+
+    def _check_units(self) -> None:
+        """Fail where mean or std are plainly of other units than the scaled pixels.
+
+        Such inputs are nearly the same for every picture, or hundreds of times what the network knows.
+        """
+        top = 255 * self.scale
+        sizes = [abs(value) for value in self.mean]
+        says = (
+            f"mean {_listed(self.mean)} and std {_listed(self.std)} do not go with the scale: multiplied by "
+            f"{_scale_text(self.scale)}, pixels lie in 0..{top:.4g}"
+        )
+        if any(size > 2 * top for size in sizes) or any(value > 10 * top for value in self.std):
+            mend = (
+                "Say --scale 1 if they are for pixels in 0..255, or divide them by 255."
+                if top < 100
+                else "Give them for pixels in that range."
+            )
+            raise OptionError(f"{says}, and all pictures would come out nearly alike. {mend}")
+        is_small = all(size <= 1 for size in sizes) and all(value <= 1 for value in self.std)
+        if top > 100 and is_small and (any(sizes) or any(value < 1 for value in self.std)):
+            raise OptionError(
+                f"{says}. Leave --scale out if they are for pixels in 0..1, or multiply them by 255."
+            )
+
+    @property
+    def axes(self) -> tuple[int, int, int]:
+        """Axes of a batch: ``(channel, height, width)``."""
+        return (1, 2, 3) if self.layout == "nchw" else (3, 1, 2)
+
+    def fitted(self, spec: InputSpec, channels: int) -> Preprocessing:
+        """These settings as they apply to one input; an uint8 input takes plain pixels by default.
+
+        Raises:
+            OptionError: mean or std do not match the channels, or an integer input is to be scaled.
+        """
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (0, 1, channels):
+                raise OptionError(
+                    f"{name} has {len(values)} values, but the input {spec} has {channels} "
+                    f"channels: give one value, or {channels}."
+                )
+        if spec.dtype.kind == "f":
+            return self
+        plain = not (self.mean or self.std)
+        if plain and spec.dtype == np.uint8 and self.scale == Preprocessing().scale:
+            return replace(self, scale=1.0)
+        if not plain or self.scale != 1:
+            raise OptionError(
+                f"The input {spec} takes whole numbers, so pixels cannot be scaled for it: set "
+                "scale to 1 and leave out mean and std."
+            )
+        return self
+
+    def apply(self, pixels: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+        """Pixels ``(..., height, width, channels)`` in 0..255 → the same in layout and units of an input."""
+        values = pixels.astype(np.float32) * np.float32(self.scale)
+        if self.mean:
+            values -= np.asarray(self.mean, np.float32)
+        if self.std:
+            values /= np.asarray(self.std, np.float32)
+        if dtype.kind != "f":
+            values = np.rint(values).astype(np.int64)
+        return np.moveaxis(values, -1, -3) if self.layout == "nchw" else values
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a report: plain numbers, strings and lists."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values) or "not given"
+
+
+def _scale_text(value: float) -> str:
+    return "1/255, as they are by default" if value == 1 / 255 else f"{value:.4g}"
+
+
+def _one_of(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise OptionError(f"There is no {name} {value!r}: use {', '.join(known)}.")
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads one image file for one input.
+
+    Attributes:
+        spec: the input, of rank 4.
+        preprocessing: with ``color`` resolved.
+        crop: ``(height, width)``, ``None`` where the model leaves it open.
+    """
+
+    spec: InputSpec
+    preprocessing: Preprocessing
+    crop: tuple[int | None, int | None]
+
+    def check(self, path: Path) -> None:
+        """Raise DataError unless the file starts like an image."""
+        with _quiet(), _opened(path):
+            pass
+
+    def read(self, path: Path) -> np.ndarray:
+        """``(channels, height, width)``, or channels last, in the units of the input."""
+        try:
+            with _quiet(), _opened(path) as image:
+                pixels = self._pixels(image, path)
+        except _READ_ERRORS as error:
+            raise _unreadable(path, error) from error
+        return self.preprocessing.apply(pixels, self.spec.dtype)
+
+    def _pixels(self, image: Image.Image, path: Path) -> np.ndarray:
+        """``(height, width, channels)`` uint8, cropped, in the order fed."""
+        from PIL import Image, ImageOps
+
+        color = self.preprocessing.color
+        upright = _eight_bits(ImageOps.exif_transpose(image), path)
+        upright = upright.convert("L" if color == "gray" else "RGB")
+        width, height = upright.size
+        size = resized((height, width), self.preprocessing.resize, self.crop)
+        if size[0] * size[1] > _PIXELS:
+            raise DataError(
+                f"{path}: the image of {width} by {height} would become {size[1]} by {size[0]}, more than "
+                f"{_PIXELS:,} pixels: set a smaller resize or --input-shape, or leave it out."
+            )
+        if size != (height, width):
+            upright = upright.resize(size[::-1], Image.Resampling.BILINEAR)
+        pixels = np.asarray(upright)
+        pixels = pixels[_centre(size[0], self.crop[0]), _centre(size[1], self.crop[1])]
+        if color == "gray":
+            return pixels[..., None]
+        return pixels[..., ::-1] if color == "bgr" else pixels
+
+
+def resized(
+    size: tuple[int, int], shorter: int | None, crop: tuple[int | None, int | None]
+) -> tuple[int, int]:
+    """``(height, width)`` an image of ``size`` is resized to: proportional, and never below ``crop``."""
+    needed = [Fraction(c, s) for c, s in zip(crop, size, strict=True) if c is not None]
+    if shorter is not None:
+        needed.append(Fraction(shorter, min(size)))
+    factor = max(needed, default=Fraction(1))
+    return max(1, int(size[0] * factor)), max(1, int(size[1] * factor))
+
+
+def _centre(size: int, crop: int | None) -> slice:
+    start = 0 if crop is None else round((size - crop) / 2)
+    return slice(start, None if crop is None else start + crop)
+
+
+def _eight_bits(image: Image.Image, path: Path) -> Image.Image:
+    """The image in a mode that converts to RGB or gray without clipping or warning."""
+    from PIL import Image
+
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise DataError(
+            f"{path}: pixels are of mode {image.mode} (32 bits), whose range is unknown: save the "
+            "image with 8 or 16 bits a channel."
+        )
+    return image.convert("RGBA") if image.mode == "P" else image
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Pillow's warnings, of large pictures and of damaged EXIF data."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise DataError(
+            f'{path}: reading images needs Pillow: pip install "sepfactor[images]", or give the '
+            "inputs as a .npz file."
+        ) from error
+    try:
+        return Image.open(path)
+    except (*_READ_ERRORS, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path}: the image cannot be read ({brief(error)}): replace the file or take it out of the folder."
+    )
+
+
+def find_images(folder: Path) -> tuple[Path, ...]:
+    """Image files in a folder and below, sorted by path; hidden files are left out."""
+    return tuple(
+        sorted(
+            path
+            for path in folder.rglob("*")
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        )
+    )
+
+
+def open_images(
+    paths: Sequence[Path],
+    names: Sequence[str],
+    inputs: Sequence[InputSpec],
+    preprocessing: Preprocessing,
+    origin: str,
+) -> Source:
+    """One sample per image, as many to a run as the model's fixed batch.
+
+    Raises:
+        DataError: the model does not take images.
+        OptionError: the preprocessing does not go with the input.
+    """
+    reader = _reader(inputs, preprocessing, origin)
+    spec = reader.spec
+    runs = len(paths) // spec.batch
+    if not runs:
+        raise DataError(
+            f"{origin}: there are {len(paths)} images, fewer than the batch of {spec.batch} that "
+            f"the input {spec.name!r} needs: add images."
+        )
+    rows = np.arange(runs * spec.batch).reshape(runs, spec.batch)
+
+    def make(run: int) -> Feed:
+        chosen = [paths[row] for row in rows[run]]
+        images = [reader.read(path) for path in chosen]
+        for path, image in zip(chosen, images, strict=True):
+            if image.shape != images[0].shape:
+                raise DataError(
+                    f"{path}: the image becomes {shape_text(image.shape)}, but {chosen[0].name} in "
+                    f"the same run {shape_text(images[0].shape)}: fix the size with --input-shape."
+                )
+        return {spec.name: conform(np.stack(images), spec, str(chosen[0]))}
+
+    def probe(run: int) -> None:
+        for row in rows[run]:
+            reader.check(paths[row])
+
+    return Source(
+        make, rows, len(paths), origin, probe, names=tuple(names), preprocessing=reader.preprocessing
+    )
+
+
+def _reader(inputs: Sequence[InputSpec], preprocessing: Preprocessing, origin: str) -> _Reader:
+    if len(inputs) != 1:
+        raise DataError(
+            f"{origin}: images can feed a model with one input, but this one has "
+            f"{listing(spec.name for spec in inputs)}: give a .npz file or file.py:function."
+        )
+    spec = inputs[0]
+    shape = (None,) * 4 if spec.shape is None else spec.shape
+    if len(shape) != 4:
+        raise DataError(
+            f"{origin}: images need an input of four axes, but the input {spec} has {len(shape)}: "
+            "give a .npz file or file.py:function."
+        )
+    channel, height, width = (shape[axis] for axis in preprocessing.axes)
+    color = preprocessing.color
+    if color == "auto":
+        color = "gray" if channel == 1 else "rgb"
+    channels = 1 if color == "gray" else 3
+    if isinstance(channel, int) and channel != channels:
+        swapped, other = ("nhwc", 3) if preprocessing.layout == "nchw" else ("nchw", 1)
+        mend = f"set layout to {swapped}" if shape[other] in (1, 3) else "give a .npz file"
+        raise DataError(
+            f"{origin}: {color} images in layout {preprocessing.layout} have {channels} channels, "
+            f"but the input {spec} has {channel}: "
+            + ("set color to auto or gray." if channel in (1, 3) else f"{mend}.")
+        )
+    crop = (
+        height if isinstance(height, int) else None,
+        width if isinstance(width, int) else None,
+    )
+    if preprocessing.resize is not None and preprocessing.resize < min(
+        (c for c in crop if c is not None), default=1
+    ):
+        raise OptionError(
+            f"resize is {preprocessing.resize}, but the input {spec} is cut from the centre of the "
+            "resized image: give the shorter side of the input or more."
+        )
+    return _Reader(spec, replace(preprocessing, color=color).fitted(spec, channels), crop)

@@ -1,0 +1,317 @@
+"""From what a user names to feeds: arrays, folders, functions, iterables.
+
+The leading axis of an array is always samples, whatever file it comes from, and is cut into runs of
+the model's fixed batch, or of one. Files are read by header first, and their contents when a run is
+made, so a limit also limits what is read. Nothing pickled is ever loaded.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from types import ModuleType
+from typing import TypeVar
+
+import numpy as np
+
+from sepfactor.data import images, synthetic
+from sepfactor.data.arrays import KINDS, Table, check_target, joined, open_tables, read_table
+from sepfactor.data.feeds import Feed, Feeds, Source
+from sepfactor.data.ground_truth import labels_of, targets_of
+from sepfactor.data.images import Preprocessing
+from sepfactor.data.inputs import (
+    LABELS,
+    TARGETS,
+    InputSpec,
+    as_array,
+    columns,
+    conform,
+    resolve,
+    to_array,
+)
+from sepfactor.errors import DataError, ModelError, OptionError, SepfactorError
+
+T = TypeVar("T")
+
+_DEFAULT = Preprocessing()
+
+
+def open_feeds(
+    data: object,
+    inputs: Sequence[InputSpec],
+    *,
+    labels: object = None,
+    labels_by_name: bool = False,
+    targets: object = None,
+    preprocessing: Preprocessing = _DEFAULT,
+    shapes: Mapping[str, tuple[int, ...]] = {},
+    limit: int | None = None,
+    seed: int = 0,
+    samples: int = 16,
+) -> Feeds:
+    """Feeds for a model with these inputs.
+
+    Args:
+        data: a path to a ``.npz`` or ``.npy`` file, to a folder of them, to an image or a folder of
+            images; ``file.py:function`` or ``package.module:function``; a callable; an object with
+            ``get_next()``; an iterable of ``{name: array}``; a mapping name → array; ``None`` for
+            synthetic inputs.
+        inputs: what the model declares.
+        labels: a path to ``.npy``, ``.npz``, ``.csv`` or ``.txt``, or one integer (or array of
+            them) per sample. ``None``: an array ``labels`` that comes with the data, if any.
+        labels_by_name: take of ``labels`` only a table that names these images, and no other.
+        targets: what dense outputs should be: a path to ``.npy`` or ``.npz``, or an array, one entry
+            per sample. ``None``: an array ``target`` or ``targets`` that comes with the data, if any.
+        preprocessing: how an image becomes an input.
+        shapes: full shapes for inputs with open dimensions.
+        limit: at most so many runs: the first of an iterator, otherwise drawn with ``seed`` and
+            kept in order.
+        seed: of the synthetic inputs and of the draw.
+        samples: how many synthetic runs to make.
+
+    Raises:
+        DataError: data, labels or targets cannot be read or do not fit the model or each other.
+        ModelError: the model has no inputs.
+        OptionError: shapes, preprocessing or counts make no sense for this model.
+    """
+    for name, count in (("limit", limit), ("samples", samples)):
+        if count is not None and count < 1:
+            raise OptionError(f"{name} is {count}; give a number above 0.")
+    if seed < 0:
+        raise OptionError(f"seed is {seed}; give a number from 0.")
+    if not inputs:
+        raise ModelError("The model has no inputs, so there is nothing to feed it: give one that has.")
+    specs = resolve(inputs, shapes)
+    if data is None:
+        source = synthetic.open_synthetic(specs, preprocessing, min(samples, limit or samples), seed)
+    elif isinstance(data, str | os.PathLike):
+        source = _open_named(os.fspath(data), specs, (labels, targets), preprocessing, limit)
+    else:
+        check_arrays(preprocessing, f"the {type(data).__name__} given")
+        source = _open_object(data, specs, f"the {type(data).__name__} given", limit)
+    feeds = Feeds(source, labels_of(source, labels, by_name=labels_by_name), targets_of(source, targets))
+    if limit is not None and limit < len(feeds):
+        drawn = np.random.default_rng(seed).choice(len(feeds), limit, replace=False)
+        feeds = feeds.take(np.sort(drawn))
+    feeds.probe()
+    return feeds
+
+
+def check_arrays(preprocessing: Preprocessing, origin: str) -> None:
+    """Refuse options that are for images, where arrays are fed as they are.
+
+    Raises:
+        OptionError: one is given; the message names it, and what does the same to an array.
+    """
+    given = [name for name, value in vars(preprocessing).items() if value != getattr(_DEFAULT, name)]
+    if not given:
+        return
+    flags = ", ".join(f"--{name}" for name in given) + (" is" if len(given) == 1 else " are")
+    raise OptionError(
+        f"{flags} for images, but {origin} gives arrays, which are fed as they are. Leave it out, and bring "
+        "them into the form of the input yourself, such as x.transpose(0, 3, 1, 2) / 255; or give a folder "
+        "of images."
+    )
+
+
+def _open_named(
+    name: str,
+    specs: Sequence[InputSpec],
+    beside: Sequence[object],
+    preprocessing: Preprocessing,
+    limit: int | None,
+) -> Source:
+    path = Path(name)
+    if path.is_dir():
+        return _open_folder(path, specs, beside, preprocessing)
+    if path.is_file():
+        if path.suffix.lower() in images.SUFFIXES:
+            return images.open_images([path], [path.name], specs, preprocessing, name)
+        check_arrays(preprocessing, name)
+        return open_tables([read_table(path)], specs, name)
+    place, colon, function = name.rpartition(":")
+    if colon and function.isidentifier() and (place.endswith(".py") or _is_module(place)):
+        check_arrays(preprocessing, name)
+        return _open_function(place, function, specs, limit)
+    raise DataError(f"There is no file or folder {name!r}: give {KINDS}.")
+
+
+def _is_module(name: str) -> bool:
+    return all(part.isidentifier() for part in name.split("."))
+
+
+def _open_folder(
+    folder: Path, specs: Sequence[InputSpec], beside: Sequence[object], preprocessing: Preprocessing
+) -> Source:
+    apart = [Path(given) for given in beside if isinstance(given, str | os.PathLike)]
+    arrays = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in (".npz", ".npy") and not path.name.startswith(".")
+        if not any(file.exists() and path.samefile(file) for file in apart)
+    ]
+    pictures = images.find_images(folder)
+    if arrays and pictures:
+        raise DataError(
+            f"{folder}: the folder holds both arrays ({arrays[0].name}) and images "
+            f"({pictures[0].name}), so it is unclear which to use: move one kind elsewhere."
+        )
+    if pictures:
+        names = [path.relative_to(folder).as_posix() for path in pictures]
+        return images.open_images(pictures, names, specs, preprocessing, str(folder))
+    if not arrays:
+        raise DataError(
+            f"{folder}: the folder holds no .npz, .npy or image files "
+            f"({', '.join(sorted(images.SUFFIXES))}): name a folder that does."
+        )
+    check_arrays(preprocessing, str(folder))
+    return open_tables([read_table(path) for path in arrays], specs, str(folder))
+
+
+# Functions and iterables -------------------------------------------------------------------------
+
+
+def _open_function(place: str, name: str, specs: Sequence[InputSpec], limit: int | None) -> Source:
+    with _home(place):
+        return _open_object(_function(place, name), specs, f"{place}:{name}", limit)
+
+
+def load_function(text: str) -> Callable[..., object]:
+    """The function a user names as ``file.py:function`` or ``package.module:function``.
+
+    Raises:
+        DataError: it cannot be imported, or there is none of that name.
+        OptionError: the text is not of that form.
+    """
+    place, colon, name = text.rpartition(":")
+    if not colon or not place or not name.isidentifier():
+        raise OptionError(f"{text!r} names no function. Say file.py:function or package.module:function.")
+    with _home(place):
+        return _function(place, name)
+
+
+def _function(place: str, name: str) -> Callable[..., object]:
+    where = f"{place}:{name}"
+    module = _guarded(where, "cannot be imported", lambda: _module(place))
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise DataError(f"{where}: {place} defines no function {name!r}: name one that it does.")
+    return function  # type: ignore[no-any-return]  # a module's attributes are Any
+
+
+def _home(place: str) -> AbstractContextManager[None]:
+    return _on_path(Path(place).resolve().parent if place.endswith(".py") else Path.cwd())
+
+
+def _module(place: str) -> ModuleType:
+    if not place.endswith(".py"):
+        return importlib.import_module(place)
+    path = Path(place).resolve()
+    spec = importlib.util.spec_from_file_location(f"_sepfactor_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"no loader for {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def _on_path(folder: Path) -> Iterator[None]:
+    """Let a user's file import its neighbours, as it could if it were run."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # their code may have removed it
+            sys.path.remove(str(folder))
+
+
+def _guarded(where: str, what: str, call: Callable[[], T]) -> T:
+    """Run code of the user's, and say that it was theirs if it fails."""
+    try:
+        return call()
+    except SepfactorError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"{where} {what} ({type(error).__name__}: {error}): mend it so that it yields "
+            "dicts {input name: array}."
+        ) from error
+
+
+def _open_object(data: object, specs: Sequence[InputSpec], where: str, limit: int | None) -> Source:
+    if isinstance(data, np.ndarray):
+        data = {"array": data}
+    if isinstance(data, Mapping):
+        arrays = {str(n): to_array(v, f"{where}: array {n!r}") for n, v in data.items()}
+        headers = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+        return open_tables([Table(where, headers, arrays.__getitem__)], specs, where)
+    get_next = getattr(data, "get_next", None)
+    if callable(get_next) and not isinstance(data, type):
+        return _collected(iter(get_next, None), specs, where, limit)
+    if isinstance(data, Iterable):
+        return _collected(iter(data), specs, where, limit)
+    if callable(data):
+        result = _guarded(where, "failed", data)
+        if not callable(result) or hasattr(result, "get_next"):
+            return _open_object(result, specs, where, limit)
+        data = result
+    raise DataError(
+        f"{where}: a {type(data).__name__} gives no inputs: yield dicts {{input name: array}}, or "
+        f"give {KINDS}."
+    )
+
+
+def _collected(items: Iterator[object], specs: Sequence[InputSpec], where: str, limit: int | None) -> Source:
+    """Runs kept in memory: an iterator can be read once only, and runs are visited many times."""
+    runs: list[Feed] = []
+    labels: list[np.ndarray] = []
+    targets: list[np.ndarray] = []
+    end = object()
+    while (item := _guarded(where, "failed", lambda: next(items, end))) is not end:
+        if len(runs) == limit:
+            break
+        what = f"{where}, item {len(runs)}"
+        if not isinstance(item, Mapping):
+            raise DataError(
+                f"{what} is a {type(item).__name__}, but each item must be a dict "
+                "{input name: array}: yield dicts."
+            )
+        names = columns(item, specs, what)
+        runs.append({s.name: conform(item[names[s.name]], s, what) for s in specs})
+        for known, found in ((LABELS, labels), (TARGETS, targets)):
+            name = next((n for n in known if n in item and n not in names), "")
+            if name:
+                found.append(as_array(item[name], f"{what}: {name!r}").copy())
+    if not runs:
+        raise DataError(f"{where} yields no items: yield at least one dict {{input name: array}}.")
+    for found, name in ((labels, "labels"), (targets, "targets")):
+        if found and len(found) < len(runs):
+            raise DataError(f"{where}: only {len(found)} of {len(runs)} items have {name}: add the rest.")
+    for number, target in enumerate(targets):
+        check_target(target.shape, target.dtype, f"{where}, item {number}: the target")
+    sizes = {run[s.name].shape[:1] for run in runs for s in specs[:1]}
+    batch = next(iter(sizes))[0] if len(sizes) == 1 and sizes != {()} else 1
+    return Source(
+        lambda run: {name: array.copy() for name, array in runs[run].items()},
+        np.arange(len(runs) * batch).reshape(-1, batch),
+        len(runs) * batch,
+        where,
+        labels=_item_labels(labels, batch, where) if labels else None,
+        target=targets.__getitem__ if targets else None,
+        partial=item is not end,
+    )
+
+
+def _item_labels(labels: Sequence[np.ndarray], batch: int, where: str) -> np.ndarray:
+    """``(samples, ...)`` where the items' labels count their samples, else ``(items, ...)``."""
+    stacked = joined(labels, np.stack, where)
+    if batch > 1 and stacked.shape[1:2] == (batch,):
+        return stacked.reshape(-1, *stacked.shape[2:])
+    return stacked

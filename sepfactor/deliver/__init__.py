@@ -1,0 +1,1 @@
+"""From a network built to a file that was measured, and its report."""

@@ -1,0 +1,1 @@
+"""What layers see, and factors fitted to it."""

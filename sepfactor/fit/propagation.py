@@ -1,0 +1,107 @@
+"""Walk a network along its convolutions with all calibration images at once."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, Literal
+
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from sepfactor.data import Feed
+from sepfactor.errors import ModelError
+from sepfactor.graph.bodies import Probe, exposed
+from sepfactor.graph.partition import Partition, Values
+from sepfactor.graph.survey import Site
+from sepfactor.measure.session import Runtime, open_session, run
+
+_ABREAST = 4
+"""Images per thread from which threads share out the images: no layer is too small for that."""
+
+
+class Walk:
+    """The state of every image at one place of the network, and the way to the next place."""
+
+    def __init__(self, model: ir.Model, feeds: Sequence[Feed], runtime: Runtime) -> None:
+        self.cutter = Partition(model)
+        self._states: list[Values] = [dict(feed) for feed in feeds]
+        abreast = runtime.threads > 1 and len(feeds) >= _ABREAST * runtime.threads
+        self._workers = runtime.threads if abreast else 1
+        self._runtime = replace(runtime, threads=1) if abreast else runtime
+        self._position = 0
+        self._looks: dict[Probe, Callable[[Values], dict[int, NDArray[Any]]]] = {}
+
+    def advance(self, position: int) -> None:
+        """Run every image up to the node at ``position``, that one excluded."""
+        stretch = self.cutter.segment(self._position, position)
+        session = None
+        if stretch.outputs:
+            session = open_session(stretch.model(self._states[0]), self._runtime, level="all")
+
+        def step(state: Values) -> None:
+            if session is not None:
+                feed = {name: state[name] for name in stretch.inputs}
+                state.update(zip(stretch.outputs, run(session, feed), strict=True))
+            for name in [name for name in state if not self.cutter.is_live(name, position)]:
+                del state[name]
+
+        if self._workers == 1:
+            for state in self._states:
+                step(state)
+        else:
+            with ThreadPoolExecutor(self._workers) as pool:
+                deque(pool.map(step, self._states), maxlen=0)  # raises what a step raised
+        self._position = position
+        self._looks = {}
+
+    def advance_for_input(self, site: Site) -> None:
+        """Run every image up to what the site reads."""
+        self.advance(self.cutter.position(site.output))
+
+    def advance_for_answers(self, site: Site) -> None:
+        """Run every image until the site has answered, or up to the node whose body it is in."""
+        self.advance(self.cutter.position(site.output) + (not site.nested))
+
+    def reads(self, image: int, site: Site) -> dict[int, NDArray[Any]]:
+        """What the site that is next reads for an image, turn by turn: one turn, unless it is in a body."""
+        return self._look(image, site, "input") if site.nested else {0: self.value(image, site.input)}
+
+    def answers(self, image: int, site: Site) -> dict[int, NDArray[Any]]:
+        """What it answers there."""
+        return self._look(image, site, "output") if site.nested else {0: self.value(image, site.output)}
+
+    def _look(self, image: int, site: Site, role: Literal["input", "output"]) -> dict[int, NDArray[Any]]:
+        """Into a body; run anew each time, for all turns of all images would take too much memory."""
+        probe = Probe(site.output, role, site.dtype)
+        if probe not in self._looks:
+            around = replace(self.cutter.segment(self._position, self._position + 1), outputs=())
+            session = open_session(around.model(self._states[0], [probe]), self._runtime, level="all")
+
+            def look(state: Values) -> dict[int, NDArray[Any]]:
+                try:
+                    values = run(session, {name: state[name] for name in around.inputs})
+                except ModelError:  # turns of a Scan that differ in size for this image do not stack
+                    return {}
+                return exposed(dict(zip(probe.outputs, values, strict=True)), probe)
+
+            self._looks[probe] = look
+        return self._looks[probe](self._states[image])
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def value(self, image: int, name: str) -> NDArray[Any]:
+        """One value of one image."""
+        return self._states[image][name]
+
+    def has(self, name: str) -> bool:
+        """Whether this value is at hand."""
+        return name in self._states[0]
+
+    @property
+    def bytes(self) -> int:
+        """Memory held by the state of all images."""
+        return sum(value.nbytes for state in self._states for value in state.values())

@@ -1,0 +1,1 @@
+"""Which scheme at which rank for every layer."""

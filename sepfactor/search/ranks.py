@@ -1,0 +1,220 @@
+"""One scheme on one convolution: the ranks worth looking at, what they cost, and candidates made of them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from sepfactor.factor import Chain, Decomposition, Factorization, Rank, Scheme, Stage, weight_error
+from sepfactor.factor.moments import Moments
+from sepfactor.factor.output_metric import OutputMetric
+from sepfactor.factor.refit import refit
+from sepfactor.factor.stage import Array, Ints
+from sepfactor.layout import BLOCK
+from sepfactor.search.subject import Candidate, Subject
+
+Spectrum = tuple[tuple[int, float], ...]
+"""Ranks with the relative error that each leaves, rising."""
+
+_SPECTRUM_POINTS = 16
+
+_EXACT_ULPS = 8
+"""A weight error of so many units in the last place is rounding: the rewrite is lossless."""
+
+
+class Search:
+    """One scheme on one site: the ranks worth looking at, and candidates made of them."""
+
+    def __init__(self, subject: Subject, scheme: Scheme) -> None:
+        self.subject, self.scheme = subject, scheme
+        self.decomposition = self._bare = scheme.decompose(subject.stage)
+        self.macs = MacsByRank(self.decomposition, subject.size)
+        self.lossless = self._lossless()
+        self.metric: OutputMetric | None = None
+        self.target, self.aims = subject.stage, subject.moments
+        if subject.moments is not None and self.lossless is None:
+            self.decomposition = self._weighed(subject.moments)
+
+    def _weighed(self, moments: Moments) -> Decomposition:
+        """In the metric of what the layer sees, and of who reads its answer."""
+        if self.subject.metric_before_relu is not None:
+            least = tuple(min(1, full) for full in self.decomposition.full_rank)
+            form = Factorization(self.decomposition.build(least))
+            self.metric = self.subject.metric_before_relu.for_form(form)
+            moments = self.metric.whiten_moments(moments)
+            self.target, self.aims = self.metric.whiten_stage(self.target), moments
+        weight = self.target.weight.astype(moments.covariance.dtype, copy=False)
+        return self.scheme.decompose(replace(self.target, weight=weight), moments)
+
+    def _lossless(self) -> Candidate | None:
+        """The cheapest rank at which the bare weights lose nothing, if it is cheaper than the layer."""
+        for rank in self.front():
+            if (found := self.exactly(rank)) is not None:
+                return found
+        return None
+
+    def exactly(self, rank: Rank) -> Candidate | None:
+        """The bare weights at this rank, on the grid or not, if they lose nothing."""
+        if self._bare.squared_error[rank] > (_EXACT_ULPS * self.subject.epsilon) ** 2:
+            return None
+        found = self.candidate(rank, fitted=False)
+        return found if found.exact else None
+
+    def candidate(self, rank: Rank, fitted: bool = True) -> Candidate:
+        """The candidate of this rank, fitted to the patches if there is anything to fit to."""
+        subject = self.subject
+        chains = (self.decomposition if fitted else self._bare).build(rank)
+        factorization = Factorization(chains, subject.bias)
+        if fitted and subject.moments is not None:
+            factorization = self._fit(replace(factorization, bias=None))
+        error = weight_error(subject.stage, factorization)
+        return Candidate(
+            self.scheme.name,
+            self.scheme.form,
+            rank,
+            replace(factorization),  # without the dense kernel it remembers, larger than all its factors
+            self.macs(rank),
+            error,
+            subject.parts[1].output_error(subject.stage, factorization, subject.bias),
+            subject.weighted_error(factorization),
+            error <= _EXACT_ULPS * subject.epsilon,
+        )
+
+    def _fit(self, factorization: Factorization) -> Factorization:
+        """Last factors solved for; in wide layers, where that takes seconds each time, the bias only."""
+        assert self.aims is not None
+        if self.subject.is_wide:
+            found = replace(factorization, bias=self.aims.bias(factorization.dense().weight))
+        else:
+            found = refit(self.target, factorization, self.aims, sweeps=0)
+        return found if self.metric is None else self.metric.unwhiten(found)
+
+    def at_rank(self, rank: int) -> tuple[Candidate | None, Candidate | None]:
+        """The candidate of about this rank if it is cheaper than the layer, and the one to name if not."""
+        wanted = []
+        for full, is_width in zip(self.decomposition.full_rank, self.decomposition.widths, strict=True):
+            step = _grid_step(self.subject.stage, full, self.subject.block) if is_width else 1
+            wanted.append(min(math.ceil(rank / step) * step, full))
+        chosen = tuple(wanted)
+        if self.lossless is not None and all(r <= c for r, c in zip(self.lossless.rank, chosen, strict=True)):
+            return self.lossless, self.lossless
+        if (wanted and max(wanted) < rank) or self.macs(chosen) >= self.subject.macs:
+            return None, None
+        return self.exactly(chosen) or self.candidate(chosen), None
+
+    def within(self, max_error: float) -> tuple[Candidate | None, Candidate | None]:
+        """The cheapest lossless rank, else the cheapest within ``max_error``; and the most accurate one.
+
+        Found by bisection along the front, on which errors fall as costs rise.
+        """
+        if self.lossless is not None:
+            return self.lossless, self.lossless
+        front = self.front()
+        if not front:
+            return None, None
+        most_accurate = self.candidate(front[-1])
+        if not most_accurate.output_error <= max_error:
+            return None, most_accurate
+        best, low, high = most_accurate, 0, len(front) - 1
+        while low < high:
+            middle = (low + high) // 2
+            candidate = self.candidate(front[middle])
+            if candidate.output_error <= max_error:
+                best, high = candidate, middle
+            else:
+                low = middle + 1
+        return best, best
+
+    def front(self) -> list[Rank]:
+        """Ranks cheaper than the layer, none of them beaten in both cost and weight error, cheapest first."""
+        cheaper = [
+            r
+            for r in ranks(self.decomposition, self.subject.stage, self.subject.block)
+            if self.macs(r) < self.subject.macs
+        ]
+        front: list[Rank] = []
+        least = math.inf
+        for rank in sorted(cheaper, key=lambda r: (self.macs(r), self.decomposition.squared_error[r])):
+            error = float(self.decomposition.squared_error[rank])
+            if error < least:
+                front.append(rank)
+                least = error
+        return front
+
+
+def ranks(decomposition: Decomposition, stage: Stage, block: int = BLOCK) -> Iterator[Rank]:
+    """The ranks on the grid: multiples of the block where a width is meant and the layer is that wide."""
+    if sum(decomposition.widths) > 1:
+        block = BLOCK  # a finer grid in two directions is thousands of ranks
+    axes = [
+        range(step := _grid_step(stage, full, block) if is_width else 1, full + 1, step)
+        for full, is_width in zip(decomposition.full_rank, decomposition.widths, strict=True)
+    ]
+    return itertools.product(*axes)
+
+
+def _grid_step(stage: Stage, full_rank: int, block: int) -> int:
+    narrow = min(stage.weight.shape[1], stage.out_channels // stage.group) < BLOCK
+    return 1 if narrow or full_rank < BLOCK else block
+
+
+class MacsByRank:
+    """Multiply-accumulates of a decomposition at any rank, without building it.
+
+    Every weight of a chain has as many entries as a product of its widths, and each rank is a factor
+    of it at most once: the count is multilinear in the ranks. So the corners of a unit cube, built
+    once, determine it everywhere.
+    """
+
+    def __init__(self, decomposition: Decomposition, size: Ints) -> None:
+        axes = len(decomposition.full_rank)
+        corners: dict[Rank, int] = {}
+        for corner in itertools.product((1, 2), repeat=axes):
+            if all(c <= full for c, full in zip(corner, decomposition.full_rank, strict=True)):
+                corners[corner] = _macs(decomposition.build(corner), size)
+        self._corners = corners
+
+    def __call__(self, rank: Rank) -> int:
+        """The count at ``rank``."""
+        total = 0
+        for corner, value in self._corners.items():
+            weight = 1
+            for at, r in zip(corner, rank, strict=True):
+                weight *= (2 - r) if at == 1 else (r - 1)
+            total += weight * value
+        return total
+
+
+def _macs(chains: Sequence[Chain], size: Ints) -> int:
+    return sum(chain.macs(size) for chain in chains)
+
+
+def energy_ranks(decomposition: Decomposition, shares: Sequence[float]) -> list[Rank]:
+    """For each share the smallest rank that keeps so much of the kernel's energy.
+
+    With two ranks each is the smallest that would do with the other one full, which is what the
+    spectrum of that mode says.
+    """
+    result = []
+    for share in shares:
+        allowed = 1.0 - share
+        wanted = []
+        for axis in range(decomposition.squared_error.ndim):
+            curve: Array = np.moveaxis(decomposition.squared_error, axis, 0)
+            curve = curve.reshape(curve.shape[0], -1)[:, -1]
+            wanted.append(max(1, int(np.argmax(curve <= allowed))))
+        result.append(tuple(wanted))
+    return result
+
+
+def spectrum(decomposition: Decomposition) -> Spectrum:
+    """The error at a few ranks from 1 to the full one; nothing for schemes of two ranks, or none."""
+    if len(decomposition.full_rank) != 1:
+        return ()
+    (full,) = decomposition.full_rank
+    ranks = sorted({round(r) for r in np.geomspace(1, full, _SPECTRUM_POINTS)}) if full else []
+    return tuple((rank, float(f"{decomposition.error((rank,)):.4g}")) for rank in ranks)

@@ -1,1 +1,0 @@
-"""Steps of the way that join rooms which know nothing of each other."""

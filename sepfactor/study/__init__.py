@@ -1,0 +1,1 @@
+"""What a run works on: the network, the data, the engine."""
