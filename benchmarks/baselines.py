@@ -1,6 +1,6 @@
 """What others do with the same network: the rules to be beaten, runnable in the same harness.
 
-    subject = Subject(file, prepared, sites, feeds, runtime)
+    subject = Subject(file, prepared, sites, feeds, engine)
     for name, baseline in BASELINES.items():
         for label, model in baseline.points(subject):
             ...
@@ -154,7 +154,7 @@ def pca_energy_asymmetric(subject: Subject, share: float) -> list[Replacement]:
         if not layer.replaced(ladder.at(rung)):
             continue
         for walk in (original, compressed):
-            walk.advance(walk.cutter.position(layer.site.output))
+            walk.advance_for_input(layer.site)
         seen = moments(layer.site, layer.stage, compressed, original)
         target = replace(layer.stage, weight=_regressed(layer.stage, seen))
         chains = OUT.decompose(target, seen).build((ladder.ranks[rung],))

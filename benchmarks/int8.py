@@ -36,8 +36,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from sepfactor.data import Feed
 from sepfactor.graph.load import load
 from sepfactor.graph.prepare import prepare
-from sepfactor.measure.session import Runtime, open_session, run
-from sepfactor.measure.timing import interleave
+from sepfactor.measure import OnnxRuntime, open_and_time
 
 _OPSET = 17
 """Scales per channel need opset 13; the models are published as old as 7."""
@@ -53,7 +52,7 @@ _AS_CLOSE = 1.1
 _SECONDS = 1.0
 """Of timing, per setting that is as close as any."""
 
-_ONE_THREAD = Runtime(threads=1)
+_ONE_THREAD = OnnxRuntime(threads=1)
 
 _WITH_WEIGHTS = ("Conv", "Gemm", "MatMul")
 
@@ -119,7 +118,7 @@ class Quantizer:
     """
 
     def __init__(
-        self, file: Path, feeds: Sequence[Feed], folder: Path, timing: Runtime = _ONE_THREAD
+        self, file: Path, feeds: Sequence[Feed], folder: Path, timing: OnnxRuntime = _ONE_THREAD
     ) -> None:
         self._folder, self._timing = folder, timing
         self._fitted, self._held_out = _split(feeds)
@@ -139,14 +138,13 @@ class Quantizer:
 
     def _outputs(self, file: Path) -> list[NDArray[np.float64]]:
         """The first output for every held-out input."""
-        session = open_session(file, self._timing)
-        return [run(session, feed)[0].astype(np.float64) for feed in self._held_out]
+        session = self._timing.open(file)
+        return [session.run(feed)[0].astype(np.float64) for feed in self._held_out]
 
     def _fastest(self, files: Mapping[Setting, Path]) -> Setting:
-        sessions = [open_session(file, self._timing) for file in files.values()]
-        calls = [lambda s=session: s.run(None, self._held_out[0]) for session in sessions]
-        times = interleave(calls, budget_s=_SECONDS * len(calls))
-        return list(files)[int(np.argmin(np.median(times, axis=1)))]
+        timed = [(str(setting), file) for setting, file in files.items()]
+        rounds = open_and_time(self._timing, timed, self._held_out[0], seconds=_SECONDS * len(timed))
+        return list(files)[int(np.argmin([rounds.median_ms(number) for number in range(len(timed))]))]
 
     def _write(self, target: Path, setting: Setting, spared: Spared) -> None:
         with _quiet():

@@ -23,14 +23,18 @@ from PIL import Image
 
 from sepfactor.data import Feeds, InputSpec, Preprocessing, open_feeds
 from sepfactor.factor import Factorization, select_schemes
-from sepfactor.fit.sequential import FitSettings, Fitted, Wish, fit
+from sepfactor.fit.layer_fit import FitTask
+from sepfactor.fit.output_metrics import output_metrics
+from sepfactor.fit.sequential import fit
+from sepfactor.fit.settings import FitSettings
 from sepfactor.graph.load import load
 from sepfactor.graph.prepare import prepare
 from sepfactor.graph.rebuild import Replacement, rebuild
 from sepfactor.graph.survey import Site, survey
+from sepfactor.measure import OnnxRuntime, open_and_time
 from sepfactor.measure.quality import Judge
-from sepfactor.measure.session import Runtime, open_session
-from sepfactor.measure.timing import Ratio, interleave, ratio
+from sepfactor.progress import silent
+from sepfactor.results import Ratio
 
 Feed = dict[str, NDArray[np.float32]]
 Scores = NDArray[np.float64]
@@ -40,8 +44,8 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 _MODELS, _DATA = SHARED / "models", SHARED / "data"
 _IMAGENET = _DATA / "imagenet1000"
 
-FITTING = Runtime(threads=2)
-TIMING = Runtime(threads=1)
+FITTING = OnnxRuntime(threads=2)
+TIMING = OnnxRuntime(threads=1)
 _MOST_COMPARED = 1000
 """Runs the distance to the original is taken on."""
 
@@ -65,8 +69,8 @@ class Exam:
 
     def take(self, model: Path) -> Scores:
         """One figure per sample: PSNR in dB, or 100 for right and 0 for wrong."""
-        session = open_session(model, FITTING)
-        marks = [self.mark(i, session.run(None, feed)[0]) for i, feed in enumerate(self.feeds)]
+        session = FITTING.open(model)
+        marks = [self.mark(i, session.run(feed)[0]) for i, feed in enumerate(self.feeds)]
         return np.concatenate([np.asarray(m, np.float64) for m in marks])
 
 
@@ -131,12 +135,17 @@ class Task:
 
     @property
     def _inputs(self) -> list[InputSpec]:
-        return [InputSpec.of(argument) for argument in open_session(self.file, TIMING).get_inputs()]
+        return [InputSpec.of(argument) for argument in TIMING.open(self.file).get_inputs()]
 
-    def wishes(self, schemes: tuple[str, ...] = VERTICAL) -> list[Wish]:
-        """The plan in the words of the engine."""
-        ranks = [(site, self.plan(site)) for site in self.sites]
-        return [Wish(site, schemes, rank) if rank else Wish(site) for site, rank in ranks]
+    def fit_tasks(self, schemes: tuple[str, ...] = VERTICAL) -> list[FitTask]:
+        """The plan as what is to be fitted."""
+        metrics = output_metrics(self.prepared, self.sites)
+        return [
+            FitTask(site)
+            if (rank := self.plan(site)) is None
+            else FitTask(site, schemes, rank, metric=metrics.get(site.output))
+            for site in self.sites
+        ]
 
     def plain(self) -> ir.Model:
         """Truncated in weight space, biases as they were."""
@@ -154,14 +163,14 @@ class Task:
         """Fitted by the engine on ``feeds``, or on all calibration images."""
         feeds = self.feeds if feeds is None else feeds
         begin = time.perf_counter()
-        found = fit(self.prepared, self.wishes(schemes), feeds, FITTING, 0, _silent, settings)
+        found = fit(self.prepared, self.fit_tasks(schemes), feeds, FITTING, 0, silent, settings)
         seconds = time.perf_counter() - begin
         replacements = [
-            Replacement(site, found[site.output].factorization, {})
-            for site in self.sites
-            if site.output in found
+            Replacement(site, one.factorization, {})
+            for site, one in zip(self.sites, found, strict=True)
+            if one is not None
         ]
-        return Fit(rebuild(self.prepared, replacements).model, found, seconds, len(feeds))
+        return Fit(rebuild(self.prepared, replacements).model, seconds, len(feeds))
 
     def judge(self, model: ir.Model) -> Scores:
         """Scores of the written file."""
@@ -171,28 +180,26 @@ class Task:
     def distance(self, model: ir.Model) -> str:
         """How far its answers are from the original's on the images it is judged on: KL, or SNR in dB."""
         with _written(model) as path:
-            quality = self._judge(open_session(path, FITTING))
+            quality = self._judge(FITTING.open(path))
         return f"{quality.divergence:.3f}" if self.is_classifier else f"{quality.expected:.1f} dB"
 
     @functools.cached_property
     def _judge(self) -> Judge:
-        return Judge(open_session(self.file, FITTING), self.exam.feeds[:_MOST_COMPARED])
+        return Judge(FITTING.open(self.file), self.exam.feeds[:_MOST_COMPARED])
 
     def speedups(self, model: ir.Model, seconds: float = 20.0) -> tuple[Ratio, Ratio]:
         """Of the written file over the original file and over the prepared network, one thread."""
         with _written(model) as result, _written(self.prepared) as prepared:
-            sessions = [open_session(path, TIMING) for path in (self.file, prepared, result)]
-            calls = [lambda s=session: s.run(None, self.exam.sample) for session in sessions]
-            samples = interleave(calls, budget_s=seconds, precision=0.005)
-        return ratio(samples[0], samples[2]), ratio(samples[1], samples[2])
+            timed = [("the file", self.file), ("prepared", prepared), ("result", result)]
+            rounds = open_and_time(TIMING, timed, self.exam.sample, seconds=seconds)
+        return rounds.ratio(2, 0), rounds.ratio(2, 1)
 
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A fitted network, what became of each site, how long it took, and on how many images."""
+    """A fitted network, how long that took, and on how many images."""
 
     model: ir.Model
-    sites: Mapping[str, Fitted]
     seconds: float
     images: int
 
@@ -204,10 +211,6 @@ def _written(model: ir.Model) -> Iterator[Path]:
         path = Path(folder, "model.onnx")
         ir.save(model, path)
         yield path
-
-
-def _silent(*_: object) -> None:
-    """No progress bar."""
 
 
 # Plans -------------------------------------------------------------------------------------------

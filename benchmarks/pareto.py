@@ -24,11 +24,13 @@ from networks import FITTING, TASKS, TIMING, Task
 from subject import Subject
 from tables import Table, change, document, machine, score
 
+from sepfactor.fit.evidence import observe
 from sepfactor.graph.load import load
 from sepfactor.options import make_options
 from sepfactor.progress import silent
+from sepfactor.search.settings import DEFAULT
 from sepfactor.search.to_budget import explore
-from sepfactor.study.study import open_job
+from sepfactor.study.study import open_study
 
 OURS, ON_TOP = "sepfactor", "sepfactor + int8"
 NETWORKS = {"espcn": "espcn-32-16", "squeezenet": "squeezenet", "resnet20": "resnet20"}
@@ -76,14 +78,14 @@ class Point:
 def ours(task: Task) -> Iterator[tuple[str, str, ir.Model]]:
     """The front of ``sepfactor plan --pareto`` with the task's calibration images, and int8 on top."""
     options = make_options({"data": task.feeds, "threads": TIMING.threads, "cache": False})
-    job = open_job(load(task.file), options, silent)
-    _, outcomes = explore(job)
+    study = open_study(load(task.file), options, silent)
+    outcomes = explore(study, observe(study), DEFAULT)
     for number, outcome in enumerate(outcomes, 1):
-        yield OURS, f"plan {number}", outcome.built.rebuilt.model
+        yield OURS, f"plan {number}", outcome.built.to_write
     for number in range(min(_MILD, len(outcomes))):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "factored.onnx")
-            ir.save(outcomes[number].built.rebuilt.model, path)
+            ir.save(outcomes[number].built.to_write, path)
             quantizer = Quantizer(path, task.feeds, Path(folder))
             for name in _SPARED_ON_TOP:
                 yield ON_TOP, f"plan {number + 1}, {name}", quantizer.quantize(SPARED[name]).model
@@ -107,8 +109,8 @@ def measure(task: Task, rules: list[str], seconds: float) -> tuple[list[Point], 
         speed, _ = task.speedups(model, seconds)
         interval = (speed.low, speed.high)
         drop = float(np.mean(base - marks))
-        points.append(Point(task.name, by, label, float(marks.mean()), drop, speed.speedup, interval))
-        faster = f"{speed.speedup:.2f}× ({speed.low:.2f}–{speed.high:.2f})"
+        points.append(Point(task.name, by, label, float(marks.mean()), drop, speed.ratio, interval))
+        faster = f"{speed.ratio:.2f}× ({speed.low:.2f}–{speed.high:.2f})"
         rows.append((by, label, score(marks, task.unit), change(marks, base, task.unit), faster))
         print(task.name, *rows[-1], sep="  ", flush=True)
     title = f"{task.title.split(',')[0]}: original {score(base, task.unit)}"

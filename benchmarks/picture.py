@@ -19,8 +19,8 @@ from typing import Any
 import vl_convert
 
 from sepfactor.report.charts import charts
-from sepfactor.report.model import Report
 from sepfactor.report.read import read_document
+from sepfactor.results import Report
 
 _WIDTH = 620
 
@@ -43,7 +43,7 @@ def picture(report: Report) -> str:
 
 def _title(report: Report) -> str:
     assert report.speed is not None
-    return f"{report.model.removesuffix('.onnx')}: {report.speed.speedup['verdict']}"
+    return f"{report.model.removesuffix('.onnx')}: {report.speed.verdict.text}"
 
 
 def _style() -> dict[str, Any]:

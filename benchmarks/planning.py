@@ -1,36 +1,35 @@
 """How long it takes to choose, build and measure a network, and how much memory it takes.
 
-    python benchmarks/planning.py [--output F]
+    python benchmarks/planning.py [--network NAME]... [--code FOLDER] [--output F]
 
-SqueezeNet 1.1 as published, and a network of the size of ResNet-50 with random weights: what is chosen
-for it means nothing, the work is the same. Each is ``sepfactor compress`` as typed, in a process of its
-own, with an empty cache of layer times.
+The network of the README; SqueezeNet 1.1 as published; and a network of the size of ResNet-50 with random
+weights: what is chosen for it means nothing, the work is the same. Each is ``sepfactor compress`` as typed,
+in a process of its own, with an empty cache of layer times. ``--code`` runs that of another checkout, to
+compare with.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import resource
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import onnx
+from child import compress
 from networks import FITTING, TASKS, squeezenet_labels
 from onnx import TensorProto, helper, numpy_helper
 from tables import Table, document
 
-LIMITS = {"squeezenet": 180, "resnet-50": 600}
-"""Seconds it should take on two cores."""
+LIMITS = {"upscale2x": 60, "squeezenet": 180, "resnet-50": 600}
+"""Seconds it should take on two cores that do nothing else."""
+
+_MODELS = Path(__file__).resolve().parents[1] / "models"
 
 NOTES = (
-    "`sepfactor compress --max-drop 1%` with 100 labelled photographs, one thread for onnxruntime, no "
-    "layer times remembered. Peak memory is of the process, onnxruntime and the images included.",
+    "`sepfactor compress --max-drop 1%` with 100 labelled photographs, upscale2x by default with its own "
+    "data; one thread for onnxruntime, no layer times remembered. *CPU s* is what processors worked for it, "
+    "all threads together. Peak memory is of the process, onnxruntime and the images included.",
 )
 
 
@@ -95,29 +94,49 @@ def resnet50() -> onnx.ModelProto:
     return net.model(net.add("Gemm", pooled, net.weight(1000, ins), transB=1))
 
 
-def measure(name: str, model: Path, folder: Path) -> tuple[str, ...]:
-    """One row."""
-    feeds = TASKS["squeezenet"].feeds
-    images = np.concatenate([next(iter(feed.values())) for feed in feeds])
-    (argument,) = feeds[0] if name == "squeezenet" else ["data"]
+def upscale2x(_: Path) -> tuple[Path, list[str]]:
+    """The network of the README, and its data."""
+    data = ("--data", str(_MODELS / "upscale2x_calibration.npz"))
+    return _MODELS / "upscale2x.onnx", [*data, "--eval-data", str(_MODELS / "upscale2x_evaluation.npz")]
+
+
+def squeezenet(folder: Path) -> tuple[Path, list[str]]:
+    """With 100 labelled photographs."""
+    return TASKS["squeezenet"].file, _photographs("data_0", 1.0, folder)
+
+
+def random_resnet50(folder: Path) -> tuple[Path, list[str]]:
+    """With the same photographs."""
+    path = folder / "resnet50.onnx"
+    onnx.save(resnet50(), path)
+    return path, _photographs("data", 1 / 64, folder)
+
+
+NETWORKS = {"upscale2x": upscale2x, "squeezenet": squeezenet, "resnet-50": random_resnet50}
+"""Name → what makes the network in a folder, and says how it is compressed."""
+
+
+def _photographs(name: str, scale: float, folder: Path) -> list[str]:
+    images = np.concatenate([next(iter(feed.values())) for feed in TASKS["squeezenet"].feeds])
+    np.savez(folder / "images.npz", **{name: images * np.float32(scale)})
     np.save(folder / "labels.npy", squeezenet_labels())
-    np.savez(folder / "images.npz", **{argument: images / (1 if name == "squeezenet" else 64)})
-    report = folder / "report.json"
-    command = [
-        *(sys.executable, "-m", "sepfactor", "compress", str(model), "--data", str(folder / "images.npz")),
-        *("--labels", str(folder / "labels.npy"), "--max-drop", "1%", "--threads", "1"),
-        *("--json", str(report), "-o", str(folder / "result.onnx")),
-    ]
-    begin = time.perf_counter()
-    cache = {"SEPFACTOR_CACHE": str(folder / "cache")}
-    done = subprocess.run(command, env=os.environ | cache, capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - begin
-    if done.returncode not in (0, 3):
-        raise SystemExit(done.stderr)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    found = json.loads(report.read_text(encoding="utf-8"))
-    speed = found["speed"]["speedup"]["speedup"] if found.get("speed") else float("nan")
-    row = f"{seconds:.0f} (of {LIMITS[name]})", f"{peak:.1f} GiB", f"{speed:.2f}×", str(done.returncode)
+    data = ["--data", str(folder / "images.npz"), "--labels", str(folder / "labels.npy")]
+    return [*data, "--max-drop", "1%"]
+
+
+def measure(name: str, folder: Path, code: Path | None) -> tuple[str, ...]:
+    """One row."""
+    model, arguments = NETWORKS[name](folder)
+    typed = [*arguments, "--threads", "1"]
+    run = compress(model, typed, folder / "result.onnx", cache=folder / "cache", code=code)
+    ratio = (run.report.get("speed") or {}).get("ratio")
+    row = (
+        f"{run.cpu_seconds:.1f}",
+        f"{run.seconds:.0f} (of {LIMITS[name]})",
+        f"{run.peak_gib:.1f} GiB",
+        f"{ratio:.2f}×" if ratio else "",
+        str(run.exit_code),
+    )
     print(name, *row, sep="  ", flush=True)
     return (name, *row)
 
@@ -125,19 +144,15 @@ def measure(name: str, model: Path, folder: Path) -> tuple[str, ...]:
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--network", action="append", choices=LIMITS, help="only this one")
+    parser.add_argument("--network", action="append", choices=NETWORKS, help="only this one")
+    parser.add_argument("--code", type=Path, help="checkout of another version to run")
     parser.add_argument("--output", type=Path, help="write Markdown to this file")
     arguments = parser.parse_args()
     rows = []
-    for name in arguments.network or LIMITS:
+    for name in arguments.network or NETWORKS:
         with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch)
-            path = TASKS["squeezenet"].file
-            if name == "resnet-50":
-                path = folder / "resnet50.onnx"
-                onnx.save(resnet50(), path)
-            rows.append(measure(name, path, folder))
-    columns = ("network", "seconds", "peak memory", "faster than the file", "exit code")
+            rows.append(measure(name, Path(scratch), arguments.code))
+    columns = ("network", "CPU s", "seconds", "peak memory", "faster than the file", "exit code")
     table = Table("Planning", columns, tuple(rows))
     if arguments.output:
         arguments.output.write_text(document("Planning", FITTING, [table], NOTES), encoding="utf-8")

@@ -12,13 +12,14 @@ import argparse
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from networks import FITTING, VERTICAL, Fit, Scores, Task, select
 from tables import Table, change, document, machine, score
 
-from sepfactor.fit.sequential import FitSettings
-from sepfactor.measure.timing import Ratio
+from sepfactor.fit.settings import FitSettings
+from sepfactor.results import Ratio
 
 BEST_BIAS = FitSettings(ridges=(), correct_kept=False)
 """No fit to choose from: weight-space factors, each with the best bias for the inputs it gets by then."""
@@ -68,6 +69,11 @@ class Row:
     speedup_over_prepared: Ratio
     cells: tuple[str, ...]
 
+    def figures(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        speedups = {"speedup": self.speedup, "speedup_over_prepared": self.speedup_over_prepared}
+        return asdict(self) | {name: speed.model_dump(mode="json") for name, speed in speedups.items()}
+
 
 def measure(task: Task, seconds: float) -> list[Row]:
     """One row for real images, and for made-up ones where the task asks for them."""
@@ -108,7 +114,7 @@ def _row(
         change(result, original, task.unit),
         task.distance(fitted.model),
         "" if lost is None else f"{lost} / {gained}",
-        *(f"{s.speedup:.2f}× ({s.low:.2f}–{s.high:.2f})" for s in speedups),
+        *(f"{s.ratio:.2f}× ({s.low:.2f}–{s.high:.2f})" for s in speedups),
         f"{fitted.seconds:.1f}",
     )
     return Row(
@@ -162,7 +168,7 @@ def main() -> None:
     table = Table("Reconstruction at a given plan", COLUMNS, tuple(row.cells for row in rows))
     text = document("What is left of a network", FITTING, [table], NOTES)
     if arguments.json:
-        figures = {"machine": machine(FITTING), "rows": [asdict(row) for row in rows]}
+        figures = {"machine": machine(FITTING), "rows": [row.figures() for row in rows]}
         arguments.json.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if arguments.output:
         arguments.output.write_text(text, encoding="utf-8")

@@ -17,12 +17,12 @@ from sepfactor.data.patches import gather_patches, sample_positions, usable
 from sepfactor.factor import Decomposition, Factorization, Stage
 from sepfactor.factor.moments import Moments, MomentSums
 from sepfactor.factor.stage import Ints
-from sepfactor.fit.propagation import Walk
+from sepfactor.fit.propagation import Propagation
 from sepfactor.graph.lower import lower
 from sepfactor.graph.rebuild import Replacement
 from sepfactor.graph.survey import Site
 from sepfactor.layout import BLOCK
-from sepfactor.measure.session import Runtime
+from sepfactor.measure import Engine
 
 _ENTRIES = 4e7
 """Numbers read per layer at most, as many as sepfactor's own fit reads."""
@@ -65,7 +65,7 @@ class Subject:
         file: as published. prepared: as sepfactor factors it.
         sites: its convolutions, in the order of the graph.
         feeds: calibration inputs.
-        runtime: for running it.
+        engine: what runs it.
         blocks: whether ranks are taken from the grid of onnxruntime's blocks.
     """
 
@@ -73,7 +73,7 @@ class Subject:
     prepared: ir.Model
     sites: Sequence[Site]
     feeds: Sequence[Feed]
-    runtime: Runtime
+    engine: Engine
     blocks: bool = True
 
     @cached_property
@@ -82,14 +82,14 @@ class Subject:
         walk, found = self.walk(), []
         for site in self.sites:
             if site.stage is not None:
-                walk.advance(walk.cutter.position(site.output))
+                walk.advance_for_input(site)
                 size = tuple(walk.value(0, site.input).shape[2:])
                 found.append(Layer(site, site.stage, size, moments(site, site.stage, walk, walk)))
         return found
 
-    def walk(self) -> Walk:
+    def walk(self) -> Propagation:
         """All calibration inputs at the beginning of the prepared network."""
-        return Walk(self.prepared, self.feeds, self.runtime)
+        return Propagation(self.prepared, self.feeds, self.engine)
 
     @property
     def macs(self) -> int:
@@ -104,7 +104,7 @@ class Subject:
         return sorted({*range(step, full + 1, step), full})
 
 
-def moments(site: Site, stage: Stage, reads: Walk, original: Walk) -> Moments:
+def moments(site: Site, stage: Stage, reads: Propagation, original: Propagation) -> Moments:
     """Of what a layer reads in one network, and what it answers in the original.
 
     Args:
@@ -136,12 +136,16 @@ def _answers(stage: Stage, patches: NDArray[np.float32]) -> NDArray[np.float32]:
     return answers.reshape(len(patches), -1)
 
 
-def put(walk: Walk, replacement: Replacement) -> None:
+def put(walk: Propagation, replacement: Replacement) -> None:
     """Let a walk that has not yet passed the site go on through its replacement."""
     site = replacement.site
     ends = ir.val(site.input), ir.val(site.output)
-    prefix = f"{site.output}/fitted"
     lowered = lower(
-        replacement.factorization, *ends, prefix=prefix, dtype=site.dtype, opset=walk.cutter.opset
+        replacement.factorization,
+        *ends,
+        kind=site.kind,
+        prefix=f"{site.output}/fitted",
+        dtype=site.dtype,
+        opset=walk.partition.opset,
     )
-    walk.cutter.replace(site.output, lowered.nodes, lowered.initializers)
+    walk.partition.replace(site.output, lowered.nodes, lowered.initializers)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from sepfactor.measure.session import Runtime, environment
+from sepfactor.measure import Engine
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -39,18 +39,18 @@ class Table:
         Console(width=320).print(table)
 
 
-def machine(runtime: Runtime) -> str:
+def machine(engine: Engine) -> str:
     """What the figures depend on, in one sentence."""
-    env = environment(runtime)
+    env = engine.environment
     return (
         f"onnxruntime {env.onnxruntime}, numpy {env.numpy}; {env.processor}, {env.usable_cores} usable "
-        f"cores; fitted and judged with {runtime.threads} threads, timed with one."
+        f"cores; fitted and judged with {engine.threads} threads, timed with one."
     )
 
 
-def document(title: str, runtime: Runtime, tables: Sequence[Table], notes: Sequence[str]) -> str:
+def document(title: str, engine: Engine, tables: Sequence[Table], notes: Sequence[str]) -> str:
     """A whole Markdown file."""
-    parts = [f"# {title}", machine(runtime), *notes, *(table.markdown() for table in tables)]
+    parts = [f"# {title}", machine(engine), *notes, *(table.markdown() for table in tables)]
     return "\n\n".join(parts) + "\n"
 
 

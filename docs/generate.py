@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import sepfactor
+from docs.signatures import signatures
 from sepfactor.cli import COMMANDS
 from sepfactor.options import LayerOptions, Options, default_text
+from sepfactor.uses import USES, users_of
 
 DOCS = Path(__file__).resolve().parent
 PACKAGE = Path(sepfactor.__file__).parent
@@ -52,17 +54,18 @@ _GROUPS = {
     "Running and timing": ("threads", "provider", "bench_seconds", "profile", "cache"),
     "What is built and written": ("plan", "force", "overwrite", "pictures"),
 }
-_FINDERS = {"refuses", "subject_of", "no_gain", "_reason"}
-"""Functions that return a reason."""
+_REWRITING = PACKAGE / "search" / "rewriting.py"
+"""Where the reasons are why ``tidy`` leaves a rewriting out; all others are of layers."""
 
-_RAISED = {"Skip", "Broken"}
-"""Exceptions that carry one."""
+_CARRY = {"Reason", "Skip", "Broken"}
+"""What is called with a code, a text and perhaps a detail of a reason."""
 
 
 def main() -> None:
-    """Write every page that has a generated part."""
+    """Write every page that has a generated part, and the keyword arguments of the public functions."""
     for name, text in pages().items():
         (DOCS / name).write_text(text, encoding="utf-8")
+    (PACKAGE / "signatures.py").write_text(signatures(), encoding="utf-8")
 
 
 def pages() -> dict[str, str]:
@@ -70,6 +73,7 @@ def pages() -> dict[str, str]:
     parts = {
         "options.md": {"options": options(), "commands": flags()},
         "skipped.md": {"reasons": reasons_page()},
+        "tidy.md": {"reasons": rewriting_reasons()},
     }
     return {name: _filled((DOCS / name).read_text(encoding="utf-8"), part) for name, part in parts.items()}
 
@@ -86,12 +90,13 @@ def options() -> str:
     """Every field of :class:`Options`, by group."""
     lines = []
     for title, names in _GROUPS.items():
-        lines += [f"### {title}", "", "| Option | Value | Default | |", "|---|---|---|---|"]
+        lines += [f"### {title}", "", "| Option | Value | Default | Of | |", "|---|---|---|---|---|"]
         for name in names:
             row = (
                 f"`{_kebab(name)}`",
                 _values(name),
                 default_text(name),
+                _users(name),
                 Options.model_fields[name].description,
             )
             lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |")
@@ -100,6 +105,12 @@ def options() -> str:
     if missing:
         raise AssertionError(f"put {sorted(missing)} into a group of docs/generate.py")
     return "\n".join(lines)
+
+
+def _users(name: str) -> str:
+    """The functions, and commands, that use an option."""
+    users = users_of(name)
+    return "all" if len(users) == len(USES) else ", ".join(users)
 
 
 def _values(name: str) -> str:
@@ -163,25 +174,31 @@ def reasons_page() -> str:
     """Every reason in the code, by where it is found."""
     lines = []
     for title, found in reasons().items():
-        lines += [f"### {title}", "", *(f"- `{reason}`" for reason in found), ""]
+        lines += [f"### {title}", "", *(f"- `{code}`: {text}" for text, code in found.items()), ""]
     return "\n".join(lines)
 
 
-def reasons() -> dict[str, list[str]]:
-    """Reasons for which a layer stays as it is, as templates; ``…`` stands for what differs."""
+def rewriting_reasons() -> str:
+    """Why a rewriting is left out."""
+    return "\n".join(f"- `{code}`: {text}" for code, text in _in_file(_REWRITING, _constants()))
+
+
+def reasons() -> dict[str, dict[str, str]]:
+    """Reasons for which a layer stays as it is, as templates, with their codes; ``…`` is what differs."""
     rooms = {
-        "Found while the network is read": sorted(PACKAGE.glob("graph/*.py")),
-        "No scheme fits": sorted(PACKAGE.glob("factor/*.py")),
-        "Nothing cheaper, or nothing faster": sorted(
-            [*PACKAGE.glob("plans/*.py"), *PACKAGE.glob("steps/*.py")]
-        ),
+        "Found while the network is read": ("graph", "study"),
+        "No scheme fits": ("factor",),
+        "Nothing cheaper, or nothing faster": ("fit", "search", "plans"),
     }
+    by_title = {t: [f for one in names for f in PACKAGE.glob(f"{one}/*.py")] for t, names in rooms.items()}
     words = _constants()
-    found = {
-        title: sorted({text for file in files for text in _in_file(file, words)}, key=str.casefold)
-        for title, files in rooms.items()
-    }
-    return {title: texts for title, texts in found.items() if texts}
+    found = {}
+    for title, files in by_title.items():
+        layers = sorted({*files} - {_REWRITING})
+        texts = {text: code for file in layers for code, text in _in_file(file, words)}
+        if texts:
+            found[title] = dict(sorted(texts.items(), key=lambda item: item[0].casefold()))
+    return found
 
 
 def _constants() -> dict[str, str]:
@@ -200,23 +217,17 @@ def _constants() -> dict[str, str]:
     return found
 
 
-def _in_file(file: Path, words: dict[str, str]) -> Iterator[str]:
+def _in_file(file: Path, words: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Code and whole text of each reason in a file."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        for expression in _expressions(node):
-            yield from (text for text in _texts(expression, words) if text.strip(GAP + " "))
-
-
-def _expressions(node: ast.AST) -> Iterator[ast.expr]:
-    """What may evaluate to a reason."""
-    if isinstance(node, ast.Call):
-        name = getattr(node.func, "id", "")
-        if name in _RAISED:
-            yield from node.args[:1]
-        if name == "_skipped":
-            yield from node.args[1:2]
-        yield from (word.value for word in node.keywords if word.arg in ("reason", "skipped"))
-    if isinstance(node, ast.FunctionDef) and node.name in _FINDERS:
-        yield from (found.value for found in ast.walk(node) if isinstance(found, ast.Return) and found.value)
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in _CARRY and len(node.args) >= 2:
+            code, text, *rest = node.args
+            if not isinstance(code, ast.Constant):
+                continue
+            for said in _texts(text, words):
+                details = list(_texts(rest[0], words)) or [GAP] if rest else [""]
+                for detail in details:
+                    yield str(code.value), f"{said} ({detail})" if detail else said
 
 
 def _texts(node: ast.expr, words: dict[str, str]) -> Iterator[str]:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sepfactor.benchmark import bench
     from sepfactor.comparison import compare
+    from sepfactor.deliver.result import Result
     from sepfactor.errors import SepfactorError
     from sepfactor.inspection import inspect
     from sepfactor.options import LayerOptions, Options
-    from sepfactor.pipeline import Result, compress
-    from sepfactor.planning import apply, plan, profile
+    from sepfactor.pipeline import apply, compress, plan, profile
     from sepfactor.plans.document import Plan
+    from sepfactor.tidying import tidy
 
 __version__ = "0.1.0"
 
@@ -25,15 +26,16 @@ _HOMES = {
     "LayerOptions": "sepfactor.options",
     "Options": "sepfactor.options",
     "Plan": "sepfactor.plans.document",
-    "apply": "sepfactor.planning",
-    "plan": "sepfactor.planning",
-    "profile": "sepfactor.planning",
-    "Result": "sepfactor.pipeline",
+    "apply": "sepfactor.pipeline",
+    "plan": "sepfactor.pipeline",
+    "profile": "sepfactor.pipeline",
+    "Result": "sepfactor.deliver.result",
     "SepfactorError": "sepfactor.errors",
     "bench": "sepfactor.benchmark",
     "compare": "sepfactor.comparison",
     "compress": "sepfactor.pipeline",
     "inspect": "sepfactor.inspection",
+    "tidy": "sepfactor.tidying",
 }
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "inspect",
     "plan",
     "profile",
+    "tidy",
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 class SepfactorError(Exception):
@@ -14,6 +15,8 @@ class SepfactorError(Exception):
     """
 
     exit_code = 1
+    plan: Any = None
+    """A plan that was found before it went wrong, which would be lost otherwise."""
 
 
 class ModelError(SepfactorError):
@@ -36,6 +39,10 @@ class OutputError(SepfactorError):
 
 class PlanError(SepfactorError):
     """A plan or a profile cannot be read, or does not fit the model."""
+
+
+class UserCodeError(SepfactorError):
+    """A function of the user's own, a metric or one that gives data, fails or gives what cannot be used."""
 
 
 class NothingToReplace(SepfactorError):

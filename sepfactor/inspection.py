@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import onnx_ir as ir
 
+import sepfactor.report  # noqa: F401  # so that notebooks show results
 from sepfactor import __version__
+from sepfactor.codes import Reason
 from sepfactor.deliver.describe import describe_data
 from sepfactor.errors import NothingToReplace, within_means
 from sepfactor.factor import Decomposition, Scheme, Stage, select_schemes
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.stage import Ints
-from sepfactor.fit.evidence import Observed, observe
+from sepfactor.fit.evidence import Evidence, observe
 from sepfactor.graph.load import ModelSource, load
 from sepfactor.graph.survey import Site
-from sepfactor.measure.session import Runtime, environment
 from sepfactor.options import make_options
 from sepfactor.progress import Progress, in_shares, silent
-from sepfactor.report.model import Inspection, LayerInspection
+from sepfactor.results import Inspection, LayerInspection
 from sepfactor.search.ranks import MacsByRank, energy_ranks, ranks
-from sepfactor.study.network import open_network
-from sepfactor.study.profiling import profile_layers, times_before
-from sepfactor.study.splits import gather
-from sepfactor.threads import blas_threads
+from sepfactor.signatures import InspectOptions
+from sepfactor.study.profiling import profile_layers
+from sepfactor.study.study import open_study
+from sepfactor.threads import one_blas_thread
 
 ENERGY_SHARES = (0.9, 0.99, 0.999)
 
@@ -35,49 +37,56 @@ _RIDGE = 1e-3
 """Ridge on what was seen of the activations, as while candidates are compared."""
 
 
+_NOT_RUN = Reason("not-run", "it did not run on the data")
+
+
 @within_means()
-def inspect(model: ModelSource, *, progress: Progress = silent, **options: Any) -> Inspection:
+def inspect(
+    model: ModelSource,
+    *,
+    config: str | os.PathLike[str] | None = None,
+    progress: Progress = silent,
+    **options: Unpack[InspectOptions],
+) -> Inspection:
     """Every Conv with its cost, its share of the measured time, and the ranks its energy needs.
 
     Args:
         model: path, bytes, ModelProto or ir.Model.
+        config: TOML file of options.
         progress: called as the work goes on.
-        **options: ``scheme``, ``data``, ``input_shape``, ``threads``, ``provider``, ``seed``, …
+        **options: schemes and layers to show, data and how it is run, see
+            :class:`sepfactor.options.Options`.
 
     Raises:
+        OptionError: an option is none that looking uses, or does not fit.
         SepfactorError: the model cannot be read or run on the data, or holds no Conv.
     """
-    asked = make_options({**options, "refit": False})
-    runtime = Runtime(asked.threads, asked.provider)
-    network = open_network(
-        load(model), runtime, dequantize=asked.dequantize, linear_layers=asked.linear_layers
-    )
-    loaded, prepared, sites = network.loaded, network.prepared, network.sites
+    asked = make_options(options, config, {"refit": False}, function="inspect")
+    schemes = select_schemes(asked.scheme)
+    study = open_study(load(model), asked, progress)
+    loaded, sites = study.loaded, study.sites
     if not sites:
         raise NothingToReplace(f"{loaded.name} has no Conv at all.")
-    schemes = select_schemes(asked.scheme)
-    data = gather(loaded, asked, runtime)
-    feeds = data.judged_on
-    observed = observe(prepared, sites, feeds, runtime, asked.seed, progress)
+    evidence = observe(study, weighed=False)
     watch = in_shares(progress, "profile", "layer by layer")
-    times = profile_layers(loaded.model, feeds[0], runtime, watch=watch)
-    found = times_before(loaded.model, times, [site.output for site in sites])
-    whole = sum(times.operators.values()) or 1.0
+    times = profile_layers(loaded.model, study.splits.judged_on[0], study.engine, watch=watch)
+    found = times.of_original(loaded.model, sites)
     layers = []
-    for number, site in enumerate(sites):
+    for number, (seen, ms) in enumerate(zip(evidence, found, strict=True)):
+        site = seen.site
         progress("decompose", number, len(sites), site.name)
-        with blas_threads(0 if site.stage is None else site.stage.weight[0].size):
-            layers.append(_layer(site, observed.get(site.output), schemes, found.get(site.output), whole))
+        with one_blas_thread():
+            layers.append(_layer(seen, schemes, ms, times.whole or 1.0))
     progress("decompose", len(sites), len(sites), "")
     return Inspection(
         sepfactor_version=__version__,
         model=loaded.name,
-        environment=environment(runtime).as_dict(),
-        data=describe_data(data, asked),
+        environment=study.environment,
+        data=describe_data(study.splits, asked),
         energy_shares=ENERGY_SHARES,
         layers=tuple(layers),
         operators=dict(sorted(times.operators.items(), key=lambda item: -item[1])),
-        notes=(*(network.original.notes if network.original else ()), *_notes(loaded.model, prepared)),
+        notes=(*study.network.notes, *study.splits.notes, *_notes(loaded.model, study.prepared)),
     )
 
 
@@ -91,28 +100,23 @@ def _notes(original: ir.Model, prepared: ir.Model) -> tuple[str, ...]:
 
 
 def _layer(
-    site: Site,
-    seen: Observed | None,
-    schemes: Sequence[Scheme],
-    milliseconds: float | None,
-    whole: float,
+    seen: Evidence, schemes: Sequence[Scheme], milliseconds: float | None, whole: float
 ) -> LayerInspection:
-    stage = site.stage
+    site, stage = seen.site, seen.site.stage
     row: dict[str, Any] = {
         "name": site.name,
         "output": site.output,
         "weight_shape": site.weight_shape,
-        "reason": site.skipped or ("" if seen is not None else "it did not run on the data"),
+        "reason": site.skipped or (None if seen.ran else _NOT_RUN),
         "milliseconds": milliseconds,
         "share": None if milliseconds is None else milliseconds / whole,
     }
     if stage is not None:
-        bias = 0 if site.bias is None else site.bias.size
         row |= {"group": stage.group, "strides": site.kind.own(stage.strides)}
-        row["parameters"] = stage.parameters + bias
+        row["parameters"] = seen.parameters
         row |= _ranks(site, schemes)
-    if stage is not None and seen is not None:
-        row |= {"map_size": site.kind.own(seen.size), "macs": stage.macs(seen.size)}
+    if stage is not None and seen.ran:
+        row |= {"map_size": site.kind.own(seen.size), "macs": seen.macs}
         if seen.statistics is not None:
             row |= _seen(stage, seen.size, seen.statistics.moments(stage, site.bias), schemes)
     return LayerInspection.model_validate(row)
@@ -120,8 +124,8 @@ def _layer(
 
 def _seen(stage: Stage, size: Ints, moments: Moments, schemes: Sequence[Scheme]) -> Mapping[str, Any]:
     """How correlated the input is, and the ranks that matter for what it makes the layer answer."""
-    pulled = moments.ridged(stage.weight, _RIDGE)
-    found = {s.name: s.decompose(stage, pulled) for s in schemes if s.refuses(stage) is None}
+    ridged = moments.ridged(stage.weight, _RIDGE)
+    found = {s.name: s.decompose(stage, ridged) for s in schemes if s.refuses(stage) is None}
     return {
         "neighbour_correlation": moments.neighbour_correlation(),
         "channel_correlation": moments.channel_correlation(),

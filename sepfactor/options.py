@@ -6,56 +6,28 @@ config file and a flag. Its text is the flag's help and its line in ``docs/optio
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainSerializer,
+    PrivateAttr,
     ValidationError,
     model_validator,
 )
 
-from sepfactor.amounts import Amount, to_amount, to_bytes
+from sepfactor.amounts import Amount, exact_bytes, to_amount, to_bytes, to_count
 from sepfactor.config import as_toml, read_toml
 from sepfactor.errors import OptionError
+from sepfactor.layer_options import LayerOptions, Names, Numbers, asked, fits, kebab, merged
+from sepfactor.uses import check_used, used_by
 
 DEFAULT_MAX_ERROR = 0.05
-
-
-def _kebab(name: str) -> str:
-    return name.replace("_", "-")
-
-
-def _several(value: Any) -> Any:
-    """One name or number, where several may stand, is a list of one."""
-    return (value,) if isinstance(value, str | int | float) else value
-
-
-_Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
-_Numbers = Annotated[tuple[float, ...], BeforeValidator(_several)]
-
-
-def _asked(
-    default: Any, text: str, *, metavar: str | None = None, shown: str | None = None, **limits: Any
-) -> Any:
-    """A field with what people read of it.
-
-    Args:
-        default: its value if not given.
-        text: one or two sentences.
-        metavar: what stands for its value in the help.
-        shown: the default in words, where the value itself would say little.
-        **limits: of pydantic, such as ``ge=1``.
-    """
-    extra: dict[str, Any] = {"metavar": metavar, "shown": shown}
-    return Field(default=default, description=text, json_schema_extra=extra, **limits)
 
 
 def default_text(name: str) -> str:
@@ -73,44 +45,12 @@ def default_text(name: str) -> str:
     return "" if field.default in (None, ()) or field.default_factory else f"{field.default}"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        alias_generator=_kebab,
-        populate_by_name=True,
-        arbitrary_types_allowed=True,
-    )
+_Bytes = Annotated[int, BeforeValidator(to_bytes), PlainSerializer(exact_bytes), Field(ge=1)]
+_Loss = Annotated[Amount, BeforeValidator(to_amount), PlainSerializer(Amount.exact)]
+_Count = Annotated[Amount, BeforeValidator(to_count), PlainSerializer(Amount.exact)]
 
 
-_Bytes = Annotated[int, BeforeValidator(to_bytes), Field(ge=1)]
-
-
-_Amount = Annotated[Amount, BeforeValidator(to_amount), PlainSerializer(Amount.exact)]
-
-
-class LayerOptions(_Frozen):
-    """How candidates of a layer are chosen; in a config file, a table ``[layers."GLOB"]``."""
-
-    scheme: _Names = _asked((), "Use only these schemes, or families of schemes.", metavar="NAME")
-    rank: int | None = _asked(None, "Use this rank everywhere, instead of a budget.", metavar="N", ge=1)
-    max_error: float | None = _asked(
-        None,
-        "Relative output error each layer may have. Without a budget, the fastest within it.",
-        metavar="X",
-        ge=0,
-        allow_inf_nan=False,
-    )
-    keep: bool = _asked(False, "Leave the layer alone.")
-
-    @model_validator(mode="after")
-    def _one_rule(self) -> LayerOptions:
-        if self.rank is not None and self.max_error is not None:
-            raise ValueError("rank and max-error exclude each other: give one of the two")
-        return self
-
-
-_OBJECTS = ("plan", "metric", "data", "eval_data", "labels", "targets")
+OBJECTS = ("plan", "metric", "data", "eval_data", "labels", "targets")
 """Options that programs may give as objects."""
 
 
@@ -121,114 +61,117 @@ _QUALITIES = ("max_drop", "max_estimated_drop", "min_snr", "min_psnr")
 class Options(LayerOptions):
     """Everything :func:`sepfactor.compress` can be told."""
 
-    ignore: _Names = _asked((), "Leave these layers alone: globs of node or output names.", metavar="GLOB")
-    linear_layers: bool = _asked(
+    ignore: Names = asked(
+        (), "Leave these layers alone: names of nodes or outputs, or globs of them.", metavar="GLOB"
+    )
+    linear_layers: bool = asked(
         False, "Factor fully connected layers too: Gemm and MatMul with constant weights."
     )
-    dequantize: bool = _asked(
+    dequantize: bool = asked(
         False, "Make weights and values behind DequantizeLinear float, so that their layers can be factored."
     )
     layers: Mapping[str, LayerOptions] = Field(
-        default_factory=dict, description="Other wishes for the layers that a glob fits: glob → wishes."
+        default_factory=dict,
+        description="Other options for the layers of a name, or that a glob fits: name or glob → options. A "
+        "rank holds under a budget too, which is then met by the other layers.",
     )
-    max_drop: _Amount | None = _asked(
+    max_drop: _Loss | None = asked(
         None,
-        "Budget: accuracy that may be lost, such as 1%; of --metric, in its unit or as a share of the score.",
+        "Budget: accuracy that may be lost, such as 1%; of --metric, a number in its unit, or a share of the "
+        "score.",
         metavar="X",
         shown="1%, or 35 dB SNR",
     )
-    max_estimated_drop: _Amount | None = _asked(
+    max_estimated_drop: _Loss | None = asked(
         None,
         "Budget: accuracy that may be lost, such as 1%, estimated without labels, from how likely the "
         "original holds its classes to be.",
         metavar="X",
     )
-    min_snr: float | None = _asked(
+    min_snr: float | None = asked(
         None,
         "Budget: signal to noise that outputs must keep against the original's.",
         metavar="DB",
         allow_inf_nan=False,
     )
-    min_psnr: float | None = _asked(
+    min_psnr: float | None = asked(
         None, "Budget: the same as peak signal to noise.", metavar="DB", allow_inf_nan=False
     )
-    speedup: float | None = _asked(
+    speedup: float | None = asked(
         None,
         "Budget: be X times faster than the original file, at the least loss.",
         metavar="X",
         gt=0,
         allow_inf_nan=False,
     )
-    latency_ms: float | None = _asked(
+    latency_ms: float | None = asked(
         None, "Budget: one run takes at most so long.", metavar="MS", gt=0, allow_inf_nan=False
     )
-    max_macs: _Amount | None = _asked(
+    max_macs: _Count | None = asked(
         None, "Budget: multiply-accumulates left in all convolutions: 50%, or 300M.", metavar="X"
     )
-    max_params: _Amount | None = _asked(
+    max_params: _Count | None = asked(
         None, "Budget: parameters left in all convolutions: 50%, or 2M.", metavar="X"
     )
-    metric: Any = _asked(
+    metric: Any = asked(
         None,
         "Judge by your own function (outputs, inputs) → score of one run, higher is better.",
         metavar="FILE.py:FN",
     )
-    plan: Any = _asked(None, "Build this plan instead of choosing.", metavar="PLAN")
-    profile: Path | None = _asked(
+    plan: Any = asked(None, "Build this plan instead of choosing.", metavar="PLAN")
+    profile: Path | None = asked(
         None, "Choose by another machine's layer times, from `sepfactor profile`.", metavar="FILE"
     )
-    force: bool = _asked(False, "Write the closest result where the budget cannot be kept.")
-    cache: bool = _asked(True, "Remember layer times on disk, and use those remembered.")
-    data: Any = _asked(
+    force: bool = asked(False, "Write the closest result where the budget cannot be kept.")
+    cache: bool = asked(True, "Remember layer times on disk, and use those remembered.")
+    data: Any = asked(
         None,
         "Inputs to fit and judge on: .npz, .npy, a folder of them, a folder of images, or file.py:function. "
         "Without it, synthetic images are used, and no accuracy is claimed.",
         metavar="X",
     )
-    eval_data: Any = _asked(
+    eval_data: Any = asked(
         None, "Other inputs to judge on, instead of the held-out part of --data.", metavar="X"
     )
-    held_out: float = _asked(
+    held_out: float = asked(
         0.25, "Share of --data never fitted to, and judged on.", metavar="SHARE", gt=0, lt=1
     )
-    refit: bool = _asked(True, "Fit the factors to the activations; else they are those of the bare weights.")
-    memory: _Bytes = _asked(
+    refit: bool = asked(True, "Fit the factors to the activations; else they are those of the bare weights.")
+    memory: _Bytes = asked(
         2 * 10**9,
         "What activations of calibration images may take, and the moments of one layer: 2GB, 500MB.",
         metavar="SIZE",
         shown="2GB",
         ge=1,
     )
-    labels: Any = _asked(
+    labels: Any = asked(
         None,
         "True classes (.npy, .npz, .csv) of --eval-data, or of --data where there is none. A table that "
         "names images serves both. An array 'labels' in the .npz itself needs no flag.",
         metavar="Y",
     )
-    targets: Any = _asked(
+    targets: Any = asked(
         None, "What dense outputs should be, for their PSNR against the truth (.npy, .npz).", metavar="Z"
     )
     input_shape: Mapping[str, tuple[int, ...]] = Field(
         default_factory=dict, description="Fix symbolic dimensions of an input: name → shape."
     )
-    color: Literal["auto", "rgb", "bgr", "gray"] = _asked("auto", "Channel order of images.")
-    scale: float = _asked(
+    color: Literal["auto", "rgb", "bgr", "gray"] = asked("auto", "Channel order of images.")
+    scale: float = asked(
         1 / 255, "Factor on pixels 0..255 of images; 1 leaves them.", metavar="X", shown="1/255"
     )
-    mean: _Numbers = _asked(
+    mean: Numbers = asked(
         (), "Subtracted from scaled pixels, one or one per channel: 0.485 at the usual scale, 123.7 at 1."
     )
-    std: _Numbers = _asked((), "Divides what is left, one or one per channel, in the unit of --mean.")
-    layout: Literal["nchw", "nhwc"] = _asked("nchw", "Axis order of inputs made of images.")
-    resize: int | None = _asked(
-        None, "Shorter side of images before the centre crop.", metavar="PIXELS", ge=1
-    )
-    limit: int | None = _asked(None, "Use at most so many samples.", metavar="N", ge=1)
-    threads: int = _asked(1, "Of onnxruntime; 0 leaves it to onnxruntime.", metavar="N", ge=0)
-    provider: str = _asked("cpu", "Execution provider of onnxruntime.", metavar="NAME")
-    seed: int = _asked(0, "Of everything random.", metavar="N", ge=0)
-    overwrite: bool = _asked(False, "Replace existing output files.")
-    bench_seconds: float = _asked(
+    std: Numbers = asked((), "Divides what is left, one or one per channel, in the unit of --mean.")
+    layout: Literal["nchw", "nhwc"] = asked("nchw", "Axis order of inputs made of images.")
+    resize: int | None = asked(None, "Shorter side of images before the centre crop.", metavar="PIXELS", ge=1)
+    limit: int | None = asked(None, "Use at most so many samples.", metavar="N", ge=1)
+    threads: int = asked(1, "Of onnxruntime; 0 leaves it to onnxruntime.", metavar="N", ge=0)
+    provider: str = asked("cpu", "Execution provider of onnxruntime.", metavar="NAME")
+    seed: int = asked(0, "Of everything random.", metavar="N", ge=0)
+    overwrite: bool = asked(False, "Replace existing output files.")
+    bench_seconds: float = asked(
         8.0,
         "Time spent on timing the whole networks, at most: it ends when the interval is narrow. 0 leaves it "
         "out.",
@@ -237,7 +180,7 @@ class Options(LayerOptions):
         ge=0,
         allow_inf_nan=False,
     )
-    pictures: bool = _asked(True, "Show samples on which the networks differ, where they are images.")
+    pictures: bool = asked(True, "Show samples on which the networks differ, where they are images.")
 
     @property
     def limits_quality(self) -> bool:
@@ -257,33 +200,65 @@ class Options(LayerOptions):
             self.max_error is not None and not (self.limits_quality or self.limits_cost)
         )
 
+    _layer_names: frozenset[str] = PrivateAttr(frozenset())
+
     @model_validator(mode="after")
     def _one_quality(self) -> Options:
         given = [name for name in _QUALITIES if getattr(self, name) is not None]
         if len(given) > 1:
-            raise ValueError(f"{_kebab(given[0])} and {_kebab(given[1])} exclude each other: give one")
+            raise ValueError(f"{kebab(given[0])} and {kebab(given[1])} exclude each other: give one")
         if self.metric is not None and given and given != ["max_drop"]:
             raise ValueError(
-                f"metric and {_kebab(given[0])} exclude each other: max-drop says what a metric may lose"
+                f"metric and {kebab(given[0])} exclude each other: max-drop says what a metric may lose"
             )
         if self.rank is not None and (self.limits_quality or self.limits_cost):
             raise ValueError("rank fixes the plan, so a budget has nothing to choose: give one of the two")
+        if self.metric is not None and self.has_rule:
+            rule = "rank" if self.rank is not None else "max-error"
+            raise ValueError(
+                f"metric judges what a budget allows, and {rule} alone decides without one: give max-drop "
+                "instead of it, or leave the metric out"
+            )
         return self
 
+    @model_validator(mode="after")
+    def _losses_can_be(self) -> Options:
+        for name, of_classes in (("max_drop", self.metric is None), ("max_estimated_drop", True)):
+            drop: Amount | None = getattr(self, name)
+            if drop is None or not of_classes or not drop.value:
+                continue
+            if not drop.is_share:
+                share = f"{drop.value:g}% or {100 * drop.value:g}%" if drop.value < 1 else f"{drop.value:g}%"
+                raise ValueError(f"{kebab(name)} {drop} has no unit: say {share}")
+            if drop.value >= 1:
+                raise ValueError(
+                    f"{kebab(name)} {drop} leaves no class right: say 1% for one point of a hundred"
+                )
+        return self
+
+    def for_network(self, layer_names: Iterable[str]) -> Options:
+        """The same for a network whose layers go by these names: a pattern that is one of them is no glob."""
+        found = self.model_copy()
+        found._layer_names = frozenset(layer_names)
+        return found
+
     def for_layer(self, *names: str) -> LayerOptions:
-        """What holds for a layer of these names: the globs in ``layers`` that fit, over the general rule."""
-        if any(self.matches(glob, names) for glob in self.ignore):
+        """What holds for a layer of these names: the tables in ``layers`` that fit, over the general rule.
+
+        A ``rank`` holds under a budget as well, where only a table can name one: that layer takes it, and
+        what is left of the budget is for the others. A ``max_error`` bounds each layer, whatever the budget.
+        """
+        if any(self.matches(pattern, names) for pattern in self.ignore):
             return LayerOptions(keep=True)
         chosen = LayerOptions(scheme=self.scheme, rank=self.rank, max_error=self.max_error, keep=self.keep)
-        for glob, own in self.layers.items():
-            if self.matches(glob, names):
-                chosen = _merged(chosen, own)
+        for pattern, own in self.layers.items():
+            if self.matches(pattern, names):
+                chosen = merged(chosen, own)
         return chosen
 
-    @staticmethod
-    def matches(glob: str, names: Iterable[str]) -> bool:
-        """Whether ``glob`` fits any of ``names``, case and all."""
-        return any(fnmatch.fnmatchcase(name, glob) for name in names)
+    def matches(self, pattern: str, names: Collection[str]) -> bool:
+        """Whether ``pattern`` is one of ``names``, or a glob that fits one, case and all."""
+        return fits(pattern, names, self._layer_names)
 
     def globs(self) -> tuple[str, ...]:
         """Every pattern that names layers."""
@@ -296,10 +271,8 @@ class Options(LayerOptions):
             OptionError: one of them is an object of the program, which no file can hold.
         """
         # Objects as they are, and not as pydantic would take them apart.
-        objects = {_kebab(name): getattr(self, name) for name in _OBJECTS}
-        plain = self.model_dump(
-            by_alias=True, exclude=set(_OBJECTS), exclude_none=True, exclude_defaults=True
-        )
+        objects = {kebab(name): getattr(self, name) for name in OBJECTS}
+        plain = self.model_dump(by_alias=True, exclude=set(OBJECTS), exclude_none=True, exclude_defaults=True)
         values = plain | objects
         values["layers"] = {
             glob: own.model_dump(by_alias=True, exclude_unset=True, exclude_none=True)
@@ -308,34 +281,43 @@ class Options(LayerOptions):
         return as_toml({name: value for name, value in values.items() if value is not None})
 
 
-def _merged(general: LayerOptions, own: LayerOptions) -> LayerOptions:
-    said = {name: getattr(own, name) for name in own.model_fields_set}
-    if "rank" in said:
-        said.setdefault("max_error", None)
-    if "max_error" in said:
-        said.setdefault("rank", None)
-    return general.model_copy(update=said)
-
-
 def make_options(
-    given: Mapping[str, Any], config: Path | None = None, beneath: Mapping[str, Any] = MappingProxyType({})
+    given: Mapping[str, Any],
+    config: str | os.PathLike[str] | None = None,
+    beneath: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    function: str | None = None,
+    also: Collection[str] = (),
 ) -> Options:
     """Options from a TOML file, overridden by what is ``given``; both go before what lies ``beneath``.
 
+    Args:
+        given: option → value, where None is as if it were not given.
+        config: a TOML file, which several commands may share: what ``function`` does not use is passed over.
+        beneath: what holds where neither of them says anything.
+        function: that the options are for, which refuses those it does not use; None uses all.
+        also: options that its caller uses.
+
     Raises:
-        OptionError: a key is unknown or a value does not fit; the message names it.
+        OptionError: a key is unknown, a value does not fit, or ``function`` does not use what is given; the
+            message names it.
     """
-    read = read_toml(config) if config is not None else {}
-    values = {_kebab(name): value for name, value in (*beneath.items(), *read.items())}
+    if function is not None:
+        check_used(function, given, also)
+    file = None if config is None else Path(config)
+    read = read_toml(file) if file is not None else {}
+    if function is not None:
+        read = {name: read[name] for name in read if name in {*also, *used_by(function, read)}}
+    values = {kebab(name): value for name, value in (*beneath.items(), *read.items())}
     if given.get("rank") is not None:
         values.pop("max-error", None)
     if given.get("max_error") is not None:
         values.pop("rank", None)
-    values |= {_kebab(name): value for name, value in given.items() if value is not None}
+    values |= {kebab(name): value for name, value in given.items() if value is not None}
     try:
         return Options.model_validate(values)
     except ValidationError as error:
-        raise OptionError(_explain(error, config)) from None
+        raise OptionError(_explain(error, file)) from None
 
 
 def _explain(error: ValidationError, config: Path | None) -> str:
@@ -352,12 +334,15 @@ def _hint(*place: str) -> str:
     """What may have been meant by an unknown key: at the top, or in the table of a layer."""
     import difflib
 
-    name = _kebab(place[-1])
-    known = [_kebab(field) for field in (Options if len(place) == 1 else LayerOptions).model_fields]
+    name = kebab(place[-1])
+    known = [kebab(field) for field in (Options if len(place) == 1 else LayerOptions).model_fields]
     near = difflib.get_close_matches(name, known, 1)
     if near:
         return f" Did you mean {near[0]}?"
     if len(place) == 1:
         return ""
-    whole = f" {name} is of the whole network." if name in map(_kebab, Options.model_fields) else ""
+    whole = f" {name} is of the whole network." if name in map(kebab, Options.model_fields) else ""
     return f"{whole} For a layer there are {', '.join(known)}."
+
+
+__all__ = ["DEFAULT_MAX_ERROR", "LayerOptions", "Options", "default_text", "make_options"]

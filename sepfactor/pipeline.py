@@ -1,64 +1,47 @@
-"""The way through: load → prepare → survey → observe → propose → choose → rebuild → verify → report."""
+"""``compress``, ``plan``, ``apply`` and ``profile``: ``compress = apply ∘ plan``, on a page.
+
+A study is opened, evidence is taken of it, and a plan chosen: by a rule, to a budget, or as it is given. The
+plan is built, the result written, verified as it was written, and described.
+"""
 
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-import onnx_ir as ir
-
-from sepfactor.deliver.verify import Trial, verify
-from sepfactor.errors import ModelError, NothingToReplace, OptionError, within_means
-from sepfactor.fit.build import Built, build, network_to_write
+import sepfactor.report  # noqa: F401  # so that notebooks show results
+from sepfactor import __version__
+from sepfactor.deliver.describe import describe_data, describe_options
+from sepfactor.deliver.result import Result, deliver
+from sepfactor.errors import ModelError, NothingToReplace, OptionError, SepfactorError, within_means
+from sepfactor.fit.build import build
+from sepfactor.fit.evidence import Evidence, observe
+from sepfactor.fit.settings import fit_method
 from sepfactor.graph.load import Loaded, ModelSource, external_files, load
-from sepfactor.graph.save import are_same, check_destination, data_files, publish, staged
+from sepfactor.graph.save import check_destination, data_files, data_of
 from sepfactor.graph.survey import Site
+from sepfactor.measure.engines import open_engine
+from sepfactor.measure.machine import machine_load
+from sepfactor.measure.timing_cache import RecordingCache
 from sepfactor.options import Options, make_options
+from sepfactor.outputs import check_outputs
 from sepfactor.plans.document import Plan
+from sepfactor.plans.machine import MachineProfile
 from sepfactor.progress import Progress, silent
-from sepfactor.report.model import Report
-from sepfactor.report.verdict import speed_line
-from sepfactor.report.words import sort_of
-from sepfactor.search.follow import building_options, expected_of, follow, open_plan, plan_of
-from sepfactor.search.rules import decide
-from sepfactor.search.to_budget import Outcome, plan_to_budget
-from sepfactor.study.study import Job, open_job
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """What :func:`compress` returns.
-
-    Attributes:
-        report: everything done and measured.
-        model: the rewritten graph; where nothing was worth replacing, the prepared original.
-        path: where it was written, None if it was not.
-        plan: what was done, to be written, edited and applied again.
-    """
-
-    report: Report
-    model: ir.Model
-    path: Path | None
-    plan: Plan
-
-    @property
-    def is_met(self) -> bool:
-        """Whether the budget is kept, if one was set."""
-        return self.report.budget is None or self.report.budget.is_met
-
-    def __repr__(self) -> str:
-        sums, speed = self.report.totals, self.report.speed
-        sort = sort_of(layer.weight_shape for layer in self.report.layers)
-        verdict = speed_line(speed) if speed else "not timed"
-        return f"<Result {sums.replaced} of {sums.convolutions} {sort} replaced, {verdict}>"
-
-    def _repr_html_(self) -> str:
-        return self.report._repr_html_()
+from sepfactor.reads import files_read
+from sepfactor.results import Planning
+from sepfactor.search.choose import choose
+from sepfactor.search.gathering import gather_space
+from sepfactor.search.layer_timing import LayerTimer
+from sepfactor.search.settings import DEFAULT, MOST_PLANS
+from sepfactor.search.to_budget import Outcome, explore, front_point
+from sepfactor.signatures import ApplyOptions, CompressOptions, PlanOptions, ProfileOptions
+from sepfactor.study.recipe import building_options, check_data, fingerprint, open_plan
+from sepfactor.study.study import Study, open_study
+from sepfactor.uses import FRONT
 
 
 @within_means()
@@ -68,7 +51,7 @@ def compress(
     *,
     config: str | os.PathLike[str] | None = None,
     progress: Progress = silent,
-    **options: Any,
+    **options: Unpack[CompressOptions],
 ) -> Result:
     """Replace convolutions of ``model`` by factorisations, and measure what that did.
 
@@ -86,86 +69,188 @@ def compress(
     Raises:
         SepfactorError: a child of it for each kind of trouble, see :mod:`sepfactor.errors`.
     """
-    asked, plan = effective(options, config)
+    asked, given = effective(options, config)
     target = Path(output) if output is not None else None
-    loaded = load(model)
-    if target is not None:
-        check_target(target, loaded, asked)
-    job = open_job(loaded, asked, progress)
-    check_sites(job.sites, asked, loaded.name)
-    outcome = None
-    if plan is not None:
-        built = build(job, follow(job, plan))
-    elif chooses_by_layer(job):
-        built = build(job, decide(job))
-    else:
-        outcome = plan_to_budget(job)
-        built = outcome.built
-    return _finish(job, built, outcome, target, plan)
+    study = _opened(model, asked, progress, target)
+    evidence = _observed(study)
+    chosen = choose(study, evidence, given)
+    try:
+        built = chosen.built or build(study, evidence, chosen.plan)
+        return deliver(study, chosen, built, target)
+    except SepfactorError as error:
+        if chosen.outcome is not None:
+            error.plan = chosen.plan
+        raise
+
+
+@within_means()
+def apply(
+    model: ModelSource,
+    plan: Plan | str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    config: str | os.PathLike[str] | None = None,
+    progress: Progress = silent,
+    **options: Unpack[ApplyOptions],
+) -> Result:
+    """Build what a plan says, and measure it. The same model, plan and data give the same bytes.
+
+    Args:
+        model: path, bytes, ModelProto or ir.Model; that the plan was made for, or one of the same shape
+            with other weights.
+        plan: from :func:`plan`, or its file.
+        output: file to write.
+        config: TOML file of options.
+        progress: called as the work goes on.
+        **options: go before what the config and the plan say; ``data`` must be given if it was an object
+            when the plan was made.
+
+    Raises:
+        PlanError: the plan cannot be read, or does not fit the model.
+        SepfactorError: other trouble.
+    """
+    return compress(model, output, config=config, progress=progress, plan=plan, **options)
+
+
+@within_means()
+def plan(
+    model: ModelSource,
+    *,
+    pareto: bool = False,
+    config: str | os.PathLike[str] | None = None,
+    progress: Progress = silent,
+    **options: Unpack[PlanOptions],
+) -> tuple[Planning, tuple[Plan, ...]]:
+    """Choose a scheme and a rank for every convolution of ``model``, and build nothing to keep.
+
+    Args:
+        model: path, bytes, ModelProto or ir.Model; never modified.
+        pareto: find a handful of plans from mild to strong instead of one within the budget.
+        config: TOML file of options.
+        progress: called as the work goes on.
+        **options: the fields of :class:`sepfactor.options.Options`.
+
+    Returns:
+        What was predicted and measured on the way, and the plans: one, or those of the front, in the
+        order of its points.
+
+    Raises:
+        SepfactorError: a child of it for each kind of trouble.
+    """
+    asked = make_options(options, config, function=FRONT if pareto else "plan")
+    study = _opened(model, asked, progress)
+    evidence = _observed(study)
+    if not pareto:
+        chosen = choose(study, evidence)
+        return _planning(study, chosen.outcome), (chosen.plan,)
+    outcomes = explore(study, evidence, DEFAULT)
+    if not outcomes:
+        raise NothingToReplace(f"Nothing in {study.loaded.name} can be made faster: no candidate was.")
+    points = tuple(front_point(o.space, o.point) for o in outcomes if o.point is not None)
+    planning = _planning(study, None).model_copy(update={"front": points})
+    return planning, tuple(outcome.built.plan for outcome in outcomes)
+
+
+@within_means()
+def profile(
+    model: ModelSource,
+    *,
+    config: str | os.PathLike[str] | None = None,
+    progress: Progress = silent,
+    **options: Unpack[ProfileOptions],
+) -> MachineProfile:
+    """Measure how long ``model``, its layers and their candidates take on this machine.
+
+    Which ranks are candidates depends on the data; give those the plan is to be made with.
+
+    Args:
+        model: path, bytes, ModelProto or ir.Model.
+        config: TOML file of options.
+        progress: called as the work goes on.
+        **options: the fields of :class:`sepfactor.options.Options`.
+
+    Raises:
+        SepfactorError: a child of it for each kind of trouble.
+    """
+    asked = make_options(options, config, function="profile")
+    study = _opened(model, asked, progress)
+    recorded = RecordingCache(study.timing_cache)
+    space = gather_space(study, _observed(study), DEFAULT, LayerTimer.of(study, DEFAULT, recorded))
+    return MachineProfile(
+        sepfactor_version=__version__,
+        model=study.loaded.name,
+        fingerprint=fingerprint(study.sites),
+        environment=study.environment.model_dump(),
+        original_ms=space.original_ms,
+        prepared_ms=space.prepared_ms,
+        layers={c.evidence.site.output: c.ms for c in space.layers if c.candidates},
+        times=recorded.entries,
+        notes=study.network.notes,
+    )
 
 
 def effective(
     options: Mapping[str, Any], config: str | os.PathLike[str] | None = None
 ) -> tuple[Options, Plan | None]:
-    """The options that hold, and the plan to build, if one is given.
+    """The options that hold for :func:`compress`, and the plan to build, if one is given.
 
     Args:
         options: keyword arguments, which go before the config file.
         config: TOML file of options, which goes before what a plan says of how to build it.
 
     Raises:
-        OptionError: an option is unknown, or does not fit.
+        OptionError: an option is unknown, does not fit, or is not used.
         PlanError: the plan cannot be read.
     """
-    file = Path(config) if config is not None else None
-    asked = make_options(options, file)
+    asked = make_options(options, config, function="compress")
     if asked.plan is None:
         return asked, None
-    plan = open_plan(asked.plan)
-    return make_options(options, file, building_options(plan)), plan
+    given = open_plan(asked.plan)
+    asked = make_options(options, config, building_options(given), function="apply", also=("plan",))
+    check_data(given, asked)
+    return asked, given
 
 
-def chooses_by_layer(job: Job) -> bool:
-    """Whether each layer is decided on its own.
+def busy(asked: Options) -> str | None:
+    """A sentence, if other programs keep this machine so busy that it matters; for before the work begins."""
+    with suppress(OptionError):  # an engine that there is none of is told when it is needed
+        return machine_load().warning(open_engine(threads=asked.threads, provider=asked.provider).clock)
+    return None
 
-    So it is by request; and where a classifier would be judged on made-up pictures, which say nothing of
-    what it loses.
-    """
-    asked = job.options
-    if asked.limits_quality or asked.limits_cost:
-        return False
-    return (
-        asked.has_rule
-        or any(o.rank or o.max_error is not None for o in asked.layers.values())
-        or (job.data.is_synthetic and not job.method.trusts_data)
+
+def _opened(model: ModelSource, asked: Options, progress: Progress, target: Path | None = None) -> Study:
+    """The study, once all is refused that can be before any work."""
+    loaded = load(model)
+    if target is not None:
+        check_target(target, loaded, asked)
+    study = open_study(loaded, asked, progress)
+    check_sites(study.sites, asked, study.network.source.name)
+    return study
+
+
+def _observed(study: Study) -> tuple[Evidence, ...]:
+    return observe(study, weighed=fit_method(study).is_fitted)
+
+
+def _planning(study: Study, outcome: Outcome | None) -> Planning:
+    return Planning(
+        sepfactor_version=__version__,
+        model=study.loaded.name,
+        options=describe_options(study.options),
+        environment=study.environment,
+        data=describe_data(study.splits, study.options),
+        budget=None if outcome is None else outcome.described(),
+        front=() if outcome is None else outcome.front(),
+        notes=(*study.network.notes, *study.splits.notes),
     )
-
-
-def _finish(
-    job: Job, built: Built, outcome: Outcome | None, target: Path | None, followed: Plan | None
-) -> Result:
-    """Write, verify what was written, and put it in its place."""
-    model = network_to_write(job, built)
-    with ExitStack() as stack:
-        place = target or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model.onnx"
-        written = stack.enter_context(staged(model, place))
-        report = verify(Trial(job, built, written, outcome, followed))
-        plan = plan_of(job, built.decisions, *expected_of(outcome))
-        may_write = built.is_changed and (outcome is None or outcome.is_met or job.options.force)
-        if target is None or not may_write:
-            return Result(report, model, None, plan)
-        publish(written, target, overwrite=job.options.overwrite)
-        return Result(report.model_copy(update={"output": str(target)}), model, target, plan)
 
 
 def check_target(target: Path, loaded: Loaded, options: Options) -> None:
     """Fail early where the output could not be written, or would replace an input."""
-    given = (options.data, options.eval_data, options.labels, options.targets)
-    for source in (loaded.path, *external_files(loaded.model), *given):
-        if not isinstance(source, str | os.PathLike):
-            continue
-        if any(are_same(place, Path(source)) for place in (target, *data_files(target))):
-            raise OptionError(f"{target} is an input itself, and those are never touched. Choose another -o.")
+    models = [loaded.path, *external_files(loaded.model)]
+    read = files_read(options, others=models)
+    beside = dict.fromkeys((data_of(target), *data_files(target)))
+    check_outputs([("-o", target)], read, overwrite=options.overwrite, beside=beside)
     check_destination(target, overwrite=options.overwrite)
 
 
@@ -179,3 +264,6 @@ def check_sites(sites: Sequence[Site], options: Options, name: str) -> None:
                 f"The Conv {site.name!r} in {name} cannot be used: {site.skipped}, so the network computes "
                 f"NaN. Export the model again, or leave the layer out with --ignore {site.name!r}."
             )
+
+
+__all__ = ["MOST_PLANS", "apply", "busy", "compress", "effective", "plan", "profile"]

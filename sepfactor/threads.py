@@ -1,19 +1,21 @@
-"""How many threads numpy's matrix products may take, and work on several things at once."""
+"""How many threads numpy's matrix products may take, and work on several things side by side."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from typing import TypeVar
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
-_WORTH_IT = 1500
-"""Rows of a square matrix from which a second thread gains more than it costs."""
+_AT_ONCE = 4
+"""Items worked on side by side, at most."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -24,21 +26,51 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def is_worth_threads(size: int) -> bool:
-    """Whether matrices of ``size × size`` are multiplied faster on several threads."""
-    return size >= _WORTH_IT
+class Executor(Protocol):
+    """Runs work that can be done side by side: candidates of layers, trials of single layers."""
+
+    @property
+    def workers(self) -> int:
+        """How many items are worked on at once."""
+
+    def map_unordered(self, call: Callable[[T], R], items: Sequence[T]) -> Iterator[tuple[T, R]]:
+        """Items and what ``call`` made of them, as they are done; raises what a call raised."""
 
 
-def blas_threads(size: int) -> AbstractContextManager[object]:
-    """One thread while matrices are smaller than ``size × size`` suggests, all of them beyond.
+@dataclass(frozen=True)
+class Threads:
+    """Runs work on threads of this process.
 
-    Small products on many threads are slower even on an idle machine, and ten times slower on a busy
-    one, where the threads spin waiting for each other.
+    Attributes:
+        workers: how many at once.
     """
-    limits: AbstractContextManager[object] = threadpool_limits(  # type: ignore[no-untyped-call]
-        None if is_worth_threads(size) else 1, user_api="blas"
-    )
-    return limits
+
+    workers: int = 1
+
+    @classmethod
+    def of_this_machine(cls) -> Threads:
+        """As many as there are cores, but for very many: each holds what it works on in memory."""
+        return cls(min(cores(), _AT_ONCE))
+
+    def map_unordered(self, call: Callable[[T], R], items: Sequence[T]) -> Iterator[tuple[T, R]]:
+        """Items and what ``call`` made of them, as they are done; raises what a call raised."""
+        return side_by_side(call, items, self.workers)
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Around matrix products, or as a decorator: they then have the same bits on any number of cores.
+
+    A BLAS shares a product out by its number of threads, and so rounds otherwise on each.
+    """
+    with _pools().limit(limits=1, user_api="blas"):
+        yield
+
+
+@functools.cache
+def _pools() -> ThreadpoolController:
+    """Found once: looking for them takes as long as a small product. By then numpy and scipy are loaded."""
+    return ThreadpoolController()  # type: ignore[no-untyped-call]
 
 
 def side_by_side(call: Callable[[T], R], items: Sequence[T], workers: int) -> Iterator[tuple[T, R]]:

@@ -11,19 +11,25 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sepfactor.errors import OptionError
+from sepfactor.factor import SCHEME_NAMES
 from sepfactor.options import Options, make_options
 from tests.test_options import EXAMPLES
 
 _texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
 _counts = st.integers(1, 10**6)
 _positive = st.floats(1e-9, 1e9)
+_shares = st.floats(1e-6, 99.0).map(lambda x: f"{x!r}%")
 _amounts = st.one_of(
-    _positive.map(repr), st.floats(1e-6, 99.0).map(lambda x: f"{x!r}%"), _counts.map("{}k".format)
+    st.floats(101, 1e12).map(repr),
+    _shares,
+    _counts.map("{}k".format),
+    st.floats(1e-3, 99).map("{!r}k".format),
 )
 _names = st.lists(_texts, max_size=3)
+_schemes = st.lists(st.sampled_from((*SCHEME_NAMES, "spatial", "channel")), max_size=3)
 _wishes = st.fixed_dictionaries(
     {},
-    optional={"scheme": _names, "keep": st.booleans()},
+    optional={"scheme": _schemes, "keep": st.booleans()},
 ).flatmap(
     lambda said: st.one_of(
         st.just(said),
@@ -34,16 +40,17 @@ _wishes = st.fixed_dictionaries(
 _options = st.fixed_dictionaries(
     {},
     optional={
-        **dict.fromkeys(("scheme", "ignore"), _names),
+        "scheme": _schemes,
+        "ignore": _names,
         **dict.fromkeys(("max_macs", "max_params"), _amounts),
         **dict.fromkeys(("speedup", "latency_ms", "scale", "bench_seconds"), _positive),
         **dict.fromkeys(("limit", "resize", "seed", "threads"), _counts),
         **dict.fromkeys(("data", "eval_data", "labels", "targets", "metric", "profile", "provider"), _texts),
         **dict.fromkeys(("refit", "cache", "pictures", "force", "overwrite", "keep"), st.booleans()),
         **dict.fromkeys(("mean", "std"), st.lists(_positive, max_size=3)),
-        "max_drop": _amounts,
+        "max_drop": _shares,
         "held_out": st.floats(0.01, 0.99),
-        "memory": st.sampled_from(["500MB", "3g", 1234]),
+        "memory": st.sampled_from(["500MB", "3g", 1234, "7B"]),
         "input_shape": st.dictionaries(_texts, st.lists(_counts, min_size=1, max_size=4), max_size=2),
         "layers": st.dictionaries(_texts, _wishes, max_size=3),
     },

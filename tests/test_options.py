@@ -161,15 +161,38 @@ def test_help_says_what_the_definition_says(name: str) -> None:
     [
         ("1%", 0.01, True),
         ("0.5 %", 0.005, True),
-        ("0.01", 0.01, False),
         ("300M", 3e8, False),
-        (2, 2.0, False),
+        ("0.05k", 50.0, False),
+        ("4992", 4992.0, False),
+        (101, 101.0, False),
+        ("0", 0.0, False),
     ],
 )
 def test_amounts(said: object, value: float, is_share: bool) -> None:
     amount = make_options({"max_macs": said}).max_macs
     assert amount is not None
     assert (amount.value, amount.is_share) == (pytest.approx(value), is_share)
+
+
+@pytest.mark.parametrize("name", ["max_macs", "max_params"])
+@pytest.mark.parametrize(("said", "asked"), [("50", "50% or 50M"), (50, "50% or 50M"), (0.5, "50% or 0.5M")])
+def test_what_may_be_a_share_or_a_count_is_asked_back(name: str, said: object, asked: str) -> None:
+    with pytest.raises(OptionError, match=f"{name.replace('_', '-')}.*{asked}"):
+        make_options({name: said})
+
+
+@pytest.mark.parametrize("name", ["max_drop", "max_estimated_drop"])
+@pytest.mark.parametrize("said", ["1", 2, 0.5, "0.01", "150%", "100%", "3k"])
+def test_a_drop_of_classes_is_a_share_below_all(name: str, said: object) -> None:
+    with pytest.raises(OptionError, match=rf"{name.replace('_', '-')}.*say .*%"):
+        make_options({name: said})
+    assert make_options({name: "99%"}).limits_quality
+    assert make_options({name: 0}).limits_quality
+
+
+def test_a_drop_of_a_metric_is_in_its_unit_or_a_share() -> None:
+    for said in (0.5, 2, "150%", "3k"):
+        assert make_options({"max_drop": said, "metric": "file.py:score"}).limits_quality
 
 
 @pytest.mark.parametrize("said", ["", "much", "1%%", "-1%", "1.2.3", "nan", "inf"])
@@ -189,6 +212,8 @@ def test_what_is_no_amount(said: str) -> None:
         {"metric": "file.py:score", "min_psnr": 30},
         {"rank": 3, "speedup": 2},
         {"rank": 3, "max_drop": "1%"},
+        {"rank": 3, "metric": "file.py:score"},
+        {"max_error": 0.1, "metric": "file.py:score"},
     ],
 )
 def test_budgets_that_exclude_each_other(given: dict[str, object]) -> None:
@@ -236,14 +261,16 @@ def test_options_cannot_be_changed() -> None:
     ("given", "found"),
     [
         *(("2GB", 2 * 10**9), ("500MB", 500 * 10**6), ("1.5GiB", 1_500_000_000), (" 64 kB ", 64_000)),
-        *(("4096", 4096), ("3g", 3 * 10**9), (7, 7)),
+        *(("4096", 4096), ("3g", 3 * 10**9), ("7B", 7)),
     ],
 )
 def test_memory(given: object, found: int) -> None:
     assert make_options({"memory": given}).memory == found
 
 
-@pytest.mark.parametrize("given", ["much", "", "2TB", "-1GB", "0", "1.2.3GB", "0.4", "2 G B x", 0, -5])
+@pytest.mark.parametrize(
+    "given", ["much", "", "2TB", "-1GB", "0", "1.2.3GB", "0.4", "2 G B x", 0, -5, 7, "2", "500"]
+)
 def test_no_memory(given: object) -> None:
     with pytest.raises(OptionError, match="memory"):
         make_options({"memory": given})
@@ -265,6 +292,8 @@ def test_no_memory(given: object) -> None:
             "metric and max-estimated-drop exclude each other: max-drop says",
         ),
         ({"bench_seconds": -1}, "bench-seconds"),
+        ({"scheme": "spacial"}, "no scheme 'spacial'. Did you mean spatial"),
+        ({"layers": {"a": {"scheme": "spacial"}}}, "no scheme 'spacial'. Did you mean spatial"),
         ({"layers": {"a": {"rnak": 1}}}, "layers.a.rnak.*Did you mean rank"),
     ],
 )
@@ -305,6 +334,20 @@ class TestLayers:
     def test_either_name_of_a_layer_fits(self) -> None:
         options = make_options({"layers": {"value_7": {"rank": 2}}})
         assert options.for_layer("conv1", "value_7").rank == 2
+
+    def test_a_name_is_taken_as_it_stands_before_it_is_a_glob(self) -> None:
+        options = make_options({"ignore": ["layer[0]"], "layers": {"conv[1]": {"rank": 2}}})
+        for one in (options, options.for_network(["layer[0]", "conv[1]"])):
+            assert one.for_layer("layer[0]").keep
+            assert one.for_layer("x", "conv[1]").rank == 2
+        for other in ("layer0", "conv1"):  # a glob, but not where a layer is called like it
+            assert options.for_layer(other) != LayerOptions()
+            assert options.for_network(["layer[0]", "conv[1]"]).for_layer(other) == LayerOptions()
+
+    def test_a_rank_of_its_own_holds_under_a_budget(self) -> None:
+        options = make_options({"max_macs": "60%", "layers": {"a": {"rank": 8}}})
+        assert (options.for_layer("a").rank, options.for_layer("b").rank) == (8, None)
+        assert not options.has_rule
 
     def test_globs_mind_case(self) -> None:
         assert not make_options({"ignore": ["Conv*"]}).for_layer("conv_1").keep

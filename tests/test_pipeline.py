@@ -159,9 +159,9 @@ class TestResult:
         given: list[Any] = [data, samples, iter(samples), lambda: iter(samples), _Reader(samples)]
         for kind in given:
             report = sepfactor.compress(networks.plain(), data=kind, max_error=0.5, bench_seconds=0).report
-            assert not report.data["synthetic"]
-            assert report.data["fitted_on"] == 4
-            assert report.data["samples"] == 1  # the one held out
+            assert not report.data.synthetic
+            assert report.data.fitted_on == 4
+            assert report.data.samples == 1  # the one held out
             json.loads(report.to_json())
 
 

@@ -1,55 +1,100 @@
-"""Times that are decided, not measured: what is tested is what is made of them."""
+"""Times that are decided, not measured: what is tested is what is made of them.
+
+Layer times are inputs of planning: they come from the timing cache, which here knows all of them.
+Whole networks take what an engine says, see :mod:`tests.engines`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 
-from sepfactor.graph.survey import Site
-from sepfactor.search import space as menu
-from sepfactor.search.layer_timing import LayerTime, Stopwatch
-from sepfactor.search.planner import Planner, macs_of
-from sepfactor.study.study import Job
+from sepfactor.factor import Chain, Factorization, Stage
+from sepfactor.measure import engines
+from sepfactor.measure.timing_cache import Entry, MemoryCache
+from sepfactor.study import study
+from tests.engines import DecidedEngine, NodeCost, Shapes, macs
+
+Speedup = Callable[[Factorization, Factorization, tuple[int, ...]], float]
+"""Of a candidate over its layer, on a map of some size."""
 
 
-def times_of(speedup: float) -> Callable[..., list[LayerTime | None]]:
-    """For :class:`Stopwatch`: every candidate is so many times faster than its layer, within ± 5 %."""
+class DecidedCache(MemoryCache):
+    """Knows the time of every candidate, within ± 1 %."""
 
-    def times(_: Stopwatch, dense: Any, others: Sequence[Any], place: Any) -> list[LayerTime | None]:
-        return [LayerTime(1.0, 1 / speedup, speedup, 0.95 * speedup, 1.05 * speedup) for _ in others]
+    def __init__(self, speedup: Speedup, entries: Mapping[str, Entry] | None = None) -> None:
+        super().__init__(entries)
+        self._speedup = speedup
 
-    return times
+    def get(self, key: str) -> Entry | None:
+        known = super().get(key)
+        if known is not None:
+            return known
+        dense, other, size, *_ = json.loads(key)
+        speedup = self._speedup(_of_shape(dense), _of_shape(other), tuple(size))
+        found = {"dense_ms": 1.0, "ms": 1 / speedup, "speedup": speedup, "blocked": 1.0}
+        return {**found, "low": 0.99 * speedup, "high": 1.01 * speedup}
+
+
+def _of_shape(shape: Any) -> Factorization:
+    """Zeros of the shapes that a key of the cache names."""
+    has_bias, chains = shape
+    made = tuple(Chain(tuple(_stage(*stage) for stage in stages)) for stages in chains)
+    return Factorization(made, np.zeros(made[0].stages[-1].out_channels) if has_bias else None)
+
+
+def _stage(weight: Any, strides: Any, pads: Any, dilations: Any, group: int, upsampling: Any = None) -> Stage:
+    zeros = np.broadcast_to(0.0, weight)
+    sides = tuple(tuple(pair) for pair in pads)
+    more = {} if upsampling is None else {"upsampling": tuple(upsampling)}
+    return Stage(zeros, tuple(strides), sides, tuple(dilations), group, **more)
+
+
+def by_macs(dense: Factorization, other: Factorization, size: tuple[int, ...]) -> float:
+    """As many times faster as it has fewer multiply-accumulates."""
+    return dense.macs(size) / max(other.macs(size), 1)
+
+
+def of_macs(node: onnx.NodeProto, shapes: Shapes) -> float:
+    """A millisecond for a million multiply-accumulates, and next to nothing for any other node."""
+    return 1e-6 * macs(node, shapes) + 1e-9
+
+
+def decide_engine(monkeypatch: pytest.MonkeyPatch, cost: NodeCost = of_macs) -> None:
+    """Let every node of whole networks take what it costs, from here on."""
+
+    def make(threads: int, provider: str) -> DecidedEngine:
+        return DecidedEngine(cost, engines.OnnxRuntime(threads, provider))
+
+    monkeypatch.setitem(engines.ENGINES, "onnxruntime", make)  # type: ignore[arg-type]
+
+
+def decide_layers(replace: Callable[..., object], speedup: Speedup = by_macs) -> None:
+    """Let every candidate be so many times faster than its layer, from here on.
+
+    Args:
+        replace: ``setattr``, or a monkeypatch's.
+        speedup: of a candidate.
+    """
+
+    def make(_: Any, __: Any, machine: Any) -> DecidedCache:
+        return DecidedCache(speedup, None if machine is None else machine.times)
+
+    replace(study, "_timing_cache", make)
 
 
 def decide_times(monkeypatch: pytest.MonkeyPatch, speedup: float) -> None:
-    """Let all candidates take so long from here on."""
-    monkeypatch.setattr(Stopwatch, "times", times_of(speedup))
-    _stay_so(monkeypatch, lambda job, site: 1.0)
-
-
-def _stay_so(monkeypatch: pytest.MonkeyPatch, layer_ms: Callable[[Job, Site], float]) -> None:
-    """Layers take so long in the network of this machine, and what a plan took as built corrects nothing."""
-    of_a_profile = menu.network_times
-
-    def network_times(job: Job) -> menu.NetworkTimes:
-        if job.machine is not None:
-            return of_a_profile(job)
-        layers = {site.output: layer_ms(job, site) for site in job.sites}
-        return menu.NetworkTimes(layers, sum(layers.values()), sum(layers.values()))
-
-    monkeypatch.setattr(menu, "network_times", network_times)
-    monkeypatch.setattr(Planner, "_learn", lambda *_: None)
+    """Let all candidates be so many times faster than their layer when they are timed alone."""
+    decide_engine(monkeypatch)
+    decide_layers(monkeypatch.setattr, lambda *_: speedup)
 
 
 def times_by_macs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a candidate take as long as it has multiply-accumulates."""
-
-    def times(_: Stopwatch, dense: Any, others: Sequence[Any], place: Any) -> list[LayerTime | None]:
-        whole = dense.macs(place.size)
-        speedups = [whole / other.macs(place.size) for other in others]
-        return [LayerTime(1.0, 1 / s, s, s, s) for s in speedups]
-
-    monkeypatch.setattr(Stopwatch, "times", times)
-    _stay_so(monkeypatch, lambda job, site: 1e-6 * macs_of(job, site))
+    """Let everything take as long as it has multiply-accumulates, alone and in the network."""
+    decide_engine(monkeypatch)
+    decide_layers(monkeypatch.setattr)

@@ -11,6 +11,7 @@ import click
 
 from sepfactor import __version__
 from sepfactor.errors import SepfactorError
+from sepfactor.visible import visible
 
 VERBOSE = "sepfactor.verbose"
 """Where the context, which a command shares with this group, remembers ``-v``."""
@@ -26,6 +27,7 @@ COMMANDS = {
     "plan": "Choose what becomes of every convolution, and write it to a file.",
     "apply": "Build what a plan says; the same bytes each time.",
     "profile": "Measure this machine's layer times into a file, to plan for it elsewhere.",
+    "tidy": "Rewrite exactly: the same answers in less time, without data.",
     "inspect": "Where the time goes, and how separable each layer is.",
     "bench": "Interleaved timing of models, with intervals and a verdict in words.",
     "compare": "How far two models differ on data: outputs, agreement, accuracy.",
@@ -64,6 +66,10 @@ class _Lazy(click.Group):
             _fail(ctx, error, str(error), error.exit_code)
         except KeyboardInterrupt as error:
             _fail(ctx, error, "Interrupted. No file was left half-written.", 130)
+        except click.UsageError as error:
+            whose = _whose(error.option_name) if isinstance(error, click.NoSuchOption) else ""
+            message = error.message + whose if whose else error.format_message()
+            raise click.UsageError(visible(message), ctx=error.ctx) from None
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:  # noqa: BLE001 -- the last line of defence: a sentence, not a traceback
@@ -77,10 +83,18 @@ class _Lazy(click.Group):
             )
 
 
+def _whose(flag: str) -> str:
+    """The commands that have a flag which another does not."""
+    from sepfactor.uses import users_of
+
+    users = users_of(flag.removeprefix("--").removeprefix("no-").replace("-", "_"))
+    return f" It is one of {', '.join(users)}." if users else ""
+
+
 def _fail(ctx: click.Context, error: BaseException, message: str, code: int) -> None:
     if ctx.meta.get(VERBOSE):
-        click.echo("".join(traceback.format_exception(error)), err=True)
-    click.echo(f"Error: {message}", err=True)
+        click.echo(visible("".join(traceback.format_exception(error)), lines=True), err=True)
+    click.echo(visible(f"Error: {message}"), err=True)
     raise click.exceptions.Exit(code)
 
 

@@ -7,18 +7,16 @@ from typing import Any
 
 import click
 
-from sepfactor.cli.choosing import check_files, files_read, fitting_options
 from sepfactor.cli.common import (
-    data_options,
+    CONFIG,
     every_layer,
     given,
     output_options,
-    picture_options,
     progress_bar,
-    runtime_options,
 )
+from sepfactor.cli.files import check_files
 from sepfactor.cli.finish import HTML, check_page, finish
-from sepfactor.cli.flags import flags
+from sepfactor.cli.flags import options_of
 
 
 @click.command("apply")
@@ -27,18 +25,16 @@ from sepfactor.cli.flags import flags
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: MODEL.sep.onnx]"
 )
-@data_options
-@fitting_options
-@runtime_options
-@flags("bench_seconds")
+@CONFIG
+@options_of("apply")
 @HTML
-@picture_options
 @every_layer
 @output_options
 def command(
     model: Path,
     plan: Path,
     output: Path | None,
+    config: Path | None,
     json_to: str | None,
     html_to: Path | None,
     overwrite: bool,
@@ -53,15 +49,13 @@ def command(
     \b
     sepfactor apply model.onnx plan.json -o faster.onnx
     """
-    from sepfactor.pipeline import effective
-    from sepfactor.planning import apply
+    from sepfactor.pipeline import apply, effective
 
     said = given(options) | ({"overwrite": True} if overwrite else {})
-    asked, _ = effective({**said, "plan": plan})
+    asked, _ = effective({**said, "plan": plan}, config)
     target = output or model.parent / f"{model.stem}.sep.onnx"
-    read = (model, *files_read(asked), target)
-    check_files({"--json": json_to}, read, overwrite)
-    check_page(html_to, (*read, json_to), overwrite)
+    check_page(html_to)
+    check_files([("-o", target), ("--json", json_to), ("--html", html_to)], asked, (model,), (config, plan))
     with progress_bar(quiet) as progress:
-        result = apply(model, plan, target, progress=progress, **said)
+        result = apply(model, plan, target, config=config, progress=progress, **said)
     finish(result, json_to, html_to, None, quiet)

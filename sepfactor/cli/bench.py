@@ -8,25 +8,29 @@ from typing import Any
 import click
 
 from sepfactor.cli.common import (
-    check_json,
-    data_options,
+    CONFIG,
     deliver,
     given,
     output_options,
     progress_bar,
-    runtime_options,
 )
-from sepfactor.cli.flags import flag
+from sepfactor.cli.files import check_files, options_for
+from sepfactor.cli.flags import flag, options_of
 
 
 @click.command("bench")
 @click.argument("models", type=click.Path(path_type=Path), nargs=-1, required=True)
-@data_options
-@runtime_options
-@flag("bench_seconds", "Time spent, at most: it ends when the interval is narrow.", min_open=True)
+@CONFIG
+@options_of(
+    "bench",
+    bench_seconds=flag(
+        "bench_seconds", "Time spent, at most: it ends when the interval is narrow.", min_open=True
+    ),
+)
 @output_options
 def command(
     models: tuple[Path, ...],
+    config: Path | None,
     json_to: str | None,
     overwrite: bool,
     quiet: bool,
@@ -40,7 +44,9 @@ def command(
     from sepfactor.benchmark import bench
     from sepfactor.report.text import bench_view
 
-    check_json(json_to, (*models, options["data"]), overwrite)
+    said = given(options)
+    asked = options_for("bench", said, config, overwrite)
+    check_files([("--json", json_to)], asked, models, (config,))
     with progress_bar(quiet) as progress:
-        result = bench(models, progress=progress, **given(options))
+        result = bench(models, config=config, progress=progress, **said)
     deliver(bench_view(result), result.to_json(), json_to, quiet)

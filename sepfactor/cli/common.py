@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sepfactor.cli import EVERY_LAYER, MARKDOWN, VERBOSE
-from sepfactor.cli.flags import decorated, flag, flags
-from sepfactor.errors import OptionError, OutputError
+from sepfactor.cli.flags import decorated, flag
+from sepfactor.outputs import write_text
 from sepfactor.progress import Progress, silent
+from sepfactor.visible import visible, visible_json
 
 if TYPE_CHECKING:  # slow to import, and --help does without
     from rich.console import Console
@@ -64,15 +63,12 @@ _JSON = [
 ]
 
 
-data_options = flags(
-    *("data", "input_shape", "limit", "seed"),
-    *("color", "scale", "mean", "std", "layout", "resize"),
+CONFIG = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Options as TOML, with [layers.GLOB] tables. Flags go before it.",
 )
-"""Flags that say what the model is run on."""
-
-runtime_options = flags("threads", "provider")
-"""Flags that say how models are run."""
-
 output_options = decorated([*_JSON, *_DISPLAY])
 """Flags that say where results go and how much is said."""
 
@@ -88,9 +84,6 @@ every_layer = click.option(
 )
 """Whether layers are summed up."""
 
-picture_options = flags("pictures")
-"""Whether images of the data may be shown."""
-
 
 def given(values: dict[str, Any]) -> dict[str, Any]:
     """What a user actually said: unset options and empty lists left out, for the API to fill in."""
@@ -100,45 +93,18 @@ def given(values: dict[str, Any]) -> dict[str, Any]:
     return said
 
 
-def check_json(
-    json_to: str | None, inputs: Iterable[Path | str | None], overwrite: bool, option: str = "--json"
-) -> None:
-    """Fail early where a file that ``option`` names could not be written, or would replace what is read.
-
-    Raises:
-        OptionError: it would replace one of ``inputs``.
-        OutputError: it exists, or cannot be written.
-    """
-    if json_to in (None, "-"):
-        return
-    path = Path(str(json_to))
-    try:
-        exists = path.exists()
-        if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-            raise OutputError(f"{path} cannot be written: name a file in a folder that exists, or -.")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}. Choose another.") from None
-    for file in inputs:
-        if file is not None and (path.absolute() == Path(file).absolute() or _are_same(path, Path(file))):
-            raise OptionError(f"{option} names {path}, which is used otherwise. Choose another file.")
-    if exists and not overwrite:
-        raise OutputError(f"{path} exists already. Choose another file, or pass --overwrite.")
-
-
-def _are_same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False
+def say(text: str, *, err: bool = False) -> None:
+    """A line for people, in which what files are called is shown and not obeyed."""
+    click.echo(visible(text), err=err)
 
 
 def deliver(table: View, json_text: str, json_to: str | None, quiet: bool) -> None:
     """Results to stdout; with ``--json -`` nothing but the JSON."""
     if json_to == "-":
-        click.echo(json_text.encode())  # JSON is UTF-8, whatever the terminal is
+        click.echo(visible_json(json_text).encode())  # JSON is UTF-8, whatever the terminal is
         return
     if json_to is not None:
-        write(Path(json_to), json_text + "\n")
+        write_text(Path(json_to), json_text + "\n")
     if not quiet:
         with suppress(AttributeError):  # a terminal without our signs shows question marks
             sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
@@ -150,21 +116,6 @@ def deliver(table: View, json_text: str, json_to: str | None, quiet: bool) -> No
             click.echo(markdown(shown))
         else:
             console().print(shown)
-
-
-def write(path: Path, text: str) -> None:
-    """Text into a file, whole or not at all.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    try:
-        with tempfile.TemporaryDirectory(prefix=".sepfactor-tmp", dir=path.parent) as folder:
-            temporary = Path(folder) / "report"
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}. Choose another.") from None
 
 
 def console() -> Console:
@@ -185,11 +136,11 @@ def progress_bar(quiet: bool) -> Iterator[Progress]:
     if not sys.stderr.isatty():
         from sepfactor.cli.lines import line_by_line
 
-        yield line_by_line(lambda line: click.echo(line, err=True))
+        yield line_by_line(lambda line: say(line, err=True))
         return
     from rich.console import Console
 
     from sepfactor.cli.bar import terminal_bar
 
     with terminal_bar(Console(stderr=True)) as report:
-        yield report
+        yield lambda step, done, total, detail: report(step, done, total, visible(detail))

@@ -8,30 +8,26 @@ from typing import Any
 import click
 
 from sepfactor.cli.common import (
-    check_json,
-    data_options,
+    CONFIG,
     deliver,
     given,
     output_options,
-    picture_options,
     progress_bar,
-    runtime_options,
 )
-from sepfactor.cli.flags import flag
+from sepfactor.cli.files import check_files, options_for
+from sepfactor.cli.flags import flag, options_of
 
 
 @click.command("compare")
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
-@data_options
-@flag("labels", "True classes of the inputs (.npy, .npz, .csv).")
-@flag("targets")
-@runtime_options
-@picture_options
+@CONFIG
+@options_of("compare", labels=flag("labels", "True classes of the inputs (.npy, .npz, .csv)."))
 @output_options
 def command(
     a: Path,
     b: Path,
+    config: Path | None,
     json_to: str | None,
     overwrite: bool,
     quiet: bool,
@@ -45,7 +41,9 @@ def command(
     from sepfactor.comparison import compare
     from sepfactor.report.text import comparison_view
 
-    check_json(json_to, (a, b, *(options[name] for name in ("data", "labels", "targets"))), overwrite)
+    said = given(options)
+    asked = options_for("compare", said, config, overwrite)
+    check_files([("--json", json_to)], asked, (a, b), (config,))
     with progress_bar(quiet) as progress:
-        result = compare(a, b, progress=progress, **given(options))
+        result = compare(a, b, config=config, progress=progress, **said)
     deliver(comparison_view(result), result.to_json(), json_to, quiet)

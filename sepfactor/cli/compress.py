@@ -7,25 +7,21 @@ from typing import Any
 
 import click
 
-from sepfactor.cli.choosing import (
-    SAVE_CONFIG,
-    check_files,
-    choosing_options,
-    files_read,
-    fitting_options,
-    save_config,
-)
 from sepfactor.cli.common import (
-    data_options,
+    CONFIG,
     every_layer,
     given,
     output_options,
-    picture_options,
     progress_bar,
-    runtime_options,
 )
-from sepfactor.cli.finish import HTML, check_page, finish
-from sepfactor.cli.flags import flags
+from sepfactor.cli.files import (
+    SAVE_CONFIG,
+    check_files,
+    save_config,
+)
+from sepfactor.cli.finish import HTML, check_page, finish, rescue_plan, say_if_busy
+from sepfactor.cli.flags import options_of
+from sepfactor.errors import SepfactorError
 
 
 @click.command("compress")
@@ -33,18 +29,12 @@ from sepfactor.cli.flags import flags
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: MODEL.sep.onnx]"
 )
-@choosing_options
+@CONFIG
+@options_of("compress")
 @SAVE_CONFIG
-@flags("plan")
 @click.option("--save-plan", type=click.Path(path_type=Path), metavar="FILE", help="Write what was chosen.")
-@data_options
-@fitting_options
-@runtime_options
-@flags("bench_seconds")
 @click.option("--dry-run", is_flag=True, help="Report, but write no model.")
-@flags("force")
 @HTML
-@picture_options
 @every_layer
 @output_options
 def command(
@@ -72,11 +62,16 @@ def command(
     said = given(options) | ({"overwrite": True} if overwrite else {})
     asked, _ = effective(said, config)
     target = None if dry_run else output or model.parent / f"{model.stem}.sep.onnx"
-    read = (model, config, *files_read(asked), target)
-    files = {"--json": json_to, "--save-plan": save_plan, "--save-config": save_config_to}
-    check_files(files, read, asked.overwrite)
-    check_page(html_to, (*read, *files.values()), asked.overwrite)
-    with progress_bar(quiet) as progress:
-        result = compress(model, target, config=config, progress=progress, **said)
+    check_page(html_to)
+    outputs = [("-o", target), ("--json", json_to), ("--html", html_to)]
+    outputs += [("--save-plan", save_plan), ("--save-config", save_config_to)]
+    check_files(outputs, asked, (model,), (config,))
+    say_if_busy(asked, quiet)
+    try:
+        with progress_bar(quiet) as progress:
+            result = compress(model, target, config=config, progress=progress, **said)
+    except SepfactorError as error:
+        rescue_plan(error, save_plan or model.parent / f"{model.stem}.plan.json")
+        raise
     save_config(save_config_to, asked)
     finish(result, json_to, html_to, save_plan, quiet)

@@ -11,9 +11,16 @@ import click
 from pydantic import BeforeValidator
 
 from sepfactor.options import Options, default_text
+from sepfactor.uses import USES
 
 F = TypeVar("F", bound=Callable[..., Any])
 Decorator = Callable[[F], F]
+
+_OF_TABLES = ("layers", "keep")
+"""Options of which only config files can speak."""
+
+_OF_ALL_COMMANDS = ("overwrite",)
+"""Options that every command has, whatever its function uses: it is the command that writes."""
 
 
 class _Shape(click.ParamType[tuple[str, tuple[int, ...]]]):
@@ -73,6 +80,17 @@ def flag(name: str, help: str | None = None, **limits: Any) -> Callable[[F], F]:
     return click.option(spelled, type=_type(kind, field.metadata, limits), **settings)
 
 
+def options_of(function: str, **own: Decorator[Any]) -> Callable[[F], F]:
+    """The flags of all options that a function uses, but for those of tables in a config file.
+
+    Args:
+        function: of :mod:`sepfactor`, see :data:`sepfactor.uses.USES`.
+        **own: option → its flag, where the command says something else of it than the definition.
+    """
+    names = [name for name in USES[function] if name not in (*_OF_TABLES, *_OF_ALL_COMMANDS)]
+    return decorated([own.get(name) or flag(name) for name in names])
+
+
 def spelled(said: Mapping[str, Any]) -> tuple[str, ...]:
     """Values of options as the words to type."""
     words: list[str] = []
@@ -89,11 +107,6 @@ def spelled(said: Mapping[str, Any]) -> tuple[str, ...]:
         else:
             words += (flag, str(value))
     return tuple(words)
-
-
-def flags(*names: str) -> Callable[[F], F]:
-    """A decorator that adds all of these, in this order."""
-    return decorated([flag(name) for name in names])
 
 
 def decorated(decorators: Sequence[Callable[[Any], Any]]) -> Callable[[F], F]:

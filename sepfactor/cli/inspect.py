@@ -10,29 +10,31 @@ from typing import Any
 import click
 
 from sepfactor.cli.common import (
-    check_json,
-    data_options,
+    CONFIG,
     deliver,
     every_layer,
     given,
     output_options,
     progress_bar,
-    runtime_options,
 )
-from sepfactor.cli.flags import flag, spelled
+from sepfactor.cli.files import check_files, options_for
+from sepfactor.cli.flags import flag, options_of, spelled
 
 
 @click.command("inspect")
 @click.argument("model", type=click.Path(path_type=Path))
-@flag("scheme", "Show only these schemes, or families of schemes.")
-@flag("linear_layers", "Show Gemm and MatMul with constant weights too.")
-@flag("dequantize", "Show layers whose weights stand behind a DequantizeLinear as float ones.")
-@data_options
-@runtime_options
+@CONFIG
+@options_of(
+    "inspect",
+    scheme=flag("scheme", "Show only these schemes, or families of schemes."),
+    linear_layers=flag("linear_layers", "Show Gemm and MatMul with constant weights too."),
+    dequantize=flag("dequantize", "Show layers whose weights stand behind a DequantizeLinear as float ones."),
+)
 @every_layer
 @output_options
 def command(
     model: Path,
+    config: Path | None,
     json_to: str | None,
     overwrite: bool,
     quiet: bool,
@@ -47,15 +49,18 @@ def command(
     from sepfactor.inspection import inspect
     from sepfactor.report.inspected import inspection_view
 
-    check_json(json_to, (model, options["data"]), overwrite)
+    said = given(options)
+    asked = options_for("inspect", said, config, overwrite)
+    check_files([("--json", json_to)], asked, (model,), (config,))
     with progress_bar(quiet) as progress:
-        result = inspect(model, progress=progress, **given(options))
-    shown = inspection_view(result, _next_command(model, given(options)))
+        result = inspect(model, config=config, progress=progress, **said)
+    shown = inspection_view(result, _next_command(model, config, said))
     deliver(shown, result.to_json(), json_to, quiet)
 
 
-def _next_command(model: Path, said: Mapping[str, Any]) -> str:
+def _next_command(model: Path, config: Path | None, said: Mapping[str, Any]) -> str:
     """The same options, but for the limit: a look needs few samples, and a fit many."""
-    data = () if "data" in said else ("--data", "FOLDER_OR_NPZ")
+    data = () if "data" in said or config is not None else ("--data", "FOLDER_OR_NPZ")
+    file = () if config is None else ("--config", str(config))
     options = {name: value for name, value in said.items() if name != "limit"}
-    return shlex.join(("sepfactor", "compress", str(model), *data, *spelled(options)))
+    return shlex.join(("sepfactor", "compress", str(model), *file, *data, *spelled(options)))

@@ -7,24 +7,24 @@ from typing import Any
 
 import click
 
-from sepfactor.cli.choosing import (
-    SAVE_CONFIG,
-    check_files,
-    choosing_options,
-    files_read,
-    fitting_options,
-    save_config,
-)
 from sepfactor.cli.common import (
-    data_options,
+    CONFIG,
     deliver,
     given,
     output_options,
     progress_bar,
-    runtime_options,
-    write,
+    say,
 )
-from sepfactor.cli.finish import NOT_MET, NOTHING
+from sepfactor.cli.files import (
+    SAVE_CONFIG,
+    check_files,
+    options_for,
+    save_config,
+)
+from sepfactor.cli.finish import NOT_MET, NOTHING, say_if_busy
+from sepfactor.cli.flags import options_of
+from sepfactor.outputs import write_text
+from sepfactor.uses import FRONT
 
 
 @click.command("plan")
@@ -35,11 +35,9 @@ from sepfactor.cli.finish import NOT_MET, NOTHING
 @click.option(
     "--pareto", is_flag=True, help="Several plans from mild to strong: MODEL.plan-1.json, -2, … and a table."
 )
-@choosing_options
+@CONFIG
+@options_of("plan")
 @SAVE_CONFIG
-@data_options
-@fitting_options
-@runtime_options
 @output_options
 def command(
     model: Path,
@@ -59,33 +57,32 @@ def command(
     sepfactor plan model.onnx --data photos/ --pareto
     sepfactor apply model.onnx plan.json
     """
-    from sepfactor.pipeline import effective
-    from sepfactor.planning import plan
+    from sepfactor.pipeline import MOST_PLANS, plan
     from sepfactor.report.advice import where_not_kept
     from sepfactor.report.front import planning_view
 
     target = output or model.parent / f"{model.stem}.plan.json"
-    said = given(options) | ({"overwrite": True} if overwrite else {})
-    asked, _ = effective(said, config)
-    read = (model, config, *files_read(asked))
-    check_files({"-o": target, "--json": json_to, "--save-config": save_config_to}, read, asked.overwrite)
+    said = given(options)
+    asked = options_for(FRONT if pareto else "plan", said, config, overwrite)
+    most = [_numbered(target, number) for number in range(1, MOST_PLANS + 1)] if pareto else [target]
+    outputs = [*(("-o", file) for file in most), ("--json", json_to), ("--save-config", save_config_to)]
+    check_files(outputs, asked, (model,), (config,))
+    say_if_busy(asked, quiet)
     with progress_bar(quiet) as progress:
         found, plans = plan(model, pareto=pareto, config=config, progress=progress, **said)
-    files = [target] if not pareto else [_numbered(target, i) for i in range(1, len(plans) + 1)]
-    for file in files:
-        check_files({"-o": file}, read, asked.overwrite)
+    files = most[: len(plans)]
     save_config(save_config_to, asked)
     for file, one in zip(files, plans, strict=True):
-        write(file, one.to_json() + "\n")
+        write_text(file, one.to_json() + "\n")
     found = found.model_copy(update={"plans": tuple(map(str, files))})
     deliver(planning_view(found), found.to_json(), json_to, quiet)
     if found.budget is not None and not found.budget.is_met:
         next_step = where_not_kept(found.options, f"take the closest all the same, which is {target}")
-        click.echo(f"The budget is not kept: {found.budget.verdict}. {next_step}", err=True)
+        say(f"The budget is not kept: {found.budget.verdict.text}. {next_step}", err=True)
         raise click.exceptions.Exit(NOT_MET)
     if not any(one.replaced for one in plans):
-        why = f": {found.budget.verdict}" if found.budget is not None else ""
-        click.echo(f"Nothing was worth replacing, so the plan keeps every layer{why}.", err=True)
+        why = f": {found.budget.verdict.text}" if found.budget is not None else ""
+        say(f"Nothing was worth replacing, so the plan keeps every layer{why}.", err=True)
         raise click.exceptions.Exit(NOTHING)
 
 

@@ -7,15 +7,16 @@ from typing import Any
 
 import click
 
-from sepfactor.cli.choosing import check_files, choosing_options, files_read
 from sepfactor.cli.common import (
-    data_options,
+    CONFIG,
     display_options,
     given,
     progress_bar,
-    runtime_options,
-    write,
+    say,
 )
+from sepfactor.cli.files import check_files, options_for
+from sepfactor.cli.flags import options_of
+from sepfactor.outputs import write_text
 
 
 @click.command("profile")
@@ -23,9 +24,8 @@ from sepfactor.cli.common import (
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: MODEL.profile.json]"
 )
-@choosing_options
-@data_options
-@runtime_options
+@CONFIG
+@options_of("profile")
 @display_options
 def command(
     model: Path, output: Path | None, config: Path | None, overwrite: bool, quiet: bool, **options: Any
@@ -38,19 +38,19 @@ def command(
     sepfactor profile model.onnx --data photos/ -o pi4.json
     sepfactor plan model.onnx --data photos/ --profile pi4.json
     """
-    from sepfactor.pipeline import effective
-    from sepfactor.planning import profile
+    from sepfactor.pipeline import profile
 
     target = output or model.parent / f"{model.stem}.profile.json"
-    asked, _ = effective(given(options), config)
-    check_files({"-o": target}, (model, config, *files_read(asked)), overwrite or asked.overwrite)
+    said = given(options)
+    asked = options_for("profile", said, config, overwrite)
+    check_files([("-o", target)], asked, (model,), (config,))
     with progress_bar(quiet) as progress:
-        found = profile(model, config=config, progress=progress, **given(options))
-    write(target, found.to_json() + "\n")
+        found = profile(model, config=config, progress=progress, **said)
+    write_text(target, found.to_json() + "\n")
     if not quiet:
         for note in found.notes:
-            click.echo(f"! {note}")
-        click.echo(
+            say(f"! {note}")
+        say(
             f"{found.model}: {found.original_ms:.3f} ms, {len(found.layers)} layers with candidates, "
             f"{len(found.times)} of them timed → {target}"
         )

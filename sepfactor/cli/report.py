@@ -6,8 +6,11 @@ from pathlib import Path
 
 import click
 
-from sepfactor.cli.common import check_json, deliver, display_options, every_layer, write
+from sepfactor.cli.common import deliver, display_options, every_layer
+from sepfactor.cli.files import check_files
 from sepfactor.errors import OptionError
+from sepfactor.options import make_options
+from sepfactor.outputs import write_text
 
 
 @click.command("report")
@@ -31,8 +34,8 @@ def command(file: Path, output: Path | None, overwrite: bool, quiet: bool) -> No
     sepfactor report run.json --markdown
     """
     from sepfactor.report.markup import view
-    from sepfactor.report.model import Planning, Report
     from sepfactor.report.read import read_document
+    from sepfactor.results import Planning, Report
 
     document = read_document(file)
     if output is None:
@@ -40,7 +43,7 @@ def command(file: Path, output: Path | None, overwrite: bool, quiet: bool) -> No
         return
     from sepfactor.report.html import report_html
 
-    check_json(str(output), (file,), overwrite, "--output")
+    check_files([("--output", output)], make_options({"overwrite": overwrite}), (), (file,))
     if not isinstance(document, Report | Planning):
         raise OptionError(
             f"{file} holds no report of compress or plan, and only those have a page. Leave out -o."
@@ -49,4 +52,4 @@ def command(file: Path, output: Path | None, overwrite: bool, quiet: bool) -> No
     if str(output) == "-":
         click.echo(page.encode())  # as its head says, whatever the terminal is
     else:
-        write(output, page)
+        write_text(output, page)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sepfactor.data.feeds import Feed, Feeds
-from sepfactor.data.images import Preprocessing
 from sepfactor.data.inputs import InputSpec
-from sepfactor.data.sources import load_function, open_feeds
+from sepfactor.data.preprocessing import Preprocessing
+from sepfactor.data.sources import open_feeds
 
-__all__ = ["Feed", "Feeds", "InputSpec", "Preprocessing", "load_function", "open_feeds"]
+__all__ = ["Feed", "Feeds", "InputSpec", "Preprocessing", "open_feeds"]

@@ -14,7 +14,8 @@ import tokenize
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from sepfactor.data.archives import PackedRows
 from sepfactor.data.feeds import Feed, Source
 from sepfactor.data.inputs import (
     LABELS,
@@ -33,10 +35,20 @@ from sepfactor.data.inputs import (
     check_numbers,
     columns,
     conform,
+    said_of_names,
 )
 from sepfactor.errors import DataError
 
 Header = tuple[tuple[int, ...], np.dtype[Any]]
+
+_WHOLE = 2**26
+"""Bytes up to which an array of a ``.npz`` is unpacked at once."""
+
+_MOST_NUMBERS = 2**28
+"""In what is fed to one input in one run."""
+
+_MOST_SAMPLES = 2**24
+"""Of one array: each is counted in memory."""
 
 KINDS = "a .npz or .npy file, a folder of them or of images, or file.py:function"
 
@@ -59,7 +71,7 @@ class Table:
 
     where: str
     headers: Mapping[str, Header]
-    load: Callable[[str], np.ndarray]
+    load: Callable[[str], np.ndarray | PackedRows]
 
     def runs(self, specs: Sequence[InputSpec], names: Mapping[str, str]) -> int:
         """How many runs the arrays are good for, after checking that they fit."""
@@ -69,10 +81,20 @@ class Table:
             shape, dtype = self.headers[name]
             if not shape and not spec.shape:  # a single number, the same in all runs
                 continue
-            first = "samples" if spec.batch == 1 else f"samples, {spec.batch} rows each"
+            first = "samples" if spec.batch == 1 else f"{spec.batch} × samples"
             rows = None if spec.shape is None else (first, *spec.shape[1:])
             check_header(shape, dtype, replace(spec, shape=rows), self.where, name)
             counts[name] = (shape[0] if shape else 0) // spec.batch
+            if self.samples(name) > _MOST_SAMPLES:
+                raise DataError(
+                    f"{self.where}: the array {name!r} holds {self.samples(name):,} samples, more than "
+                    f"{_MOST_SAMPLES:,}: give a part of them."
+                )
+            if (numbers := spec.batch * math.prod(shape[1:])) > _MOST_NUMBERS:
+                raise DataError(
+                    f"{self.where}: the array {name!r} would feed {numbers:,} numbers in one run, more than "
+                    f"{_MOST_NUMBERS:,}: give smaller samples."
+                )
         if len(set(counts.values())) > 1:
             lengths = ", ".join(f"{name!r} {count}" for name, count in counts.items())
             raise DataError(
@@ -120,14 +142,19 @@ def open_tables(tables: Sequence[Table], specs: Sequence[InputSpec], origin: str
     def make(run: int) -> Feed:
         number, local = place(run)
         where = f"{tables[number].where}, run {local}"
-        return {
-            s.name: conform(_rows(load(number, names[number][s.name]), local, s), s, where) for s in specs
-        }
+        made = {}
+        for spec in specs:
+            array = load(number, names[number][spec.name])
+            with _reading(tables[number].where):
+                rows = _rows(array, local, spec)
+            made[spec.name] = conform(rows, spec, where)
+        return made
 
     def target(run: int) -> np.ndarray:
         number, local = place(run)
         array = load(number, targets[number])
-        return np.asarray(array[local] if batch == 1 else array[local * batch : (local + 1) * batch])
+        with _reading(tables[number].where):
+            return np.asarray(array[local] if batch == 1 else array[local * batch : (local + 1) * batch])
 
     return Source(
         make,
@@ -137,12 +164,13 @@ def open_tables(tables: Sequence[Table], specs: Sequence[InputSpec], origin: str
         probe=make,
         labels=_labels(tables, labels) if labels else None,
         target=target if targets else None,
+        notes=said_of_names(tables[0].headers, names[0], tables[0].where),
     )
 
 
-def _rows(array: np.ndarray, run: int, spec: InputSpec) -> np.ndarray:
+def _rows(array: np.ndarray | PackedRows, run: int, spec: InputSpec) -> np.ndarray:
     if not array.ndim:
-        return array
+        return np.asarray(array)
     if spec.shape == ():
         return np.asarray(array[run])
     return array[run * spec.batch : (run + 1) * spec.batch]
@@ -171,7 +199,7 @@ def _beside(tables: Sequence[Table], known: Sequence[str], lengths: Sequence[int
 
 def _labels(tables: Sequence[Table], names: Sequence[str]) -> np.ndarray:
     labels = [
-        as_array(table.load(name), f"{table.where}: array {name!r}")
+        as_array(np.asarray(table.load(name)), f"{table.where}: array {name!r}")
         for table, name in zip(tables, names, strict=True)
     ]
     return joined(labels, np.concatenate, tables[0].where)
@@ -236,27 +264,56 @@ def _header(stream: IO[bytes], size: int) -> Header:
 
     numpy takes the memory before it reads, so a header of a few bytes could ask for any amount.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numpy's of files that Python 2 wrote, which need more parsing
-        if np.lib.format.read_magic(stream) == (1, 0):
-            shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-        else:
-            shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
+    shape, dtype, _ = _parsed(stream)
     if min(shape, default=0) < 0 or (not dtype.hasobject and math.prod(shape) * dtype.itemsize > size):
         raise ValueError(f"an array of shape {shape} does not fit its {size:,} bytes")
     return shape, dtype
 
 
-def _load(path: Path, name: str) -> np.ndarray:
+def _parsed(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
+    """Shape, type, and whether it is stored column by column, off the beginning of a stream."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy's of files that Python 2 wrote, which need more parsing
+        is_first = np.lib.format.read_magic(stream) == (1, 0)
+        read = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
+        shape, by_column, dtype = read(stream)
+    return shape, dtype, by_column
+
+
+def _packed(path: Path, name: str) -> PackedRows | None:
+    """An array of a ``.npz`` that is not unpacked as a whole, if it is large."""
+    member = f"{name}.npy"
+    with zipfile.ZipFile(path) as archive, archive.open(member) as stream:
+        size = archive.getinfo(member).file_size
+        if size <= _WHOLE:
+            return None
+        shape, dtype, by_column = _parsed(stream)
+    if by_column or dtype.hasobject or not shape:
+        return None
+    return PackedRows(path, member, shape, dtype, _parsed)
+
+
+def _load(path: Path, name: str) -> np.ndarray | PackedRows:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # as in _header
             if path.suffix.lower() == ".npy":
                 return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+            if (packed := _packed(path, name)) is not None:
+                return packed
             with np.load(path, allow_pickle=False) as archive:
                 return np.asarray(archive[name])
     except _READ_ERRORS as error:
         raise _unreadable(str(path), error) from error
+
+
+@contextmanager
+def _reading(where: str) -> Iterator[None]:
+    """Damage that shows only where rows are unpacked, as a DataError."""
+    try:
+        yield
+    except _READ_ERRORS as error:
+        raise _unreadable(where, error) from error
 
 
 def _unreadable(where: str, error: Exception) -> DataError:

@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sepfactor.data.preprocessing import Preprocessing
 from sepfactor.errors import DataError, OptionError
-
-if TYPE_CHECKING:
-    from sepfactor.data.images import Preprocessing
 
 Feed = dict[str, np.ndarray]
 Indices = NDArray[np.int64]
@@ -40,6 +38,7 @@ class Source:
         target: what came with the data for dense outputs, of one run.
         names: relative path of each sample, for images.
         partial: whether an iterator was left before its end.
+        notes: what a user should know of how the data were read, in sentences.
     """
 
     make: Callable[[int], Feed]
@@ -53,6 +52,7 @@ class Source:
     preprocessing: Preprocessing | None = None
     synthetic: bool = False
     partial: bool = False
+    notes: tuple[str, ...] = ()
 
 
 class Feeds(Sequence[Feed]):
@@ -61,6 +61,7 @@ class Feeds(Sequence[Feed]):
     Attributes:
         preprocessing: as applied, with ``auto`` resolved; ``None`` where no image was involved.
         synthetic: whether the inputs are made up, so that no accuracy can be claimed from them.
+        notes: what a user should know of the data and labels, in sentences.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Feeds(Sequence[Feed]):
         labels: np.ndarray | None = None,
         target: Target | None = None,
         chosen: Indices | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
         self._source = source
         self._chosen = np.arange(len(source.rows)) if chosen is None else chosen
@@ -76,6 +78,7 @@ class Feeds(Sequence[Feed]):
         self._target = target
         self.preprocessing = source.preprocessing
         self.synthetic = source.synthetic
+        self.notes = notes
 
     @cached_property
     def labels(self) -> np.ndarray | None:
@@ -138,7 +141,11 @@ class Feeds(Sequence[Feed]):
     def take(self, indices: Iterable[int]) -> Feeds:
         """The runs at these positions, in this order."""
         picked = np.fromiter(indices, np.int64)
-        return Feeds(self._source, self._all_labels, self._target, self._chosen[picked])
+        return Feeds(self._source, self._all_labels, self._target, self._chosen[picked], self.notes)
+
+    def noting(self, notes: Iterable[str]) -> Feeds:
+        """The same with more notes."""
+        return Feeds(self._source, self._all_labels, self._target, self._chosen, (*self.notes, *notes))
 
     def split(self, share: float = 0.25, seed: int = 0) -> tuple[Feeds, Feeds]:
         """``(fit, held_out)``: disjoint, complete, shuffled by ``seed``.

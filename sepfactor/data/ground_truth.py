@@ -13,12 +13,17 @@ from numpy.typing import ArrayLike
 from sepfactor.data.arrays import check_target, read_table
 from sepfactor.data.feeds import Indices, Source, Target
 from sepfactor.data.inputs import LABELS, TARGETS, as_array, check_numbers, listing
-from sepfactor.data.labels import match_labels, read_label_table
+from sepfactor.data.labels import read_label_table
 from sepfactor.errors import DataError, OptionError
 
+Noted = tuple[np.ndarray | None, tuple[str, ...]]
+"""Labels, and what is to be said of them."""
 
-def labels_of(source: Source, given: object, *, by_name: bool = False) -> np.ndarray | None:
+
+def labels_of(source: Source, given: object, *, by_name: bool = False) -> Noted:
     """int64 ``(runs, ...)`` or ``(runs, batch, ...)``: labels given, else those that came with the data.
+
+    With sentences on how they were matched to the samples.
 
     Args:
         source: the data.
@@ -33,18 +38,16 @@ def labels_of(source: Source, given: object, *, by_name: bool = False) -> np.nda
         given = None
     if given is None:
         if source.labels is None:
-            return None
-        return _aligned(source.labels, source, f"{source.origin}: array 'labels'")
+            return None, ()
+        return _aligned(source.labels, source, f"{source.origin}: array 'labels'"), ()
     _refuse_synthetic(source, "Labels")
     if not isinstance(given, str | os.PathLike):
-        return _aligned(as_array(cast(ArrayLike, given), "the labels"), source, "the labels")
+        return _aligned(as_array(cast(ArrayLike, given), "the labels"), source, "the labels"), ()
     path = Path(given)
     if path.suffix.lower() in (".csv", ".txt") and path.is_file():
-        names, values = read_label_table(path)
-        if names and source.names:
-            values = match_labels(names, values, source, str(path))
-        return _aligned(values, source, str(path))
-    return _aligned(_read(path, LABELS, "a .npy, .npz or .csv file"), source, str(path))
+        values, said = read_label_table(path).of_samples(source)
+        return _aligned(values, source, str(path)), (said,)
+    return _aligned(_read(path, LABELS, "a .npy, .npz or .csv file"), source, str(path)), ()
 
 
 def _names_all(given: object, source: Source) -> bool:
@@ -55,8 +58,7 @@ def _names_all(given: object, source: Source) -> bool:
     if path.suffix.lower() not in (".csv", ".txt") or not path.is_file():
         return False
     with suppress(DataError):  # said of the data it was meant for
-        names, values = read_label_table(path)
-        return bool(names) and match_labels(names, values, source, str(path)) is not None
+        return read_label_table(path).names_all(source)
     return False
 
 
@@ -100,7 +102,7 @@ def _read(path: Path, known: tuple[str, ...], kinds: str) -> np.ndarray:
         )
     name = name or next(iter(table.headers))
     check_numbers(table.headers[name][1], f"{path}: array {name!r}")
-    return table.load(name)
+    return np.asarray(table.load(name))
 
 
 def _aligned(values: np.ndarray, source: Source, where: str) -> np.ndarray:

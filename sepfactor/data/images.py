@@ -9,21 +9,21 @@ is dropped. Pillow is imported only when an image is read.
 
 from __future__ import annotations
 
-import math
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sepfactor.data.feeds import Feed, Source
 from sepfactor.data.inputs import InputSpec, brief, conform, listing, shape_text
+from sepfactor.data.preprocessing import Preprocessing
 from sepfactor.errors import DataError, OptionError
 
 if TYPE_CHECKING:
@@ -39,122 +39,6 @@ _READ_ERRORS = (
     *(AttributeError, SyntaxError, struct.error, zlib.error),
 )
 """What Pillow raises over damaged files."""
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How an image becomes an input: ``(pixel · scale − mean) / std``, channel by channel.
-
-    Attributes:
-        color: order of the channels fed; ``auto`` is gray for one channel, else RGB.
-        scale: factor on pixels 0..255.
-        mean: one value, or one per channel in the order fed, in scaled units; empty: 0.
-        std: likewise; empty: 1.
-        layout: ``nchw`` or ``nhwc``.
-        resize: shorter side in pixels before the centre crop; ``None``: as small as the crop allows.
-    """
-
-    color: Literal["auto", "rgb", "bgr", "gray"] = "auto"
-    scale: float = 1 / 255
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    layout: Literal["nchw", "nhwc"] = "nchw"
-    resize: int | None = None
-
-    def __post_init__(self) -> None:
-        _one_of("color", self.color, ("auto", "rgb", "bgr", "gray"))
-        _one_of("layout", self.layout, ("nchw", "nhwc"))
-        if not (math.isfinite(self.scale) and self.scale > 0):
-            raise OptionError(f"scale is {self.scale}; give a number above 0, such as 1 or 1/255.")
-        if not all(map(math.isfinite, (*self.mean, *self.std))) or any(s <= 0 for s in self.std):
-            raise OptionError(
-                f"mean is {self.mean} and std is {self.std}; both need finite numbers, and std "
-                "numbers above 0."
-            )
-        self._check_units()
-        if self.resize is not None and self.resize < 1:
-            raise OptionError(f"resize is {self.resize}; give the shorter side in pixels.")
-
-    def _check_units(self) -> None:
-        """Fail where mean or std are plainly of other units than the scaled pixels.
-
-        Such inputs are nearly the same for every picture, or hundreds of times what the network knows.
-        """
-        top = 255 * self.scale
-        sizes = [abs(value) for value in self.mean]
-        says = (
-            f"mean {_listed(self.mean)} and std {_listed(self.std)} do not go with the scale: multiplied by "
-            f"{_scale_text(self.scale)}, pixels lie in 0..{top:.4g}"
-        )
-        if any(size > 2 * top for size in sizes) or any(value > 10 * top for value in self.std):
-            mend = (
-                "Say --scale 1 if they are for pixels in 0..255, or divide them by 255."
-                if top < 100
-                else "Give them for pixels in that range."
-            )
-            raise OptionError(f"{says}, and all pictures would come out nearly alike. {mend}")
-        is_small = all(size <= 1 for size in sizes) and all(value <= 1 for value in self.std)
-        if top > 100 and is_small and (any(sizes) or any(value < 1 for value in self.std)):
-            raise OptionError(
-                f"{says}. Leave --scale out if they are for pixels in 0..1, or multiply them by 255."
-            )
-
-    @property
-    def axes(self) -> tuple[int, int, int]:
-        """Axes of a batch: ``(channel, height, width)``."""
-        return (1, 2, 3) if self.layout == "nchw" else (3, 1, 2)
-
-    def fitted(self, spec: InputSpec, channels: int) -> Preprocessing:
-        """These settings as they apply to one input; an uint8 input takes plain pixels by default.
-
-        Raises:
-            OptionError: mean or std do not match the channels, or an integer input is to be scaled.
-        """
-        for name, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) not in (0, 1, channels):
-                raise OptionError(
-                    f"{name} has {len(values)} values, but the input {spec} has {channels} "
-                    f"channels: give one value, or {channels}."
-                )
-        if spec.dtype.kind == "f":
-            return self
-        plain = not (self.mean or self.std)
-        if plain and spec.dtype == np.uint8 and self.scale == Preprocessing().scale:
-            return replace(self, scale=1.0)
-        if not plain or self.scale != 1:
-            raise OptionError(
-                f"The input {spec} takes whole numbers, so pixels cannot be scaled for it: set "
-                "scale to 1 and leave out mean and std."
-            )
-        return self
-
-    def apply(self, pixels: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-        """Pixels ``(..., height, width, channels)`` in 0..255 → the same in layout and units of an input."""
-        values = pixels.astype(np.float32) * np.float32(self.scale)
-        if self.mean:
-            values -= np.asarray(self.mean, np.float32)
-        if self.std:
-            values /= np.asarray(self.std, np.float32)
-        if dtype.kind != "f":
-            values = np.rint(values).astype(np.int64)
-        return np.moveaxis(values, -1, -3) if self.layout == "nchw" else values
-
-    def as_dict(self) -> dict[str, Any]:
-        """For a report: plain numbers, strings and lists."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
-
-def _listed(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:g}" for value in values) or "not given"
-
-
-def _scale_text(value: float) -> str:
-    return "1/255, as they are by default" if value == 1 / 255 else f"{value:.4g}"
-
-
-def _one_of(name: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise OptionError(f"There is no {name} {value!r}: use {', '.join(known)}.")
 
 
 @dataclass(frozen=True)
@@ -299,6 +183,9 @@ def open_images(
             f"the input {spec.name!r} needs: add images."
         )
     rows = np.arange(runs * spec.batch).reshape(runs, spec.batch)
+    notes: tuple[str, ...] = ()
+    if (layout := reader.preprocessing.layout) != preprocessing.layout:
+        notes = (f"Images are fed in layout {layout}, as the input {spec} shows.",)
 
     def make(run: int) -> Feed:
         chosen = [paths[row] for row in rows[run]]
@@ -316,7 +203,14 @@ def open_images(
             reader.check(paths[row])
 
     return Source(
-        make, rows, len(paths), origin, probe, names=tuple(names), preprocessing=reader.preprocessing
+        make,
+        rows,
+        len(paths),
+        origin,
+        probe,
+        names=tuple(names),
+        preprocessing=reader.preprocessing,
+        notes=notes,
     )
 
 
@@ -333,6 +227,7 @@ def _reader(inputs: Sequence[InputSpec], preprocessing: Preprocessing, origin: s
             f"{origin}: images need an input of four axes, but the input {spec} has {len(shape)}: "
             "give a .npz file or file.py:function."
         )
+    preprocessing = preprocessing.laid_out(spec)
     channel, height, width = (shape[axis] for axis in preprocessing.axes)
     color = preprocessing.color
     if color == "auto":

@@ -134,6 +134,25 @@ def columns(names: Iterable[str], specs: Sequence[InputSpec], where: str) -> dic
     return {spec.name: spec.name for spec in specs}
 
 
+def said_of_names(present: Iterable[str], names: Mapping[str, str], where: str) -> tuple[str, ...]:
+    """Sentences on arrays that were left out, or taken for an input of another name.
+
+    Args:
+        present: names of the arrays.
+        names: as :func:`columns` found them.
+        where: the file, for the sentence.
+    """
+    notes = [
+        f"The array {name!r} of {where} was taken for the input {spec!r}."
+        for spec, name in names.items()
+        if name != spec and name != "array"
+    ]
+    left = [name for name in present if name not in names.values() and name not in NOT_INPUTS]
+    if left:
+        notes.append(f"{where} holds {listing(left)} too, which the model has no input for: left out.")
+    return tuple(notes)
+
+
 def conform(value: ArrayLike, spec: InputSpec, where: str) -> np.ndarray:
     """A contiguous copy of ``value`` in the type of the input.
 
@@ -142,8 +161,11 @@ def conform(value: ArrayLike, spec: InputSpec, where: str) -> np.ndarray:
     """
     array = as_array(value, f"{where}: array {spec.name!r}")
     check_header(array.shape, array.dtype, spec, where)
-    if not array.size:
-        raise DataError(f"{where}: array {spec.name!r} is empty, of shape {array.shape}: leave it out.")
+    if not array.size and not _may_be_empty(array.shape, spec):
+        raise DataError(
+            f"{where}: array {spec.name!r} is empty, of shape {array.shape}, where the input needs "
+            f"{shape_text(spec.shape)}: leave the sample out."
+        )
     with np.errstate(over="ignore"):
         cast = array.astype(spec.dtype, order="C")
     if spec.dtype.kind == "f":
@@ -156,6 +178,13 @@ def conform(value: ArrayLike, spec: InputSpec, where: str) -> np.ndarray:
                 f"fit the input's type {spec.dtype}: bring them into {info.min}..{info.max}."
             )
     return cast
+
+
+def _may_be_empty(shape: tuple[int, ...], spec: InputSpec) -> bool:
+    """Whether an array without numbers can be fed: of a sample or more, along axes the model leaves open."""
+    declared = spec.shape or (None,) * len(shape)
+    is_open = all(size > 0 or not isinstance(d, int) for size, d in zip(shape, declared, strict=True))
+    return bool(shape) and shape[0] > 0 and is_open
 
 
 def to_array(value: ArrayLike, what: str) -> np.ndarray:

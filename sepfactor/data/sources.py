@@ -7,23 +7,17 @@ made, so a limit also limits what is read. Nothing pickled is ever loaded.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import TypeVar
 
 import numpy as np
 
 from sepfactor.data import images, synthetic
 from sepfactor.data.arrays import KINDS, Table, check_target, joined, open_tables, read_table
+from sepfactor.data.doubts import doubts
 from sepfactor.data.feeds import Feed, Feeds, Source
 from sepfactor.data.ground_truth import labels_of, targets_of
-from sepfactor.data.images import Preprocessing
 from sepfactor.data.inputs import (
     LABELS,
     TARGETS,
@@ -32,13 +26,17 @@ from sepfactor.data.inputs import (
     columns,
     conform,
     resolve,
+    said_of_names,
     to_array,
 )
-from sepfactor.errors import DataError, ModelError, OptionError, SepfactorError
-
-T = TypeVar("T")
+from sepfactor.data.preprocessing import Preprocessing
+from sepfactor.errors import DataError, ModelError, OptionError
+from sepfactor.user_code import at_home, guarded, load_function, names_function
 
 _DEFAULT = Preprocessing()
+
+MOST_ITEMS, MOST_BYTES = 10_000, 2 * 10**9
+"""So many runs, and bytes of them, are taken from a function or an iterator that no limit is given for."""
 
 
 def open_feeds(
@@ -94,12 +92,13 @@ def open_feeds(
     else:
         check_arrays(preprocessing, f"the {type(data).__name__} given")
         source = _open_object(data, specs, f"the {type(data).__name__} given", limit)
-    feeds = Feeds(source, labels_of(source, labels, by_name=labels_by_name), targets_of(source, targets))
+    found, notes = labels_of(source, labels, by_name=labels_by_name)
+    feeds = Feeds(source, found, targets_of(source, targets), notes=(*source.notes, *notes))
     if limit is not None and limit < len(feeds):
         drawn = np.random.default_rng(seed).choice(len(feeds), limit, replace=False)
         feeds = feeds.take(np.sort(drawn))
     feeds.probe()
-    return feeds
+    return feeds if feeds.preprocessing or feeds.synthetic else feeds.noting(doubts(feeds, specs))
 
 
 def check_arrays(preprocessing: Preprocessing, origin: str) -> None:
@@ -134,15 +133,11 @@ def _open_named(
             return images.open_images([path], [path.name], specs, preprocessing, name)
         check_arrays(preprocessing, name)
         return open_tables([read_table(path)], specs, name)
-    place, colon, function = name.rpartition(":")
-    if colon and function.isidentifier() and (place.endswith(".py") or _is_module(place)):
+    if names_function(name):
         check_arrays(preprocessing, name)
-        return _open_function(place, function, specs, limit)
+        with at_home(name):
+            return _open_object(load_function(name), specs, name, limit)
     raise DataError(f"There is no file or folder {name!r}: give {KINDS}.")
-
-
-def _is_module(name: str) -> bool:
-    return all(part.isidentifier() for part in name.split("."))
 
 
 def _open_folder(
@@ -176,75 +171,6 @@ def _open_folder(
 # Functions and iterables -------------------------------------------------------------------------
 
 
-def _open_function(place: str, name: str, specs: Sequence[InputSpec], limit: int | None) -> Source:
-    with _home(place):
-        return _open_object(_function(place, name), specs, f"{place}:{name}", limit)
-
-
-def load_function(text: str) -> Callable[..., object]:
-    """The function a user names as ``file.py:function`` or ``package.module:function``.
-
-    Raises:
-        DataError: it cannot be imported, or there is none of that name.
-        OptionError: the text is not of that form.
-    """
-    place, colon, name = text.rpartition(":")
-    if not colon or not place or not name.isidentifier():
-        raise OptionError(f"{text!r} names no function. Say file.py:function or package.module:function.")
-    with _home(place):
-        return _function(place, name)
-
-
-def _function(place: str, name: str) -> Callable[..., object]:
-    where = f"{place}:{name}"
-    module = _guarded(where, "cannot be imported", lambda: _module(place))
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise DataError(f"{where}: {place} defines no function {name!r}: name one that it does.")
-    return function  # type: ignore[no-any-return]  # a module's attributes are Any
-
-
-def _home(place: str) -> AbstractContextManager[None]:
-    return _on_path(Path(place).resolve().parent if place.endswith(".py") else Path.cwd())
-
-
-def _module(place: str) -> ModuleType:
-    if not place.endswith(".py"):
-        return importlib.import_module(place)
-    path = Path(place).resolve()
-    spec = importlib.util.spec_from_file_location(f"_sepfactor_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"no loader for {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-@contextmanager
-def _on_path(folder: Path) -> Iterator[None]:
-    """Let a user's file import its neighbours, as it could if it were run."""
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        with suppress(ValueError):  # their code may have removed it
-            sys.path.remove(str(folder))
-
-
-def _guarded(where: str, what: str, call: Callable[[], T]) -> T:
-    """Run code of the user's, and say that it was theirs if it fails."""
-    try:
-        return call()
-    except SepfactorError:
-        raise
-    except Exception as error:
-        raise DataError(
-            f"{where} {what} ({type(error).__name__}: {error}): mend it so that it yields "
-            "dicts {input name: array}."
-        ) from error
-
-
 def _open_object(data: object, specs: Sequence[InputSpec], where: str, limit: int | None) -> Source:
     if isinstance(data, np.ndarray):
         data = {"array": data}
@@ -258,7 +184,7 @@ def _open_object(data: object, specs: Sequence[InputSpec], where: str, limit: in
     if isinstance(data, Iterable):
         return _collected(iter(data), specs, where, limit)
     if callable(data):
-        result = _guarded(where, "failed", data)
+        result = guarded(data, where)()
         if not callable(result) or hasattr(result, "get_next"):
             return _open_object(result, specs, where, limit)
         data = result
@@ -271,12 +197,20 @@ def _open_object(data: object, specs: Sequence[InputSpec], where: str, limit: in
 def _collected(items: Iterator[object], specs: Sequence[InputSpec], where: str, limit: int | None) -> Source:
     """Runs kept in memory: an iterator can be read once only, and runs are visited many times."""
     runs: list[Feed] = []
+    notes: tuple[str, ...] = ()
     labels: list[np.ndarray] = []
     targets: list[np.ndarray] = []
     end = object()
-    while (item := _guarded(where, "failed", lambda: next(items, end))) is not end:
+    following = guarded(lambda: next(items, end), where)
+    size = 0
+    while (item := following()) is not end:
         if len(runs) == limit:
             break
+        if limit is None and (len(runs) == MOST_ITEMS or size > MOST_BYTES):
+            raise DataError(
+                f"{where} yields more than {MOST_ITEMS:,} items, or {MOST_BYTES / 1e9:g} GB of them, and may "
+                "never end: say with --limit how many to take."
+            )
         what = f"{where}, item {len(runs)}"
         if not isinstance(item, Mapping):
             raise DataError(
@@ -284,7 +218,9 @@ def _collected(items: Iterator[object], specs: Sequence[InputSpec], where: str, 
                 "{input name: array}: yield dicts."
             )
         names = columns(item, specs, what)
+        notes = notes or said_of_names(item, names, where)
         runs.append({s.name: conform(item[names[s.name]], s, what) for s in specs})
+        size += sum(array.nbytes for array in runs[-1].values())
         for known, found in ((LABELS, labels), (TARGETS, targets)):
             name = next((n for n in known if n in item and n not in names), "")
             if name:
@@ -306,6 +242,7 @@ def _collected(items: Iterator[object], specs: Sequence[InputSpec], where: str, 
         labels=_item_labels(labels, batch, where) if labels else None,
         target=targets.__getitem__ if targets else None,
         partial=item is not end,
+        notes=notes,
     )
 
 

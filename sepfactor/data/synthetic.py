@@ -26,8 +26,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from sepfactor.data.feeds import Feed, Source
-from sepfactor.data.images import Preprocessing
 from sepfactor.data.inputs import InputSpec, conform
+from sepfactor.data.preprocessing import CHANNELS, Preprocessing
 from sepfactor.errors import DataError
 
 Floats = NDArray[np.float32]
@@ -81,11 +81,10 @@ def _layout(spec: InputSpec, preprocessing: Preprocessing) -> Preprocessing | No
         return None
     if not (spec.dtype.kind == "f" or spec.dtype == np.uint8):
         return None
-    for layout in (preprocessing.layout, "nchw", "nhwc"):
-        settings = replace(preprocessing, layout=layout)
-        channels = spec.shape[settings.axes[0]]
-        if channels in (1, 3, 4):
-            return settings.fitted(spec, int(channels))
+    settings = preprocessing.laid_out(spec)
+    channels = spec.shape[settings.axes[0]]
+    if channels in CHANNELS:
+        return settings.fitted(spec, int(channels))
     if not isinstance(spec.shape[preprocessing.axes[0]], int):
         return preprocessing.fitted(spec, 3)
     return None

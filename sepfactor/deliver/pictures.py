@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sepfactor.measure.metrics import Noise, looks_like_class_scores
-from sepfactor.report.compared import Picture
 from sepfactor.report.png import data_uri
+from sepfactor.results import ImageSettings, Picture
 
 Array = NDArray[Any]
 
@@ -42,11 +42,11 @@ class PictureBook:
     """Fed with every sample as it is compared, keeps those worth showing.
 
     Attributes:
-        preprocessing: how the images became inputs, as the report has it; None where none were.
+        preprocessing: how the images became inputs; None where none were.
         labels: true classes by sample, or None.
     """
 
-    preprocessing: Mapping[str, Any] | None = None
+    preprocessing: ImageSettings | None = None
     labels: Array | None = None
     _samples: int = 0
     _kept: list[tuple[float, Picture]] = field(default_factory=list)
@@ -160,7 +160,7 @@ def _worst_part(error: Array) -> tuple[slice, slice]:
 
 
 def _input(
-    feed: Mapping[str, Array], row: int, rows: int, preprocessing: Mapping[str, Any] | None
+    feed: Mapping[str, Array], row: int, rows: int, preprocessing: ImageSettings | None
 ) -> Array | None:
     """The image that went in, small, in its own colours as far as they are known."""
     name = _first(feed, lambda x: _channels_last(x) is not None and len(x) == rows)
@@ -169,9 +169,9 @@ def _input(
         return None
     plain = image.astype(np.float64)
     if preprocessing is not None:
-        plain = plain * np.asarray(preprocessing["std"] or 1.0) + np.asarray(preprocessing["mean"] or 0.0)
-        plain = plain / (255.0 * preprocessing["scale"])
-        if preprocessing["color"] == "bgr":
+        plain = plain * np.asarray(preprocessing.std or 1.0) + np.asarray(preprocessing.mean or 0.0)
+        plain = plain / (255.0 * preprocessing.scale)
+        if preprocessing.color == "bgr":
             plain = plain[..., ::-1]
     else:
         low, span = _range(plain)

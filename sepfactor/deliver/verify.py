@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 
 from sepfactor import __version__
-from sepfactor.deliver.describe import (
-    describe_budget,
-    describe_data,
-    describe_options,
-    front_of,
-    layer_rows,
-    totals,
-)
+from sepfactor.deliver.describe import describe_data, describe_options, layer_row
 from sepfactor.deliver.pictures import PictureBook
 from sepfactor.errors import ModelError
 from sepfactor.fit.build import Built
@@ -23,34 +17,33 @@ from sepfactor.graph.instrument import serialized
 from sepfactor.graph.load import external_files, first_line
 from sepfactor.graph.prepare import may_change_speed
 from sepfactor.graph.save import data_of
-from sepfactor.measure.accuracy import Accuracy, compare_sessions
-from sepfactor.measure.session import environment, open_session
-from sepfactor.plans.document import Plan
+from sepfactor.measure.accuracy import compare_sessions
 from sepfactor.progress import in_shares
-from sepfactor.report.model import Report
-from sepfactor.search.follow import fingerprint
+from sepfactor.results import Accuracy, FrontPoint, Report, Speed, Totals
+from sepfactor.search.choose import Chosen
 from sepfactor.search.to_budget import Outcome
-from sepfactor.study.profiling import profile_layers, time_networks, times_after, times_before
-from sepfactor.study.study import Job
+from sepfactor.study.profiling import profile_layers, time_networks
+from sepfactor.study.study import Study
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
-    """What is judged, and against what.
+class Written:
+    """A result in its file, and what it is judged against.
 
     Attributes:
-        job: the original and the data. built: what became of it. written: the file that holds it.
-        outcome: how it was chosen, where that was to a budget. plan: that was followed, if one was given.
+        study: the original and the data.
+        chosen: the plan, and how it was found.
+        built: the network made by it.
+        file: that holds it.
     """
 
-    job: Job
+    study: Study
+    chosen: Chosen
     built: Built
-    written: Path
-    outcome: Outcome | None = None
-    plan: Plan | None = None
+    file: Path
 
 
-def verify(trial: Trial) -> Report:
+def verify(written: Written) -> Report:
     """Check, compare, profile and time the written file; all of it into a report.
 
     Where nothing was replaced, only the original's layers are timed.
@@ -58,61 +51,87 @@ def verify(trial: Trial) -> Report:
     Raises:
         ModelError: the result is not valid ONNX, or cannot be run.
     """
-    job, built = trial.job, trial.built
-    options, runtime, progress = job.options, job.runtime, job.progress
-    original, feed = job.loaded.runnable, job.data.judged_on[0]
-    result = _runnable(trial) if built.is_changed else trial.written
-    accuracy = speed = None
-    after: dict[str, float] = {}
-    book = _picture_book(trial)
-    if built.is_changed:
-        check(trial.written, job.source.runnable)
-        accuracy = compare_sessions(
-            open_session(original, runtime),
-            open_session(result, runtime),
-            job.data.judged_on,
-            labels=job.data.judged_on.labels,
-            targets=job.data.judged_on.targets,
-            progress=lambda done, total: progress("compare", done, total, "both networks"),
-            watch=book.look if options.pictures else None,
-        )
+    study, built, chosen = written.study, written.built, written.chosen
+    options, engine, progress, splits = study.options, study.engine, study.progress, study.splits
+    result = _runnable(written) if built.is_changed else written.file
+    book = _picture_book(written)
+    accuracy = _compared(written, result, book) if built.is_changed else None
     watch = in_shares(progress, "profile", "the original, layer by layer")
-    outputs = [decision.site.output for decision in built.decisions]
-    profile = profile_layers(job.loaded.model, feed, runtime, watch=watch)
-    before = times_before(job.loaded.model, profile, outputs)
+    profile = profile_layers(study.loaded.model, splits.judged_on[0], engine, watch=watch)
+    before = profile.of_original(study.loaded.model, study.sites)
+    after: Sequence[float | None] = (None,) * len(before)
+    speed = None
     if built.is_changed:
         watch = in_shares(progress, "profile", "the result, layer by layer")
-        profile = profile_layers(built.rebuilt.model, feed, runtime, watch=watch)
-        after = times_after(profile, built.rebuilt.site_of)
-        if options.bench_seconds:
-            watch = in_shares(progress, "time", "whole networks, in turns")
-            speed = time_networks(
-                _contestants(trial, result), feed, runtime, options.bench_seconds, options.seed, watch
-            )
-    layers = layer_rows(built.decisions, built.fitted, before, after, job.spectra)
+        profile = profile_layers(built.model, splits.judged_on[0], engine, watch=watch)
+        after = profile.of_rebuilt(study.sites, built.site_of)
+        speed = _timed(written, result)
+    spectra = chosen.spectra or [{}] * len(built.layers)
+    rows = zip(built.layers, before, after, spectra, strict=True)
+    layers = tuple(layer_row(*row) for row in rows)
+    outcome = chosen.outcome
     return Report(
         sepfactor_version=__version__,
-        model=job.loaded.name,
+        model=study.loaded.name,
         output=None,
         options=describe_options(options),
-        environment=environment(runtime).as_dict(),
-        data=describe_data(job.data, options, built.fitted_on),
+        environment=study.environment,
+        data=describe_data(splits, options, built.fitted_on),
         layers=layers,
-        totals=totals(layers, *_sizes(trial)),
-        accuracy=None if accuracy is None else accuracy.as_dict(),
+        totals=Totals.over(layers, *_sizes(written)),
+        accuracy=accuracy,
         speed=speed,
-        notes=_notes(trial, accuracy),
-        budget=None if trial.outcome is None else describe_budget(trial.outcome),
-        front=None if trial.outcome is None else front_of(trial.outcome, speed),
+        notes=_notes(written, accuracy),
+        budget=None if outcome is None else outcome.described(),
+        front=None if outcome is None else _front(outcome, speed),
         pictures=book.pages(),
-        stand_in=job.original is not None,
+        stand_in=study.network.is_stand_in,
     )
 
 
-def _picture_book(trial: Trial) -> PictureBook:
-    feeds = trial.job.data.judged_on
-    preprocessing = feeds.preprocessing
-    return PictureBook(None if preprocessing is None else preprocessing.as_dict(), feeds.labels)
+def _compared(written: Written, result: Path | bytes, book: PictureBook) -> Accuracy:
+    """Check the file, and compare its outputs with the original's."""
+    study = written.study
+    check(written.file, study.network.source.runnable)
+    judged_on = study.splits.judged_on
+    return compare_sessions(
+        study.engine.open(study.loaded.runnable),
+        study.engine.open(result),
+        judged_on,
+        labels=judged_on.labels,
+        targets=judged_on.targets,
+        progress=lambda done, total: study.progress("compare", done, total, "both networks"),
+        watch=book.look if study.options.pictures else None,
+    )
+
+
+def _timed(written: Written, result: Path | bytes) -> Speed | None:
+    study = written.study
+    if not study.options.bench_seconds:
+        return None
+    return time_networks(
+        _contestants(study, result),
+        study.splits.judged_on[0],
+        study.engine,
+        study.options.bench_seconds,
+        study.options.seed,
+        in_shares(study.progress, "time", "whole networks, in turns"),
+    )
+
+
+def _front(outcome: Outcome, speed: Speed | None) -> tuple[FrontPoint, ...]:
+    """The networks built on the way; the speed of the one chosen is as it was timed at last."""
+    points = outcome.front()
+    if speed is None:
+        return points
+    last = {"speedup": speed.ratio, "interval": (speed.low, speed.high)}
+    points = tuple(point.model_copy(update=last) if point.chosen else point for point in points)
+    return tuple(sorted(points, key=lambda point: point.speedup or 0.0))
+
+
+def _picture_book(written: Written) -> PictureBook:
+    feeds = written.study.splits.judged_on
+    return PictureBook(feeds.preprocessing, feeds.labels)
 
 
 def check(written: Path | bytes, original: Path | bytes) -> None:
@@ -137,68 +156,70 @@ def _fault(model: Path | bytes) -> str | None:
     return None
 
 
-def _runnable(trial: Trial) -> Path | bytes:
+def _runnable(written: Written) -> Path | bytes:
     """What is run of the written file: the file, or what stands in for it as it did for the original.
 
     Raises:
         ModelError: onnx.checker finds fault with the stand-in where it found none with the original's.
     """
-    original = trial.job.original
-    if original is None:
-        return trial.written
-    found = original.runnable(trial.written)
-    check(found, serialized(trial.job.prepared))  # of which types are known, as of what was written
+    found = written.study.network.runnable(written.file)
+    if written.study.network.is_stand_in:
+        check(found, serialized(written.study.prepared))  # of which types are known, as of what was written
     return found
 
 
-def _contestants(trial: Trial, result: Path | bytes) -> dict[str, Path | bytes]:
+def _contestants(study: Study, result: Path | bytes) -> dict[str, Path | bytes]:
     """The networks to time; the prepared one too where preparing alone may have made it faster."""
-    models: dict[str, Path | bytes] = {"original": trial.job.loaded.runnable}
-    if may_change_speed(trial.job.loaded.model, trial.job.prepared):
-        models["prepared"] = serialized(trial.job.prepared)
+    models: dict[str, Path | bytes] = {"original": study.loaded.runnable}
+    if may_change_speed(study.loaded.model, study.prepared):
+        models["prepared"] = serialized(study.prepared)
     models["result"] = result
     return models
 
 
-def _notes(trial: Trial, accuracy: Accuracy | None) -> tuple[str, ...]:
-    notes = [*trial.job.loaded.notes]
-    options = trial.job.options
-    if trial.job.data.judged_on.synthetic:
+def _notes(written: Written, accuracy: Accuracy | None) -> tuple[str, ...]:
+    study, chosen = written.study, written.chosen
+    judged_on = study.splits.judged_on
+    notes = [*study.loaded.notes, *study.splits.notes]
+    if judged_on.synthetic:
         notes.append(
             "SYNTHETIC IMAGES were used, since no --data was given: the errors below say how far the two "
             "networks differ on made-up pictures. No accuracy is claimed."
         )
-    elif trial.job.data.is_synthetic:
+    elif study.splits.is_synthetic:
         notes.append(
             "Candidates were compared, and factors fitted, on SYNTHETIC IMAGES, since no --data was given. "
             "The figures below are of the data given to judge on."
         )
-    limit = None if trial.outcome is None else trial.outcome.limit
-    if limit is not None and limit.kind == "agreement" and trial.job.data.judged_on.labels is not None:
+    outcome = chosen.outcome
+    if outcome is not None:
+        notes += outcome.notes
+    point = None if outcome is None else outcome.point
+    if point is not None and point.quality.kind == "agreement" and judged_on.labels is not None:
         notes.append(
-            "The labels are of --eval-data, so the budget counts agreement with the original on --data. To "
-            "count true classes there too, put an array 'labels' into --data, or name the images in a table."
+            "The labels are of --eval-data, so plans were chosen by agreement with the original on --data. "
+            "To choose by true classes, put an array 'labels' into --data, or name the images in a table."
         )
     if accuracy is not None and (right := accuracy.baseline_at_chance) is not None:
         notes.append(
             f"The original itself gets only {100 * right:.1f} % right: preprocessing or labels do not "
             "fit the network."
         )
-    if trial.plan is not None and trial.plan.fingerprint != fingerprint(trial.job.sites):
+    if chosen.given is not None and chosen.given.fingerprint != chosen.plan.fingerprint:
         notes.append(
             "The plan was made for other weights: its schemes and ranks are taken, but what it predicted "
             "does not hold."
         )
-    names = [name for d in trial.built.decisions for name in (d.site.name, d.site.output)]
-    idle = [glob for glob in options.globs() if not options.matches(glob, names)]
+    names = [name for site in study.sites for name in (site.name, site.output)]
+    idle = [glob for glob in study.options.globs() if not study.options.matches(glob, names)]
     notes += [f"The pattern {glob!r} fits no convolution of this network." for glob in idle]
     return tuple(notes)
 
 
-def _sizes(trial: Trial) -> tuple[int, int]:
+def _sizes(written: Written) -> tuple[int, int]:
     """Bytes of the original and of the result, with what lies in files beside them."""
-    source, data = trial.job.source, data_of(trial.written)
+    source, data = written.study.network.source, data_of(written.file)
     original = source.runnable
     own = len(original) if isinstance(original, bytes) else original.stat().st_size
     before = own + sum(file.stat().st_size for file in external_files(source.model))
-    return before, trial.written.stat().st_size + (data.stat().st_size if data.exists() else 0)
+    return before, written.file.stat().st_size + (data.stat().st_size if data.exists() else 0)

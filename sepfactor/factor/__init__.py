@@ -60,6 +60,11 @@ def select_schemes(names: Sequence[str]) -> tuple[Scheme, ...]:
     return tuple(s for s in SCHEMES if not names or _named(s, names))
 
 
+def form_of(name: str) -> str:
+    """The chain of a scheme in a few signs."""
+    return next((scheme.form for scheme in SCHEMES if scheme.name == name), average_first.FORM)
+
+
 def _has_family(scheme: Scheme) -> bool:
     return scheme.name.startswith(("spatial-", "channel-"))
 
@@ -78,6 +83,7 @@ __all__ = [
     "Scheme",
     "Stage",
     "Statistics",
+    "form_of",
     "select_schemes",
     "weight_error",
 ]

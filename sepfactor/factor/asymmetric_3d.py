@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sepfactor.codes import Reason
 from sepfactor.factor.moments import Moments, roots
 from sepfactor.factor.scheme import Decomposition, Rank
 from sepfactor.factor.spatial import between, two_sets
@@ -31,11 +32,11 @@ class Asymmetric3d:
     name: str = "asymmetric-3d"
     form: str = "kh×1 → 1×kw → 1×1"
 
-    def refuses(self, dense: Stage) -> str | None:
+    def refuses(self, dense: Stage) -> Reason | None:
         if len(dense.kernel_axes) < 2:
-            return f"kernel {'×'.join(map(str, dense.kernel_shape))} has only one axis"
+            return Reason("one-axis", "kernel has only one axis", "×".join(map(str, dense.kernel_shape)))
         if dense.weight.shape[1] == 1 or dense.out_channels == dense.group:
-            return "one channel per group: nothing to factor between channels"
+            return Reason("one-channel", "one channel per group: nothing to factor between channels")
         return None
 
     def decompose(self, dense: Stage, moments: Moments | None = None) -> Decomposition:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sepfactor.codes import Reason
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.scheme import Decomposition, Rank
 from sepfactor.factor.stage import Chain, Stage
@@ -28,11 +29,11 @@ class Channel:
     form: str
     pointwise_first: bool
 
-    def refuses(self, dense: Stage) -> str | None:
+    def refuses(self, dense: Stage) -> Reason | None:
         if dense.weight.shape[1] == 1 or dense.out_channels == dense.group:
-            return "one channel per group: nothing to factor between channels"
+            return Reason("one-channel", "one channel per group: nothing to factor between channels")
         if self.pointwise_first and dense.is_pointwise:
-            return "kernel is 1×1: the same as channel-out"
+            return Reason("pointwise", "kernel is 1×1: the same as channel-out")
         return None
 
     def decompose(self, dense: Stage, moments: Moments | None = None) -> Decomposition:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sepfactor.codes import Reason
 from sepfactor.factor.moments import Moments, Roots, roots
 from sepfactor.factor.scheme import Decomposition, Rank
 from sepfactor.factor.stage import Array, Chain, Stage
@@ -30,11 +31,11 @@ class DepthwisePointwise:
     form: str
     depthwise_first: bool
 
-    def refuses(self, dense: Stage) -> str | None:
+    def refuses(self, dense: Stage) -> Reason | None:
         if dense.is_pointwise:
-            return "kernel is 1×1: no depthwise part"
+            return Reason("pointwise", "kernel is 1×1: no depthwise part")
         if dense.weight.shape[1] == 1:
-            return "one input channel per group: no channels to mix"
+            return Reason("one-channel", "one input channel per group: no channels to mix")
         return None
 
     def _metric(self, moments: Moments | None) -> tuple[Roots | None, Roots | None]:

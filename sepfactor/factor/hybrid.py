@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sepfactor.codes import Reason
 from sepfactor.factor.depthwise_pointwise import DEPTHWISE_FIRST
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.scheme import Decomposition, Rank
@@ -38,7 +39,7 @@ class Hybrid:
     name: str = "hybrid"
     form: str = "Σ depthwise k×k → 1×1, + kh×1 → 1×kw"
 
-    def refuses(self, dense: Stage) -> str | None:
+    def refuses(self, dense: Stage) -> Reason | None:
         return DEPTHWISE_FIRST.refuses(dense) or VERTICAL_FIRST.refuses(dense)
 
     def decompose(self, dense: Stage, moments: Moments | None = None) -> Decomposition:

@@ -21,6 +21,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from sepfactor.factor.stage import Array
+from sepfactor.threads import one_blas_thread
 
 _SINGLE_FROM = 100
 """From so many entries per patch on, products are formed in float32 (and summed in float64).
@@ -101,7 +102,7 @@ class Moments:
         d = self.covariance.shape[-1]
         ridge = share * np.trace(self.covariance, axis1=1, axis2=2)[:, None, None] / d
         f = self.split(anchor)
-        pulled = replace(
+        ridged = replace(
             self,
             covariance=self.covariance + ridge * np.eye(d),
             cross=self.cross + ridge * f,
@@ -109,8 +110,8 @@ class Moments:
             known={},
         )
         if self.spread is None:
-            return pulled
-        return replace(pulled, spread=self.spread + ridge * f @ np.swapaxes(f, 1, 2))
+            return ridged
+        return replace(ridged, spread=self.spread + ridge * f @ np.swapaxes(f, 1, 2))
 
     def turned(self, left: Array) -> Moments:
         """With ``left @ y`` as targets, for ``(group, out/group, out/group)``; needs the spread."""
@@ -232,6 +233,7 @@ class MomentSums:
         if sum(len(rows) for rows, _ in self._waiting) >= BATCH:
             self._flush()
 
+    @one_blas_thread()
     def _flush(self) -> None:
         if not self._waiting:
             return
@@ -294,6 +296,7 @@ class MovedTargets:
         self._square, self._count = 0.0, 0
         self._spread = None if moments.spread is None else np.zeros_like(moments.spread)
 
+    @one_blas_thread()
     def add(self, x: NDArray[np.float32], y: NDArray[np.float32], move: NDArray[np.float32]) -> None:
         """Add patches ``(n, in, *kernel)``, their targets ``(n, out)`` and by how much these moved."""
         n, group = len(x), self._moments.group
@@ -324,7 +327,6 @@ class MovedTargets:
 
 def solve(matrix: Array, right: Array) -> Array:
     """``matrix⁻¹ right`` of a symmetric non-negative matrix; what rounding leaves singular is damped."""
-    damping = 0.0
     scale = float(np.trace(matrix)) / len(matrix)
     if scale <= 0:
         return np.zeros_like(right)
@@ -334,10 +336,19 @@ def solve(matrix: Array, right: Array) -> Array:
             factor = scipy.linalg.cho_factor(matrix + damping * np.eye(len(matrix)), check_finite=False)
         except np.linalg.LinAlgError:
             continue
+        if _reciprocal_condition(factor[0], matrix) < len(matrix) * np.finfo(np.float64).eps:
+            continue  # a pivot that is rounding: by luck above zero
         found: Array = scipy.linalg.cho_solve(factor, right, check_finite=False)
         if np.isfinite(found).all():
             return found
     return np.zeros_like(right)
+
+
+def _reciprocal_condition(factor: Array, matrix: Array) -> float:
+    """Estimate of ``1 / (‖A‖ ‖A⁻¹‖)`` in the 1-norm from the Cholesky factor of ``A`` (Higham 1988)."""
+    estimate = scipy.linalg.lapack.dpocon if factor.dtype == np.float64 else scipy.linalg.lapack.spocon
+    found, _ = estimate(factor, np.linalg.norm(matrix, 1))
+    return float(found)
 
 
 def roots(covariance: Array, floor: float = 1e-6) -> Roots:

@@ -8,6 +8,8 @@ features that stage reads, seen through tap ``b`` of what follows it, and ``P_b`
 The last stages of all chains are solved together and in closed form (``P = 1``; the normal matrix is
 ``Z C Zᵀ``, as small as the features are few). Earlier stages are solved by conjugate gradients,
 preconditioned with ``(Σ P_bᵀP_b)⁻¹ ⊗ (mean Z_b C Z_bᵀ)⁻¹``, which is exact when there is one tap.
+Each solve is for a step from where the weights are, not for the weights: where few rows were seen, what
+they do not tell stays as it was, and rounding is not blown up in directions that cost nothing.
 Nothing here knows a scheme: whatever is a sum of chains can be fitted, hybrids included.
 """
 
@@ -27,6 +29,9 @@ from sepfactor.factor.statistics import on_grid
 _ITERATIONS = 12
 """Conjugate-gradient steps per stage and sweep; the next sweep goes on from there."""
 
+_NOTHING_LEFT = 1e-14
+"""Share of the power below which a step gains less than the rounding of float32 weights costs: going on
+follows rounding, into directions nobody saw."""
 
 _MOST_FEATURES = 4e7
 """Features of the last stages times entries of a patch; beyond that a fit takes minutes and gigabytes."""
@@ -133,29 +138,38 @@ class _Problem:
 
     def __init__(self, kernel: tuple[int, ...], moments: Moments) -> None:
         self._kernel, self._ins = kernel, moments.kernel_shape[0]
-        self._c, self._b = moments.covariance[0], moments.cross[0]
+        self._c, self._b, self._power = moments.covariance[0], moments.cross[0], moments.power
 
     def fit(self, parts: _Parts, sweeps: int) -> _Parts:
-        """Solve for the last stages, then sweep: earlier stages, last stages again."""
+        """Solve for the last stages, then sweep: earlier stages, last stages again; the best that was met."""
         weights = [list(chain) for chain in parts.weights]
-        self._solve_last(weights, parts.masks)
-        for _ in range(sweeps):
+        best, least = parts.weights, self._loss(weights)
+        for sweep in range(sweeps + 1):
             for c, chain in enumerate(weights):
-                for s in range(len(chain) - 1):
+                for s in range(len(chain) - 1 if sweep else 0):
                     chain[s] = self._solve_inner(weights, parts.masks[c][s], c, s)
             self._solve_last(weights, parts.masks)
-        return replace(parts, weights=weights)
+            loss = self._loss(weights)
+            if loss < least:
+                best, least = [list(chain) for chain in weights], loss
+        return replace(parts, weights=best)
+
+    def _loss(self, weights: Weights) -> float:
+        """What is missed, but for a constant."""
+        whole = self._whole(weights)
+        return float(np.sum(whole * (whole @ self._c - 2.0 * self._b)))
 
     def _solve_last(self, weights: Weights, masks: Weights) -> None:
         features = [self._features(chain, len(chain) - 1)[0] for chain in weights]
         allowed = np.concatenate([_flat(mask[-1]) for mask in masks], axis=1) > 0
         z = np.concatenate(features)
         zc = z @ self._c
-        found = np.zeros((len(self._b), len(z)))
+        found = np.concatenate([_flat(chain[-1]) for chain in weights], axis=1)
+        missed = self._b - found @ zc
         for rows, columns in _blocks(allowed):
             read = z[columns]
-            normal, right = zc[columns] @ read.T, self._b[rows] @ read.T
-            found[np.ix_(rows, columns)] = solve(normal, right.T).T
+            normal, right = zc[columns] @ read.T, missed[rows] @ read.T
+            found[np.ix_(rows, columns)] += solve(normal, right.T).T
         start = 0
         for chain, z_chain in zip(weights, features, strict=True):
             chain[-1] = found[:, start : start + len(z_chain)].reshape(chain[-1].shape)
@@ -183,13 +197,12 @@ class _Problem:
 
         precondition = self._preconditioner(post[0], z, mask)
         theta = _flat(chain[s])
-        whole = sum(self._dense(one) for one in weights)
-        residual = backward(self._b - whole @ self._c)
+        residual = backward(self._b - self._whole(weights) @ self._c)
         direction = step = precondition(residual)
         energy = float(np.sum(residual * step))
-        first = energy
+        enough = max(1e-10 * energy, _NOTHING_LEFT * self._power)
         for _ in range(_ITERATIONS):
-            if energy <= 1e-10 * first or energy <= 0:
+            if energy <= enough:
                 break
             image = backward(forward(direction) @ self._c)
             curvature = float(np.sum(direction * image))
@@ -249,6 +262,11 @@ class _Problem:
         taps = list(np.ndindex(*post.shape[2:]))
         flat = np.moveaxis(post.reshape(*post.shape[:2], -1), -1, 0)
         return list(np.ascontiguousarray(flat)), taps
+
+    def _whole(self, weights: Weights) -> Array:
+        """``(out, D)``: the kernel of the sum."""
+        total: Array = np.sum([self._dense(chain) for chain in weights], axis=0)
+        return total
 
     def _dense(self, chain: list[Array]) -> Array:
         dense = chain[0]

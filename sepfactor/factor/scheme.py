@@ -7,10 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
+from sepfactor.codes import Reason
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.stage import Array, Chain, Stage
 
 Rank = tuple[int, ...]
+
+Spectrum = tuple[tuple[int, float], ...]
+"""Ranks with the relative error that each leaves, rising."""
+
+_SPECTRUM_POINTS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +45,14 @@ class Decomposition:
         """Relative error, ``‖W − W'‖ / ‖W‖``, in weight space or in the metric decomposed in."""
         return math.sqrt(self.squared_error[rank])
 
+    def spectrum(self) -> Spectrum:
+        """The error at a few ranks from 1 to the full one; nothing for schemes of two ranks, or none."""
+        if len(self.full_rank) != 1:
+            return ()
+        (full,) = self.full_rank
+        ranks = sorted({round(r) for r in np.geomspace(1, full, _SPECTRUM_POINTS)}) if full else []
+        return tuple((rank, float(f"{self.error((rank,)):.4g}")) for rank in ranks)
+
 
 class Scheme(Protocol):
     """A form of factorisation: one file in this package, one line in its registry."""
@@ -49,8 +65,8 @@ class Scheme(Protocol):
     def form(self) -> str:
         """The chain in a few signs, for tables and help."""
 
-    def refuses(self, dense: Stage) -> str | None:
-        """Why this convolution cannot take this form, in words; None if it can."""
+    def refuses(self, dense: Stage) -> Reason | None:
+        """Why this convolution cannot take this form; None if it can."""
 
     def decompose(self, dense: Stage, moments: Moments | None = None) -> Decomposition:
         """Decompose ``dense``; with ``moments`` in the metric of what it reads, else in weight space.

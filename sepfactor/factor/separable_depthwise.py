@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sepfactor.codes import Reason
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.scheme import Decomposition, Rank
 from sepfactor.factor.spatial import between, two_sets
@@ -27,11 +28,11 @@ class SeparableDepthwise:
     name: str = "separable-depthwise"
     form: str = "Σ depthwise kh×1 → depthwise 1×kw"
 
-    def refuses(self, dense: Stage) -> str | None:
+    def refuses(self, dense: Stage) -> Reason | None:
         if not dense.is_depthwise or dense.out_channels != dense.group:
-            return "not depthwise"
+            return Reason("not-depthwise", "not depthwise")
         if len(dense.kernel_axes) < 2:
-            return f"kernel {'×'.join(map(str, dense.kernel_shape))} has only one axis"
+            return Reason("one-axis", "kernel has only one axis", "×".join(map(str, dense.kernel_shape)))
         return None
 
     def decompose(self, dense: Stage, moments: Moments | None = None) -> Decomposition:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sepfactor.codes import Reason
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.scheme import Decomposition, Rank
 from sepfactor.factor.stage import Array, Chain, Ints, Stage
@@ -33,14 +34,14 @@ class Spatial:
     alone: int
     alone_first: bool = True
 
-    def refuses(self, dense: Stage) -> str | None:
+    def refuses(self, dense: Stage) -> Reason | None:
         if len(dense.kernel_axes) < 2:
-            return f"kernel {_by(dense.kernel_shape)} has only one axis"
+            return Reason("one-axis", "kernel has only one axis", _by(dense.kernel_shape))
         if dense.is_depthwise and dense.out_channels == dense.group:
-            return "depthwise: separable-depthwise does this"
+            return Reason("depthwise", "depthwise: separable-depthwise does this")
         if len(dense.kernel_axes) == 2 and not self.alone_first:
             same = HORIZONTAL_FIRST if self.alone == 0 else VERTICAL_FIRST
-            return f"kernel {_by(dense.kernel_shape)} has two axes: {same.name} does this"
+            return Reason("two-axes", f"kernel has two axes: {same.name} does this", _by(dense.kernel_shape))
         return None
 
     def decompose(self, dense: Stage, moments: Moments | None = None) -> Decomposition:

@@ -23,6 +23,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from sepfactor.threads import one_blas_thread
+
 Array = NDArray[np.float64]
 Ints = tuple[int, ...]
 Pads = tuple[tuple[int, int], ...]
@@ -200,6 +202,7 @@ class Stage:
         return replace(self, weight=full.reshape(group * merged * outs, merged * ins, *kernel), group=group)
 
 
+@one_blas_thread()
 def _channel_product(first: Stage, last: Stage) -> tuple[int, Array]:
     """``(group, weight)``: the stages multiplied over the channels between them.
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sepfactor.factor.moments import Moments, MomentSums
 from sepfactor.factor.output_metric import OutputMetric
 from sepfactor.factor.stage import Array, Factorization, Stage
+from sepfactor.threads import one_blas_thread
 
 _CONSTANT = 1e-5
 """Share of its norm below which the spread of a float32 output is rounding: the output is constant."""
@@ -26,6 +27,7 @@ class Statistics:
 
     patches: NDArray[np.float32]
 
+    @one_blas_thread()
     def outputs(self, weight: Array, group: int) -> NDArray[np.float32]:
         """``(samples, out_channels)``: what a kernel ``(out, in/group, *kernel)`` answers, without bias."""
         samples = self.patches.shape[0]
@@ -133,6 +135,7 @@ def on_grid(dense: Stage, replacement: Factorization) -> Array:
     return dense.weight - missing
 
 
+@one_blas_thread()
 def weight_error(dense: Stage, replacement: Factorization) -> float:
     """Relative error in weight space, ``‖W − W'‖ / ‖W‖`` (Frobenius)."""
     norm = float(np.linalg.norm(dense.weight)) or 1.0

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sepfactor.codes import Reason
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.scheme import Decomposition, Rank
 from sepfactor.factor.stage import Chain, Stage
@@ -26,9 +27,9 @@ class Trim:
     name: str = "trim"
     form: str = "k×k with a zero border → smaller"
 
-    def refuses(self, dense: Stage) -> str | None:
+    def refuses(self, dense: Stage) -> Reason | None:
         if not any(begin or end for begin, end in _margins(dense)):
-            return "no row or column of zeros at the border of the kernel"
+            return Reason("no-zeros", "no row or column of zeros at the border of the kernel")
         return None
 
     def decompose(self, dense: Stage, moments: Moments | None = None) -> Decomposition:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sepfactor.codes import Reason
 from sepfactor.factor.moments import Moments, roots
 from sepfactor.factor.scheme import Decomposition, Rank
 from sepfactor.factor.stage import Chain, Stage
@@ -28,11 +29,11 @@ class Tucker2:
     name: str = "tucker2"
     form: str = "1×1 → k×k → 1×1"
 
-    def refuses(self, dense: Stage) -> str | None:
+    def refuses(self, dense: Stage) -> Reason | None:
         if dense.is_pointwise:
-            return "kernel is 1×1: channel-out does this"
+            return Reason("pointwise", "kernel is 1×1: channel-out does this")
         if dense.weight.shape[1] == 1 or dense.out_channels == dense.group:
-            return "one channel per group: nothing to factor between channels"
+            return Reason("one-channel", "one channel per group: nothing to factor between channels")
         return None
 
     def decompose(self, dense: Stage, moments: Moments | None = None) -> Decomposition:

@@ -1,4 +1,4 @@
-"""From decisions to a network: fit every factor, put them into the graph, write the file."""
+"""From a plan to a network: fit every factor, put them into the graph."""
 
 from __future__ import annotations
 
@@ -7,159 +7,265 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
+from sepfactor.errors import PlanError
 from sepfactor.factor import Factorization, weight_error
+from sepfactor.factor.average_first import NAME as AVERAGE_FIRST
+from sepfactor.factor.average_first import grid
+from sepfactor.factor.scheme import Spectrum
 from sepfactor.factor.stage import Ints
-from sepfactor.fit.sequential import FitSettings, Fitted, Wish, affordable, fit
-from sepfactor.fit.settings import has_room
-from sepfactor.graph.averages import Moved, move_averages
-from sepfactor.graph.rebuild import Rebuilt, Replacement, rebuild
-from sepfactor.graph.survey import Site
-from sepfactor.options import Options
-from sepfactor.search.subject import rank_text
-from sepfactor.study.study import Decision, Job
+from sepfactor.fit.eligibility import LEFT_ALONE, obstacle
+from sepfactor.fit.evidence import Evidence
+from sepfactor.fit.layer_fit import Fit, FitTask
+from sepfactor.fit.lossless import epsilon, is_rounding
+from sepfactor.fit.planned_factors import bare_factors
+from sepfactor.fit.sequential import affordable, fit
+from sepfactor.fit.settings import FitMethod, fit_method, has_room
+from sepfactor.graph.averages import Moved, may_average, move_averages
+from sepfactor.graph.rebuild import Replacement, rebuild
+from sepfactor.plans.document import Plan, PlannedLayer
+from sepfactor.study.study import Study
+from sepfactor.text import rank_text
+
+
+@dataclass(frozen=True, eq=False)
+class FittedLayer:
+    """A layer as it was planned, and what came of it.
+
+    Attributes:
+        evidence: of its site.
+        planned: what the plan says.
+        factorization: what stands in the graph for it; None where its node is as it was.
+        fit: how that was fitted; None where it was not.
+        exact: whether nothing but rounding is lost.
+        block: pixels that its input is averaged over first, () for the whole map; None where it is not.
+        spectrum: error of the bare weights at other ranks of the scheme.
+    """
+
+    evidence: Evidence
+    planned: PlannedLayer
+    factorization: Factorization | None = None
+    fit: Fit | None = None
+    exact: bool = False
+    block: Ints | None = None
+    spectrum: Spectrum = ()
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether the plan replaces it; a layer that is only corrected is not."""
+        return not self.planned.is_kept
+
+    @property
+    def is_corrected(self) -> bool:
+        """Whether it stays dense, with other weights."""
+        return self.fit is not None and not self.is_replaced
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of what it became; 0 where the map is unknown."""
+        seen, stage = self.evidence, self.evidence.site.stage
+        if stage is None or not seen.size or self.factorization is None:
+            return seen.macs
+        if self.block is not None:
+            return stage.macs(grid(seen.size, self.block or seen.size))
+        return self.factorization.macs(seen.size)
+
+    @property
+    def parameters(self) -> int:
+        """Weights and biases of what it became."""
+        return self.evidence.parameters if self.factorization is None else self.factorization.parameters
 
 
 @dataclass(frozen=True, eq=False)
 class Built:
-    """A network made of decisions.
+    """A network made by a plan.
 
     Attributes:
-        decisions: one per Conv. fitted: the fits, by output name of the site.
-        fitted_on: samples they rest on. rebuilt: the graph.
-        replacements: what was put into it. blocks: of averages that come first, by output name of the site.
+        plan: that was carried out.
+        layers: one per site, in the order of the graph.
+        fitted_on: samples that fits rest on.
+        model: what is run.
+        to_write: the network as it goes into a file.
+        site_of: output name of each new node of ``model`` → output name of the site it stands for.
     """
 
-    decisions: Sequence[Decision]
-    fitted: Mapping[str, Fitted]
+    plan: Plan
+    layers: tuple[FittedLayer, ...]
     fitted_on: int
-    rebuilt: Rebuilt
-    replacements: Sequence[Replacement]
-    blocks: Mapping[str, Ints]
+    model: ir.Model
+    to_write: ir.Model
+    site_of: Mapping[str, str]
 
     @property
     def is_changed(self) -> bool:
         """Whether anything was replaced."""
-        return any(decision.choice.candidate is not None for decision in self.decisions)
+        return any(layer.is_replaced for layer in self.layers)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all layers."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def parameters(self) -> int:
+        """Weights and biases of all layers, those of biases that corrections add included."""
+        return sum(layer.parameters for layer in self.layers)
 
 
-def build(job: Job, decisions: Sequence[Decision], settings: FitSettings | None = None) -> Built:
-    """Fit and rebuild.
-
-    Args:
-        job: the run.
-        decisions: one per Conv.
-        settings: of the fit, where they are not to be those of the job's method.
+def build(study: Study, evidence: Sequence[Evidence], plan: Plan) -> Built:
+    """Carry a plan out: the same study, evidence and plan give the same network.
 
     Where an average comes first, it does so in the network that fits aim at as well: nothing behind it can
     make up for what that loses, and errors of fits do not count it.
+
+    Args:
+        study: the run.
+        evidence: of its sites.
+        plan: with a line for every site, see :func:`~sepfactor.study.recipe.fitting_plan`.
+
+    Raises:
+        PlanError: it gives a layer a scheme or a rank that it cannot have.
     """
-    candidates = {decision.site.output: decision.choice.candidate for decision in decisions}
-    blocks = {name: c.block for name, c in candidates.items() if c is not None and c.block is not None}
-    moved = move_averages(job.prepared, blocks)
-    fitted, count = _fit_all(job, moved, decisions, settings)
-    replacements = [_as_written(job, one) for one in _replacements(decisions, fitted, job.options)]
+    method = fit_method(study)
+    steps = [_step(study, method, *pair) for pair in zip(evidence, plan.layers, strict=True)]
+    blocks = {step.layer.planned.output: step.layer.block for step in steps if step.layer.block is not None}
+    moved = move_averages(study.prepared, blocks)
+    if any(step.layer.is_replaced for step in steps):
+        layers, count = _fitted(study, method, moved, steps, plan)
+        layers = [_rewritten(study, layer) for layer in layers]
+    else:
+        layers, count = [step.layer for step in steps], 0
+    layers = [_as_written(study, layer) for layer in layers]
+    replacements = [_replacement(layer) for layer in layers if layer.factorization is not None]
     rebuilt = rebuild(moved.model, replacements)
-    rebuilt = replace(rebuilt, site_of={**moved.site_of, **rebuilt.site_of})
-    return Built(decisions, fitted, count, rebuilt, replacements, blocks)
+    return Built(
+        plan,
+        tuple(layers),
+        count,
+        rebuilt.model,
+        study.network.to_write(rebuilt.model, replacements, blocks),
+        {**moved.site_of, **rebuilt.site_of},
+    )
 
 
-def network_to_write(job: Job, built: Built) -> ir.Model:
-    """What was built; where that is a stand-in, the network it stands for, rewritten likewise."""
-    if job.original is None:
-        return built.rebuilt.model
-    return job.original.rewritten(built.replacements, built.blocks)
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """What becomes of a layer before anything is fitted, and what is to be fitted of it."""
+
+    layer: FittedLayer
+    task: FitTask | None = None
 
 
-def _fit_all(
-    job: Job, moved: Moved, decisions: Sequence[Decision], settings: FitSettings | None
-) -> tuple[Mapping[str, Fitted], int]:
-    """The fits by output name of the site, and how many samples they rest on."""
-    if job.method.settings is None or all(d.choice.candidate is None for d in decisions):
-        return {}, 0
-    asked = [
-        replace(wish, site=replace(wish.site, input=moved.inputs.get(wish.site.output, wish.site.input)))
-        for wish in wishes(job, decisions)
-    ]
-    data, memory = job.data, job.options.memory
-    stops = [wish.site.output for wish in asked]
-    most = affordable(moved.model, stops, data.fit[0], job.runtime, memory)
-    held_out = [] if data.is_synthetic else data.held_out[: max(1, most // 4)]
-    feeds = data.fit[: max(1, most - len(held_out))]
-    chosen = settings or job.method.settings
-    seed = job.options.seed
-    found = fit(moved.model, asked, feeds, job.runtime, seed, job.progress, chosen, held_out, job.metrics)
-    return found, len(feeds)
+def _step(study: Study, method: FitMethod, seen: Evidence, planned: PlannedLayer) -> _Step:
+    site = seen.site
+    if planned.is_kept:
+        return _Step(FittedLayer(seen, planned), _correction(study, seen, planned))
+    reason = obstacle(seen, study.options, method)
+    if reason is not None or site.stage is None:
+        raise PlanError(
+            f"The plan replaces {site.name!r}, which cannot be: {reason}. Set its scheme to keep."
+        )
+    if planned.scheme == AVERAGE_FIRST:
+        layer = _averaged(seen, planned)
+        task = FitTask(site, fixed=layer.factorization) if layer.exact else _correction(study, seen, planned)
+        return _Step(layer, task)
+    bare, spectrum = bare_factors(site, planned)
+    exact = is_rounding(weight_error(site.stage, bare), epsilon(study.network.written_dtype(site)))
+    layer = FittedLayer(seen, planned, bare, exact=exact, spectrum=spectrum)
+    if exact:
+        return _Step(layer, FitTask(site, fixed=bare))
+    return _Step(layer, FitTask(site, (planned.scheme,), planned.rank, metric=seen.metric))
 
 
-def wishes(job: Job, decisions: Sequence[Decision]) -> list[Wish]:
-    """What is to be fitted: replaced layers, and layers that stay dense but may be corrected."""
-    found = []
-    for decision in decisions:
-        site, candidate = decision.site, decision.choice.candidate
-        if candidate is not None and candidate.exact:
-            found.append(Wish(site, fixed=candidate.factorization))
-        elif candidate is not None and candidate.block is None:
-            found.append(Wish(site, (candidate.scheme,), candidate.rank))
-        elif _may_correct(job, decision):
-            found.append(Wish(site))
-    return found
+def _correction(study: Study, seen: Evidence, planned: PlannedLayer) -> FitTask | None:
+    """For a layer that stays dense and may get other weights: it was seen at work, and may be touched."""
+    site = seen.site
+    if site.stage is None or not seen.size or _is_left_alone(study, seen, planned):
+        return None
+    return FitTask(site) if has_room(site.stage, study.options) else None
 
 
-def _may_correct(job: Job, decision: Decision) -> bool:
-    """Whether a layer that stays dense may get other weights: it was seen at work, and may be touched."""
-    site = decision.site
-    if site.stage is None or decision.observed is None:
-        return False
-    return not job.options.for_layer(site.name, site.output).keep and has_room(site.stage, job.options)
+def _is_left_alone(study: Study, seen: Evidence, planned: PlannedLayer) -> bool:
+    """Whether a layer is to stay byte for byte, by what is asked for now or was when the plan was made."""
+    site, reason = seen.site, planned.reason
+    if planned.is_kept and reason is not None and reason.code == LEFT_ALONE.code:
+        return True
+    return study.options.for_layer(site.name, site.output).keep
 
 
-def _replacements(
-    decisions: Sequence[Decision], fitted: Mapping[str, Fitted], options: Options
-) -> list[Replacement]:
-    """What goes into the graph, with the metadata of the new nodes: factors as fitted, and corrections.
-
-    Where anything is replaced, so are layers that are faster in another form, as they are.
-    """
-    found = []
-    changes = any(decision.choice.candidate is not None for decision in decisions)
-    for decision in decisions:
-        site, candidate = decision.site, decision.choice.candidate
-        fit = fitted.get(site.output)
-        if candidate is not None:
-            built = candidate.factorization if fit is None else fit.factorization
-            rank = rank_text(candidate.rank)
-            found.append(Replacement(site, built, _metadata(site, built, candidate.scheme, rank, fit)))
-        elif fit is not None:
-            metadata = _metadata(site, fit.factorization, "corrected", "", fit)
-            found.append(Replacement(site, fit.factorization, metadata))
-        elif changes and _is_rewritten(site, options):
-            assert site.stage is not None
-            same = Factorization.of(site.stage, site.bias)
-            found.append(Replacement(site, same, _metadata(site, same, "rewritten", "", None)))
-    return found
+def _averaged(seen: Evidence, planned: PlannedLayer) -> FittedLayer:
+    site, averaged = seen.site, seen.averaged
+    assert site.stage is not None
+    if averaged is None or not may_average(averaged, planned.rank):
+        over = rank_text(planned.rank) or "the whole map"
+        raise PlanError(
+            f"The plan averages what {planned.name!r} reads, over {over}; here its answers are not averaged "
+            "like that. Set its scheme to keep."
+        )
+    dense = Factorization.of(site.stage, site.bias)
+    return FittedLayer(seen, planned, dense, exact=averaged.linear, block=planned.rank)
 
 
-def _as_written(job: Job, replacement: Replacement) -> Replacement:
+def _fitted(
+    study: Study, method: FitMethod, moved: Moved, steps: Sequence[_Step], plan: Plan
+) -> tuple[list[FittedLayer], int]:
+    """The layers after fitting, and how many samples that rests on."""
+    settings = method.settings(plan.effort)
+    if settings is None:
+        return [step.layer for step in steps], 0
+    tasks = [_on_averages(step.task, moved) for step in steps if step.task is not None]
+    splits, memory = study.splits, study.options.memory
+    stops = [task.site.output for task in tasks]
+    most = affordable(moved.model, stops, splits.fit[0], study.engine, memory)
+    held_out = [] if splits.is_synthetic else splits.held_out[: max(1, most // 4)]
+    feeds = splits.fit[: max(1, most - len(held_out))]
+    fits = iter(
+        fit(moved.model, tasks, feeds, study.engine, study.options.seed, study.progress, settings, held_out)
+    )
+    layers = []
+    for step in steps:
+        found = None if step.task is None else next(fits)
+        if found is None:
+            layers.append(step.layer)
+        else:
+            layers.append(replace(step.layer, factorization=found.factorization, fit=found))
+    return layers, len(feeds)
+
+
+def _on_averages(task: FitTask, moved: Moved) -> FitTask:
+    site = task.site
+    return replace(task, site=replace(site, input=moved.inputs.get(site.output, site.input)))
+
+
+def _rewritten(study: Study, layer: FittedLayer) -> FittedLayer:
+    """Where anything is replaced, so is a kept layer that is faster in another form, as it is."""
+    site = layer.evidence.site
+    if layer.factorization is not None or site.stage is None or not site.kind.rewrites(site.stage):
+        return layer
+    if _is_left_alone(study, layer.evidence, layer.planned):
+        return layer
+    return replace(layer, factorization=Factorization.of(site.stage, site.bias))
+
+
+def _as_written(study: Study, layer: FittedLayer) -> FittedLayer:
     """With weights as the file will have them, where a stand-in has more digits."""
-    dtype = job.written_as(replacement.site)
-    if dtype == replacement.site.dtype:
-        return replacement
-    return replace(replacement, factorization=replacement.factorization.rounded(dtype))
+    site = layer.evidence.site
+    dtype = study.network.written_dtype(site)
+    if layer.factorization is None or dtype == site.dtype:
+        return layer
+    return replace(layer, factorization=layer.factorization.rounded(dtype))
 
 
-def _is_rewritten(site: Site, options: Options) -> bool:
-    """Whether a layer that is kept as it is may be touched, and is faster in another form."""
-    may = not options.for_layer(site.name, site.output).keep
-    return may and site.stage is not None and site.kind.rewrites(site.stage)
-
-
-def _metadata(site: Site, built: Factorization, scheme: str, rank: str, fit: Fitted | None) -> dict[str, str]:
-    assert site.stage is not None  # it was replaced
+def _replacement(layer: FittedLayer) -> Replacement:
+    """What goes into the graph, with the metadata of the new nodes."""
+    site, built = layer.evidence.site, layer.factorization
+    assert site.stage is not None
+    assert built is not None
+    scheme = layer.planned.scheme if layer.is_replaced else "corrected" if layer.is_corrected else "rewritten"
     metadata = {
         "sepfactor.scheme": scheme,
-        "sepfactor.rank": rank,
+        "sepfactor.rank": rank_text(layer.planned.rank),
         "sepfactor.weight_error": f"{weight_error(site.stage, built):.3e}",
     }
-    if fit is not None:
-        metadata["sepfactor.output_error"] = f"{fit.after:.3e}"
-    return metadata
+    if layer.fit is not None:
+        metadata["sepfactor.output_error"] = f"{layer.fit.after:.3e}"
+    return Replacement(site, built, metadata)

@@ -1,4 +1,4 @@
-"""Walk a network along its convolutions with all calibration images at once."""
+"""Run a network along its convolutions with all calibration images at once."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from sepfactor.errors import ModelError
 from sepfactor.graph.bodies import Probe, exposed
 from sepfactor.graph.partition import Partition, Values
 from sepfactor.graph.survey import Site
-from sepfactor.measure.session import Runtime, open_session, run
+from sepfactor.measure.engine import Engine
 
 _ABREAST = 4
 """Images per thread from which threads share out the images: no layer is too small for that."""
 
 
-class Walk:
+class Propagation:
     """The state of every image at one place of the network, and the way to the next place."""
 
-    def __init__(self, model: ir.Model, feeds: Sequence[Feed], runtime: Runtime) -> None:
-        self.cutter = Partition(model)
+    def __init__(self, model: ir.Model, feeds: Sequence[Feed], engine: Engine) -> None:
+        self.partition = Partition(model)
         self._states: list[Values] = [dict(feed) for feed in feeds]
-        abreast = runtime.threads > 1 and len(feeds) >= _ABREAST * runtime.threads
-        self._workers = runtime.threads if abreast else 1
-        self._runtime = replace(runtime, threads=1) if abreast else runtime
+        abreast = engine.threads > 1 and len(feeds) >= _ABREAST * engine.threads
+        self._workers = engine.threads if abreast else 1
+        self._engine = engine.with_threads(1) if abreast else engine
         self._position = 0
         self._looks: dict[Probe, Callable[[Values], dict[int, NDArray[Any]]]] = {}
 
     def advance(self, position: int) -> None:
         """Run every image up to the node at ``position``, that one excluded."""
-        stretch = self.cutter.segment(self._position, position)
+        segment = self.partition.segment(self._position, position)
         session = None
-        if stretch.outputs:
-            session = open_session(stretch.model(self._states[0]), self._runtime, level="all")
+        if segment.outputs:
+            session = self._engine.open(segment.model(self._states[0]), level="all")
 
         def step(state: Values) -> None:
             if session is not None:
-                feed = {name: state[name] for name in stretch.inputs}
-                state.update(zip(stretch.outputs, run(session, feed), strict=True))
-            for name in [name for name in state if not self.cutter.is_live(name, position)]:
+                feed = {name: state[name] for name in segment.inputs}
+                state.update(zip(segment.outputs, session.run(feed), strict=True))
+            for name in [name for name in state if not self.partition.is_live(name, position)]:
                 del state[name]
 
         if self._workers == 1:
@@ -59,11 +59,11 @@ class Walk:
 
     def advance_for_input(self, site: Site) -> None:
         """Run every image up to what the site reads."""
-        self.advance(self.cutter.position(site.output))
+        self.advance(self.partition.position(site.output))
 
     def advance_for_answers(self, site: Site) -> None:
         """Run every image until the site has answered, or up to the node whose body it is in."""
-        self.advance(self.cutter.position(site.output) + (not site.nested))
+        self.advance(self.partition.position(site.output) + (not site.nested))
 
     def reads(self, image: int, site: Site) -> dict[int, NDArray[Any]]:
         """What the site that is next reads for an image, turn by turn: one turn, unless it is in a body."""
@@ -77,12 +77,12 @@ class Walk:
         """Into a body; run anew each time, for all turns of all images would take too much memory."""
         probe = Probe(site.output, role, site.dtype)
         if probe not in self._looks:
-            around = replace(self.cutter.segment(self._position, self._position + 1), outputs=())
-            session = open_session(around.model(self._states[0], [probe]), self._runtime, level="all")
+            around = replace(self.partition.segment(self._position, self._position + 1), outputs=())
+            session = self._engine.open(around.model(self._states[0], [probe]), level="all")
 
             def look(state: Values) -> dict[int, NDArray[Any]]:
                 try:
-                    values = run(session, {name: state[name] for name in around.inputs})
+                    values = session.run({name: state[name] for name in around.inputs})
                 except ModelError:  # turns of a Scan that differ in size for this image do not stack
                     return {}
                 return exposed(dict(zip(probe.outputs, values, strict=True)), probe)

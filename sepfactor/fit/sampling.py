@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sepfactor.data.patches import gather_patches, sample_positions
-from sepfactor.fit.propagation import Walk
+from sepfactor.fit.propagation import Propagation
 from sepfactor.fit.samples import Rows, Single, fits_into
 from sepfactor.graph.survey import Site
 
@@ -19,8 +19,8 @@ Pair = tuple[NDArray[Any], NDArray[Any]]
 
 def read_rows(
     site: Site,
-    original: Walk,
-    compressed: Walk,
+    original: Propagation,
+    compressed: Propagation,
     held: set[int],
     seed: int,
     *,
@@ -53,11 +53,11 @@ def read_rows(
     if not counts[[i for i in images if i not in held]].any():
         return None
     judged_apart = bool(counts[[*held]].any())
-    keep = rectified and compressed.cutter.is_rectified(site.output)
-    partner = compressed.cutter.partner(site.output) if residual or keep else None
+    keep = rectified and compressed.partition.is_rectified(site.output)
+    partner = compressed.partition.partner(site.output) if residual or keep else None
     if partner is not None and not _is_alike(partner, site.output, original, compressed):
         partner, keep = None, False
-    offset = compressed.cutter.offset(site.output) if keep else None
+    offset = compressed.partition.offset(site.output) if keep else None
     if offset is not None and not all(fits_into(offset, shape) for shape in shapes):
         offset, keep = None, False
     parts = Rows(stage, keep, not judged_apart, spread), Rows(stage, keep, True, spread)
@@ -80,7 +80,7 @@ def read_rows(
     return parts[0], (parts[1] if judged_apart else parts[0])
 
 
-def _pairs(image: int, site: Site, original: Walk, compressed: Walk) -> list[Pair]:
+def _pairs(image: int, site: Site, original: Propagation, compressed: Propagation) -> list[Pair]:
     """What the site reads by now, and what it answered; nothing where the one is not of the other any more.
 
     Where values decide, such as which boxes are looked at, or how often a Loop turns, that happens.
@@ -99,7 +99,7 @@ def _belongs(site: Site, read: NDArray[Any], answer: NDArray[Any]) -> bool:
 
 
 def _each(
-    images: Iterable[int], site: Site, original: Walk, compressed: Walk
+    images: Iterable[int], site: Site, original: Propagation, compressed: Propagation
 ) -> Iterator[tuple[int, int, NDArray[Any], NDArray[Any]]]:
     """Image, how many samples of it came before, what is read and what is to be answered."""
     for image in images:
@@ -109,7 +109,7 @@ def _each(
             before += len(read)
 
 
-def _is_alike(partner: str, output: str, original: Walk, compressed: Walk) -> bool:
+def _is_alike(partner: str, output: str, original: Propagation, compressed: Propagation) -> bool:
     """Whether the other summand is at hand and of the same shape: a sum may be wider than a summand."""
     if not (original.has(partner) and compressed.has(partner)):
         return False

@@ -1,16 +1,19 @@
-"""How far the data may be trusted, and so how the factors are fitted."""
+"""How factors are fitted: the choices of the method, and how far the data may be trusted."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import onnx_ir as ir
+from typing import Literal
 
 from sepfactor.factor import Stage
-from sepfactor.fit.sequential import FitSettings
-from sepfactor.graph.load import Loaded
 from sepfactor.options import Options
-from sepfactor.study.splits import Data
+from sepfactor.study.study import Study
+
+RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 3e-1)
+"""Ridge towards the original weights, in shares of the mean input variance; held-out data choose."""
+
+_ENTRIES = 4e7
+"""At most so many numbers (patches × entries) are read per layer; four times fewer cost ESPCN 0.02 dB."""
 
 _RIDGE = 1e-3
 """Ridge while candidates are compared; the fit itself tries several."""
@@ -19,51 +22,89 @@ _SYNTHETIC_RIDGE = 1.0
 """Ridge of classifiers and their like on synthetic images: what they see inside is too far from made-up
 pictures to trust their statistics beyond a hint."""
 
-
 _MOST_ANYWHERE = 2**27
 """Bytes that moments of a layer may take however little memory is to be used."""
 
+Effort = Literal["full", "search"]
+"""``search`` is for comparing plans; what is handed out is fitted in full."""
+
 
 @dataclass(frozen=True)
-class Method:
-    """How factors are made.
+class FitSettings:
+    """Choices of the method; the defaults are what won (``benchmarks/ablation.py``).
 
     Attributes:
-        ridge: ridge for comparing candidates; None to factor the bare weights.
-        settings: of the fit; None where nothing is fitted.
-        trusts_data: whether what the network does with the data says what it will do in use.
+        sweeps: alternations over the factors; 0 solves for the last ones only.
+        ridges: ridges to choose from.
+        sweeps_at_last: choose the ridge by the last factors alone, and alternate with that one only.
+        sequential: read from the network compressed so far, not from the original.
+        residual: where the answer goes into a residual sum, aim at the original's sum.
+        correct_kept: refit layers that stay dense behind one that was replaced.
+        relu_rounds: refits to what a following ReLU lets through; 0 fits to all of the answer.
+        weigh_by_readers: count errors of factors by what the layers that read the answer make of them.
+        entries: bound on what is read per layer. Where a ReLU follows, up to twice as many float32
+            are held while the layer is fitted.
+    """
+
+    sweeps: int = 2
+    ridges: tuple[float, ...] = RIDGES
+    sweeps_at_last: bool = False
+    sequential: bool = True
+    residual: bool = True
+    correct_kept: bool = True
+    relu_rounds: int = 2
+    weigh_by_readers: bool = True
+    entries: float = _ENTRIES
+
+
+FULL = FitSettings()
+"""What won."""
+
+SEARCH = FitSettings(sweeps=1, ridges=(1e-3, 1e-1), relu_rounds=1, entries=1e7)
+"""Less effort, to compare plans by; what it costs is in ``benchmarks/results/experiments.md``."""
+
+
+@dataclass(frozen=True)
+class FitMethod:
+    """How factors are made in one run.
+
+    Attributes:
+        ridge: for comparing candidates; None to factor the bare weights.
+        full: settings of the fit; None where nothing is fitted.
+        search: settings of the fit while plans are compared.
     """
 
     ridge: float | None
-    settings: FitSettings | None
-    trusts_data: bool = True
+    full: FitSettings | None
+    search: FitSettings | None
+
+    def settings(self, effort: Effort) -> FitSettings | None:
+        """Of the fit; None where nothing is fitted."""
+        return self.full if effort == "full" else self.search
 
     @property
-    def sequential(self) -> bool:
+    def is_fitted(self) -> bool:
+        """Whether factors are fitted to data in the end."""
+        return self.full is not None
+
+    @property
+    def is_sequential(self) -> bool:
         """Whether later layers are fitted to make up for earlier ones."""
-        return self.settings is not None and self.settings.sequential and self.settings.correct_kept
+        return self.full is not None and self.full.sequential and self.full.correct_kept
 
 
-def choose_method(loaded: Loaded, data: Data, options: Options) -> Method:
-    """Fit in sequence; but without data, unless images come out, layer by layer and held back.
+def fit_method(study: Study) -> FitMethod:
+    """Fit in sequence; but without trusted data layer by layer and held back.
 
     A sequential refit on synthetic images made a classifier no better than bare weights, so there
-    made-up pictures only tell the metric, weakly. Image-to-image networks see in them nearly what they
-    will see, and lost nothing (``benchmarks/results/reconstruction.md``).
+    made-up pictures only tell the metric, weakly.
     """
-    trusted = not data.is_synthetic or all(_is_map(value) for value in loaded.model.graph.outputs)
-    if not options.refit:
-        return Method(None, None, trusted)
-    if trusted:
-        return Method(_RIDGE, FitSettings())
+    if not study.options.refit:
+        return FitMethod(None, None, None)
+    if study.trusts_data:
+        return FitMethod(_RIDGE, FULL, SEARCH)
     settings = FitSettings(sequential=False, residual=False, correct_kept=False, ridges=(_SYNTHETIC_RIDGE,))
-    return Method(_SYNTHETIC_RIDGE, settings, trusts_data=False)
-
-
-def _is_map(value: ir.Value) -> bool:
-    """Whether an output is an image or a volume: ``(N, C, H, W)`` or more axes, not ``(N, C, 1, 1)``."""
-    shape = value.shape
-    return shape is not None and len(shape) >= 4 and all(size != 1 for size in list(shape)[2:])
+    return FitMethod(_SYNTHETIC_RIDGE, settings, SEARCH)
 
 
 def moment_bytes(stage: Stage) -> int:

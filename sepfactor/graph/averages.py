@@ -15,6 +15,7 @@ from sepfactor.graph.kind import CONV_2D
 from sepfactor.graph.load import quiet
 from sepfactor.graph.prepare import infer_shapes
 from sepfactor.graph.survey import Site
+from sepfactor.graph.words import Words
 from sepfactor.graph.writer import Writer, free_prefix, taken_names
 
 _STRAIGHT = {"Identity", "Dropout", "Neg"}
@@ -70,6 +71,13 @@ def averaged_sites(model: ir.Model, sites: Collection[Site]) -> dict[str, Averag
     return found
 
 
+def may_average(averaged: Averaged, block: Ints) -> bool:
+    """Whether answers averaged like that can be averages over these blocks, () being the whole map."""
+    if averaged.block or not block:
+        return averaged.block == block
+    return len(block) == len(averaged.size) and all(b <= n for b, n in zip(block, averaged.size, strict=True))
+
+
 def _is_pointwise(site: Site) -> bool:
     stage = site.stage
     return (
@@ -107,7 +115,7 @@ def move_averages(prepared: ir.Model, blocks: Mapping[str, Ints]) -> Moved:
         blocks: output of a site, one of :func:`averaged_sites` → pixels of a block along each axis; none
             for one block that is the whole map.
     """
-    model = prepared.clone()
+    model, words = prepared.clone(), Words.of(prepared)
     nodes = {node.outputs[0].name: node for node in model.graph if node.outputs}
     inputs: dict[str, str] = {}
     site_of: dict[str, str] = {}
@@ -127,6 +135,7 @@ def move_averages(prepared: ir.Model, blocks: Mapping[str, Ints]) -> Moved:
         site_of |= {str(made.outputs[0].name): output for made in writer.nodes}
     with quiet():
         infer_shapes(model)
+    words.put_back(model)
     return Moved(model, inputs, site_of)
 
 

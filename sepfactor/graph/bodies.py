@@ -78,12 +78,14 @@ class Bodies:
         while self.hold(node):
             node = self._holders[node.graph]  # type: ignore[index]  # a graph, since it is held
             if node.op_type not in _LEAD or node.domain not in _STANDARD:
-                raise Skip(f"inside the body of a {node.op_type}, which cannot be looked into")
+                raise Skip("inside-body", f"inside the body of a {node.op_type}, which cannot be looked into")
             if node.op_type == "Scan" and inner in ("If", "Loop"):
-                raise Skip(f"inside the {inner} of a Scan, whose turns must all answer with as many numbers")
+                text = f"inside the {inner} of a Scan, whose turns must all answer with as many numbers"
+                raise Skip("inside-body", text)
             if node.op_type == "If" and self._opset < _UNEVEN:
                 raise Skip(
-                    f"inside an If of opset {self._opset}, whose branches must answer with as many numbers"
+                    "inside-body",
+                    f"inside an If of opset {self._opset}, whose branches must answer with as many numbers",
                 )
             inner = node.op_type
 

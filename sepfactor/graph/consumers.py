@@ -8,6 +8,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from sepfactor.threads import one_blas_thread
+
 Gram = NDArray[np.float64]
 
 ACTIVATIONS = {
@@ -103,6 +105,7 @@ def _through(node: ir.Node, index: int, offset: int) -> tuple[ir.Value, int] | N
     return written, offset + sum(size for size in before if size is not None)
 
 
+@one_blas_thread()
 def _square(node: ir.Node, offset: int, channels: int) -> Gram | None:
     """``Σ AᵀA`` of a convolution over some of the channels it reads; None if its weights are not constant."""
     constant = ir.convenience.get_const_tensor(node.inputs[1]) if node.inputs[1] is not None else None

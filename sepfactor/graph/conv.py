@@ -125,7 +125,7 @@ def read_conv(node: ir.Node, opset: int) -> Reading:
     strides, dilations, group = _geometry(node, weight, "outputs")
     pads = _pads(node, weight.shape[2:], strides, dilations)
     if any(p < 0 for pair in pads for p in pair):
-        raise Skip("it has negative pads")
+        raise Skip("negative-pads", "it has negative pads")
     return _reading(node, Stage(weight, strides, pads, dilations, group), dtype, opset)
 
 
@@ -142,7 +142,7 @@ def read_transposed(node: ir.Node, opset: int) -> Reading:
     cropped = _cropped(node, reach, strides)
     pads = tuple((r - b, r - e) for r, (b, e) in zip(reach, cropped, strict=True))
     if any(p < 0 for pair in pads for p in pair):
-        raise Skip("it crops more than its kernel adds")
+        raise Skip("crops-too-much", "it crops more than its kernel adds")
     stage = Stage(turned(weight, group), (1,) * len(reach), pads, dilations, group, strides)
     return _reading(node, stage, dtype, opset)
 
@@ -166,19 +166,20 @@ def _geometry(node: ir.Node, weight: Array, first: str) -> tuple[Ints, Ints, int
     """``strides, dilations, group``; ``first`` is what the first axis of the weight counts."""
     axes = weight.ndim - 2
     if axes not in (1, 2, 3):
-        raise Skip(f"a {axes}-D convolution: only those of 1 to 3 axes are factored")
+        raise Skip("axes", f"a {axes}-D convolution: only those of 1 to 3 axes are factored")
     if weight.size == 0:
-        raise Skip("its weight is empty")
+        raise Skip("empty-weight", "its weight is empty")
     attributes = node.attributes
     strides = _ints(attributes.get_ints("strides", (1,) * axes))
     dilations = _ints(attributes.get_ints("dilations", (1,) * axes))
     group = int(attributes.get_int("group", 1))
     if min(group, *strides, *dilations) < 1:
-        raise Skip(f"not a valid {node.op_type}: group {group}, strides {strides}, dilations {dilations}")
+        numbers = f"group {group}, strides {strides}, dilations {dilations}"
+        raise Skip("not-valid", f"not a valid {node.op_type}", numbers)
     if _ints(attributes.get_ints("kernel_shape", weight.shape[2:])) != weight.shape[2:]:
-        raise Skip(f"not a valid {node.op_type}: its kernel_shape is not that of its weight")
+        raise Skip("not-valid", f"not a valid {node.op_type}", "its kernel_shape is not that of its weight")
     if weight.shape[0] % group:
-        raise Skip(f"its {weight.shape[0]} {first} do not divide into {group} groups")
+        raise Skip("groups", f"its {first} do not divide into its groups", f"{weight.shape[0]} into {group}")
     return strides, dilations, group
 
 
@@ -193,8 +194,9 @@ def _pads(node: ir.Node, kernel: Ints, strides: Ints, dilations: Ints) -> Pads:
         return ((0, 0),) * axes
     if any(s > 1 for s in strides):
         raise Skip(
-            f"auto_pad={auto} at stride {'×'.join(map(str, strides))} pads by the size of the map, "
-            "which the model leaves open"
+            "open-size",
+            "its auto_pad pads by the size of the map, which the model leaves open",
+            f"{auto} at stride {'×'.join(map(str, strides))}",
         )
     return _halves(node, auto, [(k - 1) * d for k, d in zip(kernel, dilations, strict=True)])
 
@@ -215,7 +217,7 @@ def _cropped(node: ir.Node, reach: Sequence[int], strides: Ints) -> Pads:
     elif auto == "NOTSET":
         flat = _ints(node.attributes.get_ints("pads", (0,) * (2 * axes)))
         if min(flat) < 0:
-            raise Skip("it has negative pads")
+            raise Skip("negative-pads", "it has negative pads")
         pads = tuple(zip(flat[:axes], flat[axes:], strict=True))
     elif auto == "VALID":
         pads = ((0, 0),) * axes
@@ -229,16 +231,18 @@ def _surplus(node: ir.Node, reach: Sequence[int], strides: Ints, wanted: Ints) -
     shape = node.inputs[0].shape if node.inputs[0] is not None else None
     size = [n for n in ([] if shape is None else list(shape)[2:]) if isinstance(n, int)]
     if len(size) != len(wanted):
-        raise Skip("its output_shape crops by the size of the map, which the model leaves open")
+        raise Skip("open-size", "its output_shape crops by the size of the map, which the model leaves open")
     return [(n - 1) * s + r + 1 - out for n, s, r, out in zip(size, strides, reach, wanted, strict=True)]
 
 
 def _halves(node: ir.Node, auto: str, totals: Sequence[int]) -> Pads:
     """Totals shared out to both ends; of an odd one more to the end, or to the begin of ``SAME_LOWER``."""
     if auto not in ("SAME_UPPER", "SAME_LOWER"):
-        raise Skip(f"not a valid {node.op_type}: there is no auto_pad={auto}")
+        raise Skip("not-valid", f"not a valid {node.op_type}", f"there is no auto_pad={auto}")
     if min(totals) < 0:
-        raise Skip(f"auto_pad={auto} asks for more than its kernel reaches, where runtimes differ")
+        raise Skip(
+            "pads-too-much", f"auto_pad={auto} asks for more than its kernel reaches, where runtimes differ"
+        )
     small_first = tuple((t // 2, t - t // 2) for t in totals)
     return small_first if auto == "SAME_UPPER" else tuple((e, b) for b, e in small_first)
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import onnx
 import onnx_ir as ir
+from google.protobuf.message import DecodeError, Message
 
 LARGE = 2**20
 """Bytes from which a tensor stays in its file while a model is worked on."""
@@ -27,6 +29,26 @@ def external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
                 elif attribute.type == ir.AttributeType.TENSORS:
                     found += attribute.value or ()
     return (tensor for tensor in found if isinstance(tensor, ir.ExternalTensor))
+
+
+def files_beside(model: Path) -> list[Path]:
+    """The files in which the network of a file says it keeps weights; none where it cannot be read."""
+    try:
+        proto = onnx.load(model, load_external_data=False) if model.is_file() else onnx.ModelProto()
+    except (OSError, ValueError, DecodeError):  # said when it is loaded
+        return []
+    return [model.parent / name for name in dict.fromkeys(entry.value for entry in locations(proto))]
+
+
+def locations(message: Message) -> Iterator[onnx.StringStringEntryProto]:
+    """Where tensors say in which file they are, wherever in a message they are."""
+    if isinstance(message, onnx.TensorProto):
+        yield from (entry for entry in message.external_data if entry.key == "location")
+        return
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_MESSAGE:
+            for inner in (value,) if isinstance(value, Message) else value:
+                yield from locations(inner)
 
 
 def read_external(model: ir.Model, below: float = float("inf")) -> None:

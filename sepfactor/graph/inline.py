@@ -23,6 +23,7 @@ import onnx_ir.passes.common as passes
 
 from sepfactor.graph.bodies import bodies
 from sepfactor.graph.names import rename
+from sepfactor.graph.words import Words
 
 _STANDARD = ("", "ai.onnx")
 
@@ -37,7 +38,7 @@ _ACTIVATIONS: dict[str, tuple[str, ...]] = {
 """What a FusedConv may end in, and what its ``activation_params`` are called on their own."""
 
 
-def unwrap(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
+def inlined(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     """A copy of ``model`` with nothing around its convolutions, and what was done to it in sentences.
 
     Where there is nothing to do it is ``model`` itself.
@@ -54,6 +55,7 @@ def unwrap(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     names = _Names(model)
     if alike:
         names.tell_apart(model)
+    words = Words.of(model)
     taken = _take_branches(model.graph, names)
     if taken:
         notes.append(f"{_counted(taken, 'If')} of a constant condition became the branch taken.")
@@ -61,6 +63,7 @@ def unwrap(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     split = sum(_split(node, names, opset) for node in [*model.graph.all_nodes()])
     if split:
         notes.append(f"{_counted(split, 'FusedConv')} became Conv and activation again.")
+    words.put_back(model)
     return model, tuple(notes)
 
 
@@ -70,12 +73,12 @@ class _Names:
     def __init__(self, model: ir.Model) -> None:
         self._taken = {value.name for graph in model.graphs() for value in _values(graph)}
 
-    def fresh(self, wish: str) -> str:
-        """``wish``, or with a number behind it."""
-        name, number = wish, 1
+    def fresh(self, wanted: str) -> str:
+        """``wanted``, or with a number behind it."""
+        name, number = wanted, 1
         while name in self._taken:
             number += 1
-            name = f"{wish}_{number}"
+            name = f"{wanted}_{number}"
         self._taken.add(name)
         return name
 
@@ -148,7 +151,7 @@ def _is_layer(node: ir.Node) -> bool:
 def _without_functions(model: ir.Model, chosen: set[ir.OperatorIdentifier]) -> tuple[ir.Model, str]:
     """The model with those functions written out; or as it is, and why."""
     called = ", ".join(sorted(f"{name!r}" for _, name, _ in chosen))
-    plain = model.clone()
+    plain, words = model.clone(), Words.of(model)
     for key in chosen:
         _make_ready(plain.functions[key], plain)
     try:
@@ -159,6 +162,7 @@ def _without_functions(model: ir.Model, chosen: set[ir.OperatorIdentifier]) -> t
             cause = cause.__cause__
         said = " ".join(str(cause).split()).rstrip(".")
         return model, f"The functions {called} could not be written out, and stay as they are: {said}."
+    words.put_back(plain)
     return plain, f"Functions were written out where they are called, for the sake of convolutions: {called}."
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from sepfactor.codes import Reason
 from sepfactor.factor import Factorization, Stage
 from sepfactor.factor.stage import Array, Ints
 from sepfactor.graph.computed import computed
@@ -94,7 +95,15 @@ FLOAT_FIRST = "compress the float network first, and quantise what comes out"
 
 
 class Skip(Exception):
-    """Raised where a node is read, with the reason why it cannot be replaced."""
+    """Raised where a node is read, with the reason why it cannot be replaced.
+
+    Attributes:
+        reason: its arguments, see :class:`~sepfactor.codes.Reason`.
+    """
+
+    def __init__(self, code: str, text: str, detail: str = "") -> None:
+        self.reason = Reason(code, text, detail)
+        super().__init__(str(self.reason))
 
 
 class Broken(Skip):
@@ -114,11 +123,11 @@ def constant(node: ir.Node, index: int, what: str, opset: int) -> tuple[Array, n
     if value is None or tensor is None or value.is_graph_input():
         made = value.producer() if value is not None else None
         if made is not None and made.op_type == "DequantizeLinear":
-            raise Skip(f"its {what} is quantised: {FLOAT_FIRST}; or give --dequantize")
+            raise Skip("quantised", f"its {what} is quantised: {FLOAT_FIRST}; or give --dequantize")
         origin = f"computed by {made.op_type}" if made is not None else "fed at run time"
-        raise Skip(f"its {what} is not a constant: it is {origin}")
+        raise Skip("not-constant", f"its {what} is not a constant: it is {origin}")
     if tensor.dtype not in _FLOATS:
-        raise Skip(f"its {what} is of type {tensor.dtype.name.lower()}")
+        raise Skip("not-float", f"its {what} is of type {tensor.dtype.name.lower()}")
     with np.errstate(invalid="ignore"):  # a signalling NaN
         array = np.asarray(tensor.numpy(), dtype=np.float64)
     check_numbers(array, what)
@@ -133,9 +142,10 @@ def check_numbers(array: Array, what: str) -> None:
     """
     if not np.isfinite(array).all():
         bad = int(np.count_nonzero(~np.isfinite(array)))
-        raise Broken(f"its {what} holds {bad} NaN or infinite value{'s' * (bad > 1)}")
+        raise Broken("not-finite", f"its {what} holds {bad} NaN or infinite value{'s' * (bad > 1)}")
     if array.size and np.abs(array).max() > _HUGE:
-        raise Skip(f"its {what} holds numbers up to {np.abs(array).max():.0e}, too large to fit anything to")
+        largest = f"up to {np.abs(array).max():.0e}"
+        raise Skip("too-large", f"its {what} holds numbers too large to fit anything to", largest)
 
 
 def optional(node: ir.Node, index: int, what: str, opset: int) -> Array | None:

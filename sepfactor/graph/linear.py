@@ -81,14 +81,15 @@ def read_gemm(node: ir.Node, opset: int) -> Reading:
         Skip: it cannot be replaced.
     """
     if node.attributes.get_int("transA", 0):
-        raise Skip("it transposes what it reads")
+        raise Skip("transposes", "it transposes what it reads")
     matrix, dtype = _matrix(node, opset)
     weight = matrix if node.attributes.get_int("transB", 0) else matrix.T
     bias = optional(node, 2, "bias", opset)
     if bias is not None:
         bias = np.full(len(weight), bias.item()) if bias.size == 1 else bias
         if bias.shape not in ((len(weight),), (1, len(weight))):
-            raise Skip(f"its bias of shape {bias.shape} is not one number for each of {len(weight)} outputs")
+            shapes = f"of shape {bias.shape}, for {len(weight)}"
+            raise Skip("bias-shape", "its bias is not one number for each of its outputs", shapes)
         bias = _times(node, "beta", bias.reshape(-1), "bias")
     return Reading(GEMM, Stage.pointwise(_times(node, "alpha", weight, "weight")), bias, weight.shape, dtype)
 
@@ -114,10 +115,10 @@ def _times(node: ir.Node, name: str, array: Array, what: str) -> Array:
 
 def _matrix(node: ir.Node, opset: int) -> tuple[Array, np.dtype[np.floating]]:
     if opset < 7:
-        raise Skip(f"it is of opset {opset}, in which onnxruntime adds no bias to a product")
+        raise Skip("old-opset", f"it is of opset {opset}, in which onnxruntime adds no bias to a product")
     matrix, dtype = constant(node, 1, "weight", opset)
     if matrix.ndim != 2:
-        raise Skip(f"its weight has {matrix.ndim} axes: only a matrix is factored")
+        raise Skip("axes", f"its weight has {matrix.ndim} axes: only a matrix is factored")
     if matrix.size == 0:
-        raise Skip("its weight is empty")
+        raise Skip("empty-weight", "its weight is empty")
     return matrix, dtype

@@ -17,8 +17,10 @@ from google.protobuf.message import DecodeError, EncodeError, Message
 
 from sepfactor.errors import ModelError
 from sepfactor.graph.external import external_tensors
-from sepfactor.graph.inline import unwrap
+from sepfactor.graph.inline import inlined
 from sepfactor.graph.instrument import serialized
+from sepfactor.graph.limits import check_work
+from sepfactor.graph.maps import remember_types, without_map_types
 from sepfactor.graph.sparse import densified
 
 ModelSource: TypeAlias = "str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model"
@@ -68,17 +70,20 @@ def load(source: ModelSource) -> Loaded:
         model, lost = _self_contained(_parse(source, "the model"))
         return _loaded(model, source, "model", lost)
     path = Path(source)
-    model, lost = _deserialize(_parse(_read(path), str(path)), str(path))
+    proto = _parse(_read(path), str(path))
+    with refusing(str(path)):
+        beside_it = _follow_links(proto, path)
+    model, lost = _deserialize(proto, str(path))
     with refusing(str(path)):
         for tensor in external_tensors(model):
-            tensor.base_dir = path.parent
+            tensor.base_dir = path.resolve().parent if str(tensor.location) in beside_it else path.parent
     _check_external_data(model, str(path))
     return _loaded(model, path, path.name, lost)
 
 
 def _loaded(model: ir.Model, runnable: Path | bytes, name: str, lost: tuple[str, ...] = ()) -> Loaded:
     with quiet(), refusing(str(runnable) if isinstance(runnable, Path) else "the model"):
-        plain, notes = unwrap(model)
+        plain, notes = inlined(model)
     return Loaded(plain, runnable, name, (*lost, *notes))
 
 
@@ -125,6 +130,36 @@ def _parse(data: bytes, where: str) -> onnx.ModelProto:
     return proto
 
 
+def _follow_links(proto: onnx.ModelProto, path: Path) -> set[str]:
+    """Name data files where they are, in place, if links lead to them as one leads to the model; their names.
+
+    A hub keeps model and data side by side under names of its own, and a folder of links to them.
+    """
+    home = path.resolve().parent
+    if home == path.parent.resolve():
+        return set()
+    found = set()
+    for tensor in _tensors(proto):
+        for entry in tensor.external_data:
+            if entry.key == "location" and (path.parent / entry.value).is_symlink():
+                real = (path.parent / entry.value).resolve()
+                if real.is_relative_to(home):
+                    entry.value = real.relative_to(home).as_posix()
+                    found.add(entry.value)
+    return found
+
+
+def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
+    """Every tensor in a message."""
+    if isinstance(message, onnx.TensorProto):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_MESSAGE:
+            for inner in (value,) if isinstance(value, Message) else value:
+                yield from _tensors(inner)
+
+
 def _deserialize(proto: onnx.ModelProto, where: str) -> tuple[ir.Model, tuple[str, ...]]:
     """The graph, and what of the file is not in it, in sentences."""
     if not proto.ir_version or not proto.graph.node:
@@ -143,17 +178,40 @@ def _deserialize(proto: onnx.ModelProto, where: str) -> tuple[ir.Model, tuple[st
             )
     lost = []
     with quiet(), refusing(where):
+        check_work(proto, where)
         dense, count = densified(proto)
         if count:
             lost.append(f"{count} sparse tensor{'s' * (count > 1)} became dense.")
         if proto.training_info:
             lost.append("What the file holds for training was left out.")
-        model = ir.from_proto(dense)
+        plain, types = without_map_types(dense)
+        model = ir.from_proto(plain)
+        remember_types(model, types)
+        if _sort(model):
+            lost.append("Nodes that read what a later one writes were moved behind it.")
     for graph in model.graphs():
         for value in graph.initializers.values():
             if isinstance(value.const_value, ir.serde.TensorProtoTensor):
                 value.const_value.metadata_props.clear()  # onnx-ir would write them twice
     return model, tuple(lost)
+
+
+def _sort(model: ir.Model) -> bool:
+    """Bring nodes into an order they can run in, in place, as onnxruntime does; whether any moved.
+
+    Raises:
+        ValueError: there is none.
+    """
+    holders: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
+    moved = False
+    for holder in holders:
+        before = [*holder.all_nodes()]
+        try:
+            holder.sort()
+        except ValueError:
+            raise ValueError("its nodes read each other in a circle") from None
+        moved |= before != [*holder.all_nodes()]
+    return moved
 
 
 def _texts(message: Message) -> Iterator[str | bytes]:

@@ -1,4 +1,4 @@
-"""Cut a network at its convolutions, so that it can be run stretch by stretch.
+"""Cut a network at its convolutions, so that it can be run segment by segment.
 
 Calibration runs a network from one convolution to the next, on all images, and keeps for each image
 only the values that are still needed. So a whole network costs one pass over the data, however many
@@ -55,7 +55,7 @@ class Segment:
             for name in self.inputs
         ]
         outputs = [onnx.ValueInfoProto(name=name) for name in self.outputs]
-        graph = helper.make_graph(list(self.nodes), "stretch", inputs, outputs, list(self.initializers))
+        graph = helper.make_graph(list(self.nodes), "segment", inputs, outputs, list(self.initializers))
         model = helper.make_model(
             graph,
             opset_imports=list(self.opsets),

@@ -12,11 +12,14 @@ from collections.abc import Iterator
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
+from sepfactor.graph.defaults import drop_weights_from_inputs
 from sepfactor.graph.dequantize import dequantize
 from sepfactor.graph.external import LARGE, read_external
 from sepfactor.graph.load import quiet, refusing
+from sepfactor.graph.maps import maps_untyped
 from sepfactor.graph.names import own_tensors
 from sepfactor.graph.sequences import EITHER, MAKERS
+from sepfactor.graph.words import Words
 
 _LONG = 2**16
 """No tensor has so many axes that a row of so many numbers could be its shape."""
@@ -27,8 +30,8 @@ _RULE_TAG = "pkg.onnxscript.rewriter.rule_name"
 def prepare(model: ir.Model, *, fold: bool = True, dequantized: bool = False) -> ir.Model:
     """A prepared copy of ``model``; the model itself is untouched.
 
-    Graph inputs and outputs keep names, types and symbolic dimensions; initialisers leave the list
-    of inputs, which onnxruntime needs to treat them as constants at all.
+    Graph inputs and outputs keep names, types and symbolic dimensions; weights leave the list of inputs,
+    which onnxruntime needs to treat them as constants at all.
 
     Args:
         model: any model.
@@ -39,16 +42,14 @@ def prepare(model: ir.Model, *, fold: bool = True, dequantized: bool = False) ->
         ModelError: the graph is so far from valid ONNX that the passes stumble.
     """
     with quiet(), refusing("The model"):
-        prepared = model.clone()
+        prepared, words = model.clone(), Words.of(model)
         imports = prepared.opset_imports
         if "ai.onnx" in imports:  # another name of the standard operators
             imports.setdefault("", imports.pop("ai.onnx"))
         # Initialisers that are not inputs exist since IR version 4 (checker), ORT asks for no less.
         prepared.ir_version = max(prepared.ir_version, 4)
-        ir.passes.Sequential(
-            passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
-            passes.RemoveInitializersFromInputsPass(),
-        )(prepared)
+        drop_weights_from_inputs(prepared, model.ir_version)
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(prepared)
         own_tensors(prepared)  # a Constant's may be called otherwise than what it writes
         _skip_copies(prepared.graph)
         read_external(prepared, below=LARGE)  # what is run from memory had best be there
@@ -59,6 +60,7 @@ def prepare(model: ir.Model, *, fold: bool = True, dequantized: bool = False) ->
         if fold:
             _fold(prepared)
             infer_shapes(prepared)
+        words.put_back(prepared)
     return prepared
 
 
@@ -91,7 +93,8 @@ def infer_shapes(model: ir.Model) -> None:
 
 
 def _infer_shapes(model: ir.Model, *, data_prop: bool) -> None:
-    passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=data_prop)(model)
+    with maps_untyped(model):
+        passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=data_prop)(model)
 
 
 def _values(model: ir.Model) -> Iterator[ir.Value]:

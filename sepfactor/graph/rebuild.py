@@ -14,6 +14,7 @@ from sepfactor.graph.load import quiet
 from sepfactor.graph.lower import lower
 from sepfactor.graph.prepare import infer_shapes
 from sepfactor.graph.survey import Site
+from sepfactor.graph.words import Words
 from sepfactor.graph.writer import free_prefix, taken_names
 
 
@@ -41,7 +42,7 @@ class Rebuilt:
 
 def rebuild(prepared: ir.Model, replacements: Sequence[Replacement]) -> Rebuilt:
     """A copy of ``prepared`` with each replacement in place; output values keep their names."""
-    model = prepared.clone()
+    model, words = prepared.clone(), Words.of(prepared)
     nodes = {node.outputs[0].name: node for node in model.graph.all_nodes() if node.outputs}
     taken = taken_names(model.graph)
     site_of: dict[str, str] = {}
@@ -60,6 +61,7 @@ def rebuild(prepared: ir.Model, replacements: Sequence[Replacement]) -> Rebuilt:
         ir.passes.common.RemoveUnusedNodesPass()(model)
         _remove_unused_weights(model)
         infer_shapes(model)
+    words.put_back(model)
     return Rebuilt(model, site_of)
 
 
@@ -91,7 +93,6 @@ def _replace(node: ir.Node, replacement: Replacement, prefix: str, opset: int) -
     for value in lowered.initializers:
         graph.register_initializer(value)
     ir.convenience.replace_nodes_and_values(graph, node, [node], lowered.nodes, [old], [new])
-    new.metadata_props.update(old.metadata_props)
     for made in lowered.nodes:
         made.doc_string = node.doc_string
     return lowered.nodes

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import glob
+import hashlib
 import itertools
 import os
 import re
@@ -15,11 +15,12 @@ from pathlib import Path, PurePath
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import Message
 
 from sepfactor.errors import ModelError, OutputError
-from sepfactor.graph.external import external_tensors, read_external
+from sepfactor.graph.external import external_tensors, locations, read_external
 from sepfactor.graph.load import PROTOBUF_LIMIT, refusing
+from sepfactor.graph.maps import write_types
+from sepfactor.outputs import check_place, is_stream, resolved
 
 try:
     import fcntl
@@ -27,35 +28,32 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 
+_LONG_NAME = 200
+"""Bytes of a name to which more can be added; file systems take 255."""
+
+
 def check_destination(path: Path, *, overwrite: bool) -> None:
     """Fail before the work begins if the result could not be written afterwards.
 
     Raises:
-        OutputError: the file exists, or its folder does not or cannot be written.
+        OutputError: the file exists, its folder does not or cannot be written, or its name ends as files of
+            another form do.
     """
+    check_place("-o", path, overwrite=overwrite)
+    if is_stream(path):  # a network is looked at again after it is written
+        raise OutputError(f"{path} is no regular file and cannot be written. Choose another file with -o.")
+    form = onnx.serialization.registry.get_format_from_file_extension(path.suffix)
+    if form not in (None, "protobuf") or path.suffix == ".ort":
+        raise OutputError(
+            f"{path} cannot be written: a network is written as binary ONNX, and by its name that is another "
+            "form. Choose a name that ends in .onnx with -o."
+        )
     try:
-        path.lstat()
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR):  # such as a name too long
-            raise OutputError(
-                f"{path} cannot be written: {error.strerror}. Choose another with -o."
-            ) from None
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder. Name the file to write with -o.")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already. Choose another file with -o, or pass --overwrite.")
-    if not path.parent.is_dir():
-        raise OutputError(f"The folder {path.parent} of the output does not exist. Create it first.")
-    if not os.access(path.parent, os.W_OK):
-        raise OutputError(f"The folder {path.parent} cannot be written. Choose another with -o.")
-
-
-def are_same(one: Path, other: Path) -> bool:
-    """Whether both exist and are one file, be it through a link."""
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False
+        data_of(resolved(path)).lstat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # a name too long once weights beside it are called like it
+        raise OutputError(f"{path}.data could not be written: {error.strerror}. Choose another -o.") from None
 
 
 @contextmanager
@@ -66,6 +64,7 @@ def staged(model: ir.Model, path: Path) -> Iterator[Path]:
     killed run left is cleared away by the next run to ``path``, with what that run had put beside ``path``
     already. Models over 2 GB keep their tensors in ``<name>.data`` next to them.
     """
+    path = resolved(path)
     with _staging_folder(path) as folder:
         target = folder / path.name
         try:
@@ -80,7 +79,8 @@ def staged(model: ir.Model, path: Path) -> Iterator[Path]:
 @contextmanager
 def _staging_folder(path: Path) -> Iterator[Path]:
     """A folder beside ``path``, locked while it is in use, so that others can tell it from a dead run's."""
-    prefix = f".{path.name}.sepfactor-tmp"
+    name = path.name if len(os.fsencode(path.name)) <= _LONG_NAME else _digest(path.name)
+    prefix = f".{name}.sepfactor-tmp"
     try:
         for dead in path.parent.glob(glob.escape(prefix) + "*"):
             _clear_away(dead, path)
@@ -93,6 +93,10 @@ def _staging_folder(path: Path) -> Iterator[Path]:
         _remove(folder, path)
         if lock is not None:
             os.close(lock)
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
 
 
 def _clear_away(folder: Path, path: Path) -> None:
@@ -154,6 +158,7 @@ def publish(written: Path, path: Path, *, overwrite: bool) -> None:
         OutputError: ``path`` or ``<name>.data`` has come into being meanwhile and may not be overwritten.
     """
     check_destination(path, overwrite=overwrite)
+    path = resolved(path)
     try:
         if data_of(written).exists():
             _place_data(written, path, overwrite)
@@ -188,19 +193,8 @@ def _data_used(path: Path) -> set[Path]:
             proto = onnx.load(path, load_external_data=False)
     except ModelError:
         return set()
-    used = {str(PurePath(entry.value)) for entry in _locations(proto)}
+    used = {str(PurePath(entry.value)) for entry in locations(proto)}
     return {file for file in files if file.name in used}
-
-
-def _locations(message: Message) -> Iterator[onnx.StringStringEntryProto]:
-    """Where tensors say in which file they are, wherever in a message they are."""
-    if isinstance(message, onnx.TensorProto):
-        yield from (entry for entry in message.external_data if entry.key == "location")
-        return
-    for field, value in message.ListFields():
-        if field.type == field.TYPE_MESSAGE:
-            for inner in (value,) if isinstance(value, Message) else value:
-                yield from _locations(inner)
 
 
 def _note(folder: Path, data: Path) -> Path:
@@ -228,7 +222,7 @@ def _place_data(written: Path, path: Path, overwrite: bool) -> None:
 
 def _tell_location(model: Path, old: str, new: str) -> None:
     proto = onnx.load(model, load_external_data=False)
-    for entry in _locations(proto):
+    for entry in locations(proto):
         if entry.value == old:
             entry.value = new
     onnx.save(proto, model)
@@ -258,6 +252,7 @@ def _write(model: ir.Model, target: Path) -> None:
         model = model.clone()
         read_external(model)
     ir.save(model, target, external_data=external)
+    write_types(model, target)
     for file in target.parent.iterdir():
         _sync(file)
 

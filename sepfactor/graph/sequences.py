@@ -1,6 +1,6 @@
 """Values that are no tensors: lists of tensors, and what may be missing.
 
-They cannot be fed to a network, so they are not handed from one stretch of it to the next: what makes
+They cannot be fed to a network, so they are not handed from one segment of it to the next: what makes
 them is run again wherever they are read. Tensors go in, and making a list of them costs nothing.
 """
 

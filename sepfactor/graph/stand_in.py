@@ -17,6 +17,7 @@ import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
+from sepfactor.codes import Reason
 from sepfactor.graph.bodies import bodies, read_outside
 from sepfactor.graph.external import read_external
 from sepfactor.graph.load import quiet
@@ -124,8 +125,8 @@ def removed(model: ir.Model, unknown: Collection[Operator]) -> int:
     return len(_beyond_reach(model.graph, unknown))
 
 
-def reasons(model: ir.Model, sites: Iterable[Site], unknown: Collection[Operator]) -> dict[str, str]:
-    """Why sites of a network are not in its stand-in, in words, by the name of their output."""
+def reasons(model: ir.Model, sites: Iterable[Site], unknown: Collection[Operator]) -> dict[str, Reason]:
+    """Why sites of a network are not in its stand-in, by the name of their output."""
     culprits = _beyond_reach(model.graph, unknown)
     top = {v.name: node for node in model.graph for inner in _with_inner(node) for v in inner.outputs}
     found = {}
@@ -137,10 +138,10 @@ def reasons(model: ir.Model, sites: Iterable[Site], unknown: Collection[Operator
     return found
 
 
-def _reason(called: str, inside: bool) -> str:
+def _reason(called: str, inside: bool) -> Reason:
     if inside:
-        return f"inside {called}, which onnxruntime cannot run"
-    return f"behind {called}, which onnxruntime cannot run"
+        return Reason("inside-unknown", f"inside {called}, which onnxruntime cannot run")
+    return Reason("behind-unknown", f"behind {called}, which onnxruntime cannot run")
 
 
 def _called(node: ir.Node, unknown: Collection[Operator]) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from sepfactor.codes import Reason
 from sepfactor.factor import Stage
 from sepfactor.factor.stage import Array, Ints
 from sepfactor.graph.bodies import Bodies
@@ -57,7 +58,7 @@ class Site:
         stage: the convolution as numbers, of two axes or three; None where ``skipped``.
         bias: ``(out,)`` or None.
         dtype: of the weights in the model.
-        skipped: why it cannot be replaced, in words.
+        skipped: why it cannot be replaced; None if it can.
         broken: it is skipped because its weights are not finite.
         kind: how its values are seen as maps, and its stages become nodes.
         nested: whether it is in the body of an If, Loop or Scan.
@@ -70,10 +71,17 @@ class Site:
     stage: Stage | None = None
     bias: Array | None = None
     dtype: np.dtype[np.floating] = _FLOAT32
-    skipped: str | None = None
+    skipped: Reason | None = None
     broken: bool = False
     kind: Kind = CONV_2D
     nested: bool = False
+
+    @property
+    def parameters(self) -> int:
+        """Weights and biases; 0 where they are unknown."""
+        if self.stage is None:
+            return 0
+        return self.stage.parameters + (0 if self.bias is None else self.bias.size)
 
 
 def survey(model: ir.Model, *, linear_layers: bool = False) -> list[Site]:
@@ -91,7 +99,8 @@ def survey(model: ir.Model, *, linear_layers: bool = False) -> list[Site]:
         around, opset = Bodies(model), model.opset_imports.get("", 1)
         sites = [_site(node, readers, around, opset) for node in _listed(model.graph, readers)]
     for function in model.functions.values():
-        sites += [_skipped(node, "inside a model-local function") for node in _listed(function, readers)]
+        reason = Reason("inside-function", "inside a model-local function")
+        sites += [_skipped(node, reason) for node in _listed(function, readers)]
     return sites
 
 
@@ -112,13 +121,16 @@ def _site(node: ir.Node, readers: _Readers, around: Bodies, opset: int) -> Site:
     try:
         around.check(node)
         if node.op_type in _QUANTISED:
-            raise Skip(f"a {node.op_type}, which is quantised: {FLOAT_FIRST}")
+            raise Skip("quantised", f"a {node.op_type}, which is quantised: {FLOAT_FIRST}")
         if node.domain == _BLOCKED:
-            raise Skip("already in onnxruntime's blocked layout: compress the network it was made of")
+            raise Skip(
+                "blocked-layout",
+                "already in onnxruntime's blocked layout: compress the network it was made of",
+            )
         if not _is_read(node, readers):
-            raise Skip(f"a {node.op_type}: only Conv and ConvTranspose are factored")
+            raise Skip("operator", f"a {node.op_type}: only Conv and ConvTranspose are factored")
         if not node.inputs or node.inputs[0] is None or node.inputs[0].is_initializer():
-            raise Skip("it reads a constant, so onnxruntime computes it once and for all")
+            raise Skip("reads-constant", "it reads a constant, so onnxruntime computes it once and for all")
         read = readers[node.op_type](node, opset)
         return Site(
             *_identity(node),
@@ -129,13 +141,13 @@ def _site(node: ir.Node, readers: _Readers, around: Bodies, opset: int) -> Site:
             kind=read.kind,
             nested=around.hold(node),
         )
-    except Skip as reason:
-        return _skipped(node, str(reason), broken=isinstance(reason, Broken))
+    except Skip as skip:
+        return _skipped(node, skip.reason, broken=isinstance(skip, Broken))
     except (TypeError, ValueError, AttributeError) as error:  # attributes of a wrong type or number
-        return _skipped(node, f"not a valid {node.op_type}: {first_line(error)}")
+        return _skipped(node, Reason("not-valid", f"not a valid {node.op_type}", first_line(error)))
 
 
-def _skipped(node: ir.Node, reason: str, broken: bool = False) -> Site:
+def _skipped(node: ir.Node, reason: Reason, broken: bool = False) -> Site:
     return Site(*_identity(node), _weight_shape(node), skipped=reason, broken=broken)
 
 

@@ -5,31 +5,27 @@ Importing this does not import onnxruntime; opening a session does.
 
 from __future__ import annotations
 
-from sepfactor.measure.accuracy import Accuracy, compare_sessions
-from sepfactor.measure.metrics import OutputComparison, OutputMeter
-from sepfactor.measure.profile import NodeTime, profile_nodes
-from sepfactor.measure.proportions import Share, TargetComparison, TopK
-from sepfactor.measure.session import Environment, Runtime, environment, open_session, run
-from sepfactor.measure.timing import Ratio, Timing, interleave, ratio, summarise
+from sepfactor.measure.accuracy import compare_sessions
+from sepfactor.measure.engine import Engine, NodeTime, Session
+from sepfactor.measure.engines import ENGINES, open_and_time, open_engine
+from sepfactor.measure.machine import Load, machine_load
+from sepfactor.measure.metrics import OutputMeter
+from sepfactor.measure.onnxruntime_engine import OnnxRuntime
+from sepfactor.measure.rounds import Rounds, ratio, summarise
 
 __all__ = [
-    "Accuracy",
-    "Environment",
+    "ENGINES",
+    "Engine",
+    "Load",
     "NodeTime",
-    "OutputComparison",
+    "OnnxRuntime",
     "OutputMeter",
-    "Ratio",
-    "Runtime",
-    "Share",
-    "TargetComparison",
-    "Timing",
-    "TopK",
+    "Rounds",
+    "Session",
     "compare_sessions",
-    "environment",
-    "interleave",
-    "open_session",
-    "profile_nodes",
+    "machine_load",
+    "open_and_time",
+    "open_engine",
     "ratio",
-    "run",
     "summarise",
 ]

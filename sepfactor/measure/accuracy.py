@@ -4,68 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sepfactor.errors import DataError, ModelError, OptionError
-from sepfactor.measure.metrics import OutputComparison, OutputMeter, looks_like_class_scores
-from sepfactor.measure.session import Feed, run
-
-if TYPE_CHECKING:
-    from onnxruntime.capi.onnxruntime_inference_collection import InferenceSession
+from sepfactor.measure.engine import Feed, Session
+from sepfactor.measure.metrics import OutputMeter, looks_like_class_scores
+from sepfactor.measure.tasks.base import batch_of
+from sepfactor.results import Accuracy
 
 Array = NDArray[Any]
 Watch = Callable[[Feed, Mapping[str, Array], Mapping[str, Array]], None]
 
-_LEAST_LABELLED = 50
-_POOR = 0.05
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """A candidate's outputs against the reference's.
-
-    Attributes:
-        outputs: one comparison for each output, in the order of the reference.
-        samples: compared.
-        with_labels: samples whose label is known.
-        classifier: the output that was compared with labels, if any.
-    """
-
-    outputs: tuple[OutputComparison, ...]
-    samples: int
-    with_labels: int
-    classifier: str | None = None
-
-    @property
-    def baseline_at_chance(self) -> float | None:
-        """Share the reference gets right where that is no better than chance, so that it says nothing.
-
-        That is below 5 % and below 2 / classes, on at least 50 labelled samples; None otherwise.
-        """
-        output = next((o for o in self.outputs if o.name == self.classifier), None)
-        classes = output.shape[0] if output and output.shape else None
-        if output is None or output.top1 is None or classes is None:
-            return None
-        right = output.top1.reference
-        at_chance = right.total >= _LEAST_LABELLED and right.value < min(2 / classes, _POOR)
-        return right.value if at_chance else None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Every figure, in strict JSON: infinities and nan are None, see :class:`OutputComparison`."""
-        return {
-            "outputs": [output.as_dict() for output in self.outputs],
-            "samples": self.samples,
-            "with_labels": self.with_labels,
-            "classifier": self.classifier,
-        }
-
 
 def compare_sessions(
-    reference: InferenceSession,
-    candidate: InferenceSession,
+    reference: Session,
+    candidate: Session,
     feeds: Sequence[Feed],
     labels: Array | None = None,
     targets: Sequence[Array] | Array | None = None,
@@ -104,7 +60,7 @@ def compare_sessions(
     for done, feed in enumerate(feeds, 1):
         before, after = _outputs(reference, feed), _outputs(candidate, feed)
         if roles is None:
-            roles = _assign(before, labels, targets, classifier_output)
+            roles = _assign(before, labels, targets, classifier_output, batch_of(feed))
             truth = _per_sample(targets, before[roles.dense].ndim) if roles.dense else targets
         batch = _batch(before[roles.counted])
         here = slice(samples, samples + batch)
@@ -114,6 +70,7 @@ def compare_sessions(
                 after[name],
                 labels=_labels(labels, here) if name == roles.scores else None,
                 target=_target(truth, here, before[name]) if name == roles.dense else None,
+                batch=batch_of(feed),
             )
         samples += batch
         if watch:
@@ -123,8 +80,12 @@ def compare_sessions(
     _check_count("labels", labels, samples)
     _check_count("targets", truth, samples)
     known = 0 if labels is None else int(np.count_nonzero(labels >= 0))
-    results = tuple(meter.result() for meter in meters.values())
-    return Accuracy(results, samples, known, roles.scores if roles else None)
+    return Accuracy(
+        outputs=tuple(meter.result() for meter in meters.values()),
+        samples=samples,
+        with_labels=known,
+        classifier=roles.scores if roles else None,
+    )
 
 
 @dataclass(frozen=True)
@@ -141,6 +102,7 @@ def _assign(
     labels: Array | None,
     targets: Sequence[Array] | Array | None,
     classifier_output: str | None,
+    batch: int,
 ) -> _Roles:
     shapes = "; ".join(f"{name} {output.shape}" for name, output in outputs.items())
     scores, dense = classifier_output, None
@@ -149,7 +111,7 @@ def _assign(
     if labels is None:
         scores = None
     elif scores is None:
-        scores = _first(outputs, looks_like_class_scores)
+        scores = _first(outputs, lambda o: looks_like_class_scores(o) and o.shape[0] in (1, batch))
         if scores is None:
             raise DataError(
                 f"No output holds class scores (N, C) to compare with labels; there are {shapes}. "
@@ -236,7 +198,7 @@ def _check_count(
     )
 
 
-def _shared_outputs(reference: InferenceSession, candidate: InferenceSession) -> list[str]:
+def _shared_outputs(reference: Session, candidate: Session) -> list[str]:
     names = [output.name for output in reference.get_outputs()]
     lacking = set(names) - {output.name for output in candidate.get_outputs()}
     if lacking:
@@ -247,6 +209,6 @@ def _shared_outputs(reference: InferenceSession, candidate: InferenceSession) ->
     return names
 
 
-def _outputs(session: InferenceSession, feed: Feed) -> dict[str, Array]:
+def _outputs(session: Session, feed: Feed) -> dict[str, Array]:
     names = (output.name for output in session.get_outputs())
-    return dict(zip(names, run(session, feed), strict=True))
+    return dict(zip(names, session.run(feed), strict=True))

@@ -16,86 +16,23 @@ is counted. One that is not finite in the reference is left out: nothing can be 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sepfactor.errors import DataError
-from sepfactor.measure.histogram import Histogram, HistogramMeter
-from sepfactor.measure.proportions import Share, TargetComparison, TargetMeter, TopK
+from sepfactor.measure.histogram import HistogramMeter
+from sepfactor.measure.parts import PartMeter, samples_of
+from sepfactor.measure.proportions import TargetMeter, compare_hits
+from sepfactor.results import OutputDifference, TopK
 
 Array = NDArray[Any]
 Shape = tuple[int | None, ...]
 
 _SUM_TOLERANCE = 1e-3  # of rows that are probabilities already
 _LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)  # a softmax in float32 underflows to 0
-
-
-@dataclass(frozen=True)
-class OutputComparison:
-    """One output of the candidate against the same output of the reference.
-
-    Attributes:
-        name: of the output.
-        shape: of one sample, the batch axis left out; None for an axis that varied.
-        samples: length of the batch axis, over all runs.
-        relative_error: ``‖a − b‖ / ‖a‖``.
-        snr_db: signal to noise, dB; inf when equal.
-        psnr_db: peak signal to noise, dB; inf when equal.
-        cosine: of the angle between the two, as vectors of everything seen.
-        max_abs: largest ``|a − b|``.
-        nonfinite: elements that are finite in the reference but not in the candidate.
-        mismatched: runs left out because the shapes, or kinds of type, of the two differ.
-        agreement: share of equal top-1 classes (class scores) or of equal elements (integers,
-            booleans, strings); None for other outputs.
-        kl: mean divergence of the candidate's class probabilities from the reference's, nats.
-        estimated_drop: accuracy lost if classes are as likely as the reference says: the mean of
-            ``p(a) − p(b)`` over answers a of the reference and b of the candidate, 0 for b of no numbers.
-        top1: accuracy, with labels only.
-        top5: accuracy among the five best, with labels and more than five classes only.
-        target: PSNR against the true output, with targets only.
-        errors: how absolute errors are distributed; None where numbers mean nothing or none was compared.
-    """
-
-    name: str
-    shape: Shape
-    samples: int
-    relative_error: float
-    snr_db: float
-    psnr_db: float
-    cosine: float
-    max_abs: float
-    nonfinite: int
-    mismatched: int
-    agreement: float | None
-    kl: float | None
-    estimated_drop: float | None
-    top1: TopK | None
-    top5: TopK | None
-    target: TargetComparison | None
-    errors: Histogram | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Every figure, in strict JSON: infinities and nan are None.
-
-        So a ``snr_db`` of None means equal outputs where ``relative_error`` is 0; where that is None
-        too, ``nonfinite`` or ``mismatched`` says why.
-        """
-        plain = {**asdict(self), "shape": list(self.shape)}
-        for name in ("top1", "top5", "target", "errors"):
-            part: TopK | TargetComparison | Histogram | None = getattr(self, name)
-            plain[name] = part and part.as_dict()
-        return {key: _strict(value) for key, value in plain.items()}
-
-
-def _strict(value: Any) -> Any:
-    """The same, with None for the floats JSON does not know."""
-    if isinstance(value, Mapping):
-        return {key: _strict(inner) for key, inner in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def looks_like_class_scores(output: Array) -> bool:
@@ -202,6 +139,7 @@ class OutputMeter:
     _classes: int = 0
     _targets: TargetMeter = field(default_factory=TargetMeter)
     _errors: HistogramMeter = field(default_factory=HistogramMeter)
+    _parts: PartMeter = field(default_factory=PartMeter)
 
     def update(
         self,
@@ -210,6 +148,7 @@ class OutputMeter:
         *,
         labels: Array | None = None,
         target: Array | None = None,
+        batch: int | None = None,
     ) -> None:
         """Add one run.
 
@@ -218,6 +157,7 @@ class OutputMeter:
             candidate: of the same shape and kind, or the run is counted as mismatched and left out.
             labels: ``(N,)`` class indices, for class scores; −1 where unknown.
             target: what the output should be, of the same shape.
+            batch: samples of the run; the first axis where it is not given.
 
         Raises:
             DataError: labels or a target do not fit the output.
@@ -227,11 +167,13 @@ class OutputMeter:
         if (reference.shape, reference.dtype.kind) != (candidate.shape, candidate.dtype.kind):
             self._mismatched += 1
             return
-        self._scores = self._scores and looks_like_class_scores(reference)
+        are_scores = looks_like_class_scores(reference) and (batch is None or len(reference) in (1, batch))
+        self._scores = self._scores and are_scores
         if reference.dtype.kind in "biuf":
             self._noise.update(reference, candidate)
             self._errors.update(reference, candidate)
-        if looks_like_class_scores(reference):
+            self._update_parts(reference, candidate, batch)
+        if are_scores:
             self._update_scores(_rows(reference), _rows(candidate), labels)
         elif labels is not None:
             raise DataError(
@@ -244,6 +186,12 @@ class OutputMeter:
             self._compared += reference.size
         if target is not None:
             self._update_target(reference, candidate, target)
+
+    def _update_parts(self, reference: Array, candidate: Array, batch: int | None) -> None:
+        rows = len(reference) if reference.ndim and batch is None else batch or 1
+        pairs = zip(samples_of(reference, rows), samples_of(candidate, rows), strict=True)
+        for sample, other in pairs:
+            self._parts.update(sample, other)
 
     def _update_scores(self, reference: Array, candidate: Array, labels: Array | None) -> None:
         self._equal += int(np.count_nonzero(_top1(reference, -1) == _top1(candidate, -2)))
@@ -278,16 +226,19 @@ class OutputMeter:
             )
         self._targets.update(target, reference, candidate)
 
-    def result(self) -> OutputComparison:
+    def result(self) -> OutputDifference:
         """The figures over everything fed so far; nan where nothing could be compared."""
         noise = self._noise
-        return OutputComparison(
+        worst_snr_db, worst_part = self._parts.result()
+        return OutputDifference(
             name=self.name,
             shape=self._shape or (),
             samples=self._samples,
             relative_error=noise.relative_error,
             snr_db=noise.snr_db,
             psnr_db=noise.psnr_db,
+            worst_snr_db=worst_snr_db,
+            worst_part=worst_part,
             cosine=noise.cosine,
             max_abs=noise.largest,
             nonfinite=noise.nonfinite,
@@ -307,24 +258,21 @@ class OutputMeter:
 
     def _top(self, k: int) -> TopK | None:
         ranks = np.concatenate(self._ranks, axis=1) if self._ranks else np.empty((2, 0), np.int64)
-        total = ranks.shape[1]
-        if not total or self._classes <= k:
+        if not ranks.shape[1] or self._classes <= k:
             return None
         before, after = ranks < k
-        reference, candidate = (Share(int(np.count_nonzero(s)), total) for s in (before, after))
-        lost, gained = int(np.count_nonzero(before & ~after)), int(np.count_nonzero(after & ~before))
-        return TopK(reference, candidate, lost, gained)
+        return compare_hits(before, after)
 
 
 def log_scores(scores: Array) -> NDArray[np.float64]:
     """``(N, C)`` scores as logarithms of probabilities, whether they were scores or probabilities."""
-    logs: NDArray[np.float64] = np.log(_probabilities(scores, _are_probabilities(scores)))
+    logs: NDArray[np.float64] = np.log(_probabilities(scores, are_probabilities(scores)))
     return logs
 
 
 def class_divergences(reference: Array, candidate: Array) -> NDArray[np.float64]:
     """``(N,)`` nats: KL(reference ‖ candidate) of ``(N, C)`` finite scores or probabilities."""
-    are = _are_probabilities(reference) & _are_probabilities(candidate)
+    are = are_probabilities(reference) & are_probabilities(candidate)
     p, q = _probabilities(reference, are), _probabilities(candidate, are)
     divergences: NDArray[np.float64] = (p * (np.log(p) - np.log(q))).sum(axis=1)
     return np.maximum(divergences, 0.0)
@@ -347,7 +295,8 @@ def _has_answer(rows: Array) -> NDArray[np.bool_]:
     return np.asarray(np.isfinite(rows.max(axis=1)), np.bool_)
 
 
-def _are_probabilities(rows: Array) -> NDArray[np.bool_]:
+def are_probabilities(rows: Array) -> NDArray[np.bool_]:
+    """``(N,)``: which rows of ``(N, C)`` are not negative and sum to 1."""
     sums = rows.sum(axis=1, dtype=np.float64)
     found: NDArray[np.bool_] = (rows >= 0).all(axis=1) & (np.abs(sums - 1.0) <= _SUM_TOLERANCE)
     return found

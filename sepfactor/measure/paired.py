@@ -17,6 +17,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from sepfactor.codes import Verdict
+from sepfactor.words import signed
+
 _Z = 1.959963984540054  # of a 95 % interval
 _LEVEL = 0.05
 
@@ -25,7 +28,12 @@ _LEVEL = 0.05
 class PairedDrop:
     """By how much fewer samples the candidate gets right.
 
-    >>> PairedDrop(lost=9, gained=6, total=500).verdict
+    Attributes:
+        lost: samples that only the reference gets right.
+        gained: samples that only the candidate gets right.
+        total: samples in all.
+
+    >>> PairedDrop(lost=9, gained=6, total=500).verdict.text
     'may be chance: 95 % interval −0.97 to 2.16 points, McNemar p = 0.61'
     """
 
@@ -62,14 +70,16 @@ class PairedDrop:
         return self.p_value < _LEVEL
 
     @property
-    def verdict(self) -> str:
-        """What may be concluded, in words."""
+    def verdict(self) -> Verdict:
+        """What may be concluded: ``equal``, ``by-chance`` or ``certain``."""
         if not self.lost and not self.gained:
-            said = "no sample differs"
+            code, said = "equal", "no sample differs"
+        elif self.is_certain:
+            code, said = "certain", "more than chance"
         else:
-            said = "more than chance" if self.is_certain else "may be chance"
-        low, high = (f"{100 * end:.2f}".replace("-", "−") for end in (self.low, self.high))
-        return f"{said}: 95 % interval {low} to {high} points, McNemar p = {self.p_value:.2g}"
+            code, said = "by-chance", "may be chance"
+        low, high = (signed(100 * end, 2) for end in (self.low, self.high))
+        return Verdict(code, f"{said}: 95 % interval {low} to {high} points, McNemar p = {self.p_value:.2g}")
 
     @property
     def _centre(self) -> float:

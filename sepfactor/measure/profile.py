@@ -10,46 +10,25 @@ import json
 import statistics
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sepfactor.errors import OutputError
-from sepfactor.measure.session import Feed, Runtime, open_session, run
+from sepfactor.measure.engine import Feed, NodeTime
+from sepfactor.measure.onnxruntime_session import open_inference_session, run_session
 
 _DROPPED = 2  # first runs: memory is still being planned and fetched
 _SUFFIX = "_kernel_time"
 
 
-@dataclass(frozen=True)
-class NodeTime:
-    """Time of one node of the optimised graph.
-
-    Attributes:
-        name: of the profile's event: the node's name, which for a blocked Conv is made of its
-            output value (``<value>_nchwc``), or ``<op>_<index>`` for a node without a name.
-        op_type: operator type.
-        node_index: in the optimised graph.
-        median_ms: median over the runs, milliseconds; onnxruntime counts whole microseconds. Of a node
-            with bodies (If, Loop, Scan) only what the nodes in them leave of it, so that times add up.
-    """
-
-    name: str
-    op_type: str
-    node_index: int
-    median_ms: float
-
-    def as_dict(self) -> dict[str, str | int | float]:
-        """The fields, ready for JSON."""
-        return asdict(self)
-
-
 def profile_nodes(
     model: Path | bytes,
     feed: Feed,
-    runtime: Runtime,
     *,
+    threads: int,
+    provider: str,
     runs: int = 10,
     watch: Callable[[float], None] | None = None,
 ) -> list[NodeTime]:
@@ -60,7 +39,8 @@ def profile_nodes(
     Args:
         model: path, or a serialised ModelProto.
         feed: inputs by name.
-        runtime: threads and provider.
+        threads: threads within one operator.
+        provider: execution provider.
         runs: how many runs the medians are over; two more come before and are dropped.
         watch: told after each run which share of them is done.
 
@@ -72,9 +52,11 @@ def profile_nodes(
     if runs < 1:
         raise ValueError(f"a profile needs at least one run, not {runs}")
     with tempfile.TemporaryDirectory(prefix="sepfactor-profile-", ignore_cleanup_errors=True) as folder:
-        session = open_session(model, runtime, profile_prefix=Path(folder) / "profile")
+        session = open_inference_session(
+            model, threads=threads, provider=provider, profile_prefix=Path(folder) / "profile"
+        )
         for number in range(runs + _DROPPED):
-            run(session, feed)
+            run_session(session, feed)
             if watch is not None:
                 watch((number + 1) / (runs + _DROPPED))
         written = session.end_profiling()  # type: ignore[no-untyped-call]  # not annotated there
@@ -86,6 +68,13 @@ def profile_nodes(
                 "there, or set TMPDIR to another folder."
             ) from None
     return _medians(_per_run(events)[_DROPPED:])
+
+
+def scaled_to(nodes: Sequence[NodeTime], whole_ms: float | None) -> list[NodeTime]:
+    """The same shares of a run that takes ``whole_ms`` milliseconds; as they are where that is None."""
+    profiled = sum(node.median_ms for node in nodes)
+    scale = 1.0 if whole_ms is None or not profiled else whole_ms / profiled
+    return [replace(node, median_ms=scale * node.median_ms) for node in nodes]
 
 
 class _Node(NamedTuple):

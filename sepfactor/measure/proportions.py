@@ -3,125 +3,53 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sepfactor.measure.paired import PairedDrop
+from sepfactor.results import Share, Target, TopK
 
 _FLOAT32_STEP = 2.0**-24  # of the peak: errors below it are rounding
 _Z = 1.959963984540054  # of a 95 % interval
 
 
-@dataclass(frozen=True)
-class Share:
-    """A share of samples, between 0 and 1, with its Wilson 95 % interval.
+def wilson(hits: int, total: int) -> Share:
+    """A share of samples with its Wilson 95 % interval.
 
-    >>> half = Share(5, 10)
+    >>> half = wilson(5, 10)
     >>> f"{half.value:.2f} ({half.low:.2f}–{half.high:.2f})"
     '0.50 (0.24–0.76)'
     """
-
-    hits: int
-    total: int
-
-    @property
-    def value(self) -> float:
-        """``hits / total``."""
-        return self.hits / self.total
-
-    @property
-    def low(self) -> float:
-        """Lower end of the interval."""
-        return max(0.0, self._centre - self._half_width)
-
-    @property
-    def high(self) -> float:
-        """Upper end of the interval."""
-        return min(1.0, self._centre + self._half_width)
-
-    @property
-    def _centre(self) -> float:
-        return (self.hits + _Z**2 / 2) / (self.total + _Z**2)
-
-    @property
-    def _half_width(self) -> float:
-        spread = self.hits * (self.total - self.hits) / self.total + _Z**2 / 4
-        return _Z * math.sqrt(spread) / (self.total + _Z**2)
-
-    def as_dict(self) -> dict[str, float]:
-        """Value and interval, ready for JSON."""
-        return {"value": self.value, "low": self.low, "high": self.high}
+    centre = (hits + _Z**2 / 2) / (total + _Z**2)
+    spread = hits * (total - hits) / total + _Z**2 / 4
+    half_width = _Z * math.sqrt(spread) / (total + _Z**2)
+    return Share(value=hits / total, low=max(0.0, centre - half_width), high=min(1.0, centre + half_width))
 
 
-@dataclass(frozen=True)
-class TopK:
-    """How often the label is among the k best classes.
+def compare_hits(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> TopK:
+    """How much less often a candidate is right, and whether that may be chance.
 
-    Attributes:
-        reference: share of the reference.
-        candidate: share of the candidate.
-        lost: samples only the reference gets right.
-        gained: samples only the candidate gets right.
+    Args:
+        before: ``(N,)`` which samples the reference gets right.
+        after: ``(N,)`` which the candidate does.
     """
-
-    reference: Share
-    candidate: Share
-    lost: int
-    gained: int
-
-    @property
-    def drop(self) -> float:
-        """Share lost; negative when the candidate is better."""
-        return self.paired.value
-
-    @property
-    def paired(self) -> PairedDrop:
-        """The drop with its interval, and whether it may be chance."""
-        return PairedDrop(self.lost, self.gained, self.reference.total)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Shares, the drop, their intervals and McNemar's test, ready for JSON."""
-        shares = {"reference": self.reference.as_dict(), "candidate": self.candidate.as_dict()}
-        paired = self.paired
-        return {
-            **shares,
-            "drop": paired.value,
-            "drop_low": paired.low,
-            "drop_high": paired.high,
-            "p_value": paired.p_value,
-            "verdict": paired.verdict,
-            "lost": self.lost,
-            "gained": self.gained,
-        }
-
-
-@dataclass(frozen=True)
-class TargetComparison:
-    """Both outputs against what they should be, as for super-resolution.
-
-    Attributes:
-        reference_psnr_db: dB, the mean over samples, as super-resolution reports it.
-        candidate_psnr_db: dB.
-        peak: 1 if the target lies within [0, 1], otherwise its maximum − minimum.
-    """
-
-    reference_psnr_db: float
-    candidate_psnr_db: float
-    peak: float
-
-    @property
-    def drop_db(self) -> float:
-        """PSNR lost, dB; negative when the candidate is closer to the target."""
-        if self.reference_psnr_db == self.candidate_psnr_db:
-            return 0.0
-        return self.reference_psnr_db - self.candidate_psnr_db
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields and the drop."""
-        return {**asdict(self), "drop_db": self.drop_db}
+    lost, gained = int(np.count_nonzero(before & ~after)), int(np.count_nonzero(after & ~before))
+    paired = PairedDrop(lost, gained, len(before))
+    reference, candidate = (wilson(int(np.count_nonzero(side)), len(side)) for side in (before, after))
+    return TopK(
+        reference=reference,
+        candidate=candidate,
+        drop=paired.value,
+        drop_low=paired.low,
+        drop_high=paired.high,
+        p_value=paired.p_value,
+        verdict=paired.verdict,
+        lost=lost,
+        gained=gained,
+    )
 
 
 @dataclass
@@ -141,14 +69,16 @@ class TargetMeter:
         self._high = max(self._high, float(truth.max()))
         self._errors.append(np.stack([_squared_errors(side, truth) for side in (reference, candidate)]))
 
-    def result(self) -> TargetComparison | None:
+    def result(self) -> Target | None:
         """The comparison; None if nothing was fed."""
         if not self._errors:
             return None
         within_one = self._low >= 0.0 and self._high <= 1.0
         peak = 1.0 if within_one else self._high - self._low
         reference, candidate = np.concatenate(self._errors, axis=1)
-        return TargetComparison(_mean_psnr(reference, peak), _mean_psnr(candidate, peak), peak)
+        before, after = _mean_psnr(reference, peak), _mean_psnr(candidate, peak)
+        drop = 0.0 if before == after else before - after  # both may be infinite
+        return Target(reference_psnr_db=before, candidate_psnr_db=after, drop_db=drop, peak=peak)
 
 
 def _squared_errors(output: NDArray[Any], truth: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -23,7 +23,7 @@ class TooLong(Exception):
     """A run took longer than it may; says how many seconds that is."""
 
 
-def patience() -> float:
+def run_seconds() -> float:
     """Seconds one run may take."""
     try:
         seconds = float(os.environ.get("SEPFACTOR_RUN_SECONDS", ""))
@@ -40,7 +40,7 @@ def watched(call: Callable[[], T], options: Any) -> T:
     """
     if threading.current_thread() is threading.main_thread():
         return _interruptible(call, options)
-    seconds = patience()
+    seconds = run_seconds()
     over = threading.Event()
 
     def stop() -> None:
@@ -62,7 +62,7 @@ def watched(call: Callable[[], T], options: Any) -> T:
 
 def _interruptible(call: Callable[[], T], options: Any) -> T:
     """Signals reach the main thread alone, and only while it waits in Python: so it waits here."""
-    seconds = patience()
+    seconds = run_seconds()
     future: Future[T] = _worker(os.getpid()).submit(call)
     try:
         in_time = bool(wait([future], timeout=seconds).done)

@@ -1,9 +1,4 @@
-"""Interleaved timing, and what may be concluded from it.
-
-A machine drifts: clocks rise and fall, neighbours come and go. So models are run in turns, A B A B,
-and what is reported is the ratio of medians with an interval from a bootstrap that draws whole
-rounds: a disturbance that hits a round hits all models in it.
-"""
+"""Running calls in turns, each by a clock that other programs do not move where there is one."""
 
 from __future__ import annotations
 
@@ -11,99 +6,129 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-Samples = NDArray[np.float64]
+from sepfactor.measure.bootstrap import Samples
+from sepfactor.measure.rounds import Mask, Rounds, are_precise, ratio, summarise
 
-_RESAMPLES = 1000
-_INTERVAL = (2.5, 97.5)  # percentiles: 95 %
+try:
+    import resource
+except ImportError:  # Windows counts no context switches for us
+    resource = None  # type: ignore[assignment]
+
+__all__ = [
+    "Meter",
+    "Samples",
+    "SeveralThreads",
+    "WallClock",
+    "WorkOfThisThread",
+    "has_fine_thread_clock",
+    "ratio",
+    "summarise",
+    "time_in_turns",
+]
+
+Reading = tuple[float, float]
+"""What a meter shows: seconds that passed, and a second figure of its own."""
+
 _TOLD_EVERY_S = 0.25
 """Telling how far it is takes time from what is being timed."""
 
 _CHECK_GROWTH = 1.25  # rounds between two looks at the precision grow by this
 
+_READINGS, _MOVES = 1000, 10
+"""Of so many readings in a row, which take less than a millisecond, so many must differ."""
 
-@dataclass(frozen=True)
-class Timing:
-    """How long one call takes.
-
-    Attributes:
-        median_ms: median, milliseconds.
-        low_ms: 25th percentile, milliseconds.
-        high_ms: 75th percentile, milliseconds.
-        rounds: number of timed runs.
-    """
-
-    median_ms: float
-    low_ms: float
-    high_ms: float
-    rounds: int
-
-    def as_dict(self) -> dict[str, float | int]:
-        """The fields, ready for JSON."""
-        return asdict(self)
+_WORKED = (1.05, 0.02)
+"""A run takes up to this times, and so many milliseconds more than, what its thread worked, if left alone."""
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """How many times faster a candidate is than the baseline.
+class Meter(Protocol):
+    """What runs are timed with."""
 
-    Attributes:
-        speedup: median of the baseline / median of the candidate; above 1 is faster.
-        low: lower end of its 95 % interval.
-        high: upper end of its 95 % interval.
-    """
+    def read(self) -> Reading:
+        """Before and after each run; the first figure is seconds that passed."""
 
-    speedup: float
-    low: float
-    high: float
+    def rounds(self, passed: Samples, other: Samples) -> Rounds:
+        """What both figures say.
 
-    @property
-    def measurable(self) -> bool:
-        """Whether the interval leaves out 1."""
-        return not self.low <= 1.0 <= self.high
-
-    @property
-    def verdict(self) -> str:
-        """The conclusion in words, such as ``1.84× faster (95 % interval 1.81–1.88)``.
-
-        >>> Ratio(1 / 1.3, 1 / 1.35, 1 / 1.25).verdict
-        '1.30× slower (95 % interval 1.25–1.35)'
-        >>> Ratio(1.0, 0.98, 1.03).verdict
-        'no measurable change (0.98–1.03)'
+        Args:
+            passed: differences of the first figure, ``(calls, rounds)`` milliseconds.
+            other: differences of the second, ``(calls, rounds)``, times 1000 as well.
         """
-        if not self.measurable:
-            return f"no measurable change ({self.low:.2f}–{self.high:.2f})"
-        faster = self.low > 1.0
-        factor, low, high = self.speedup, self.low, self.high
-        if not faster:
-            factor, low, high = 1.0 / factor, 1.0 / high, 1.0 / low
-        digits = 2 if low >= 1.01 else 3  # "1.00× faster" would contradict itself
-        return (
-            f"{factor:.{digits}f}× {'faster' if faster else 'slower'} "
-            f"(95 % interval {low:.{digits}f}–{high:.{digits}f})"
-        )
-
-    def as_dict(self) -> dict[str, float | str]:
-        """The fields and the verdict, ready for JSON."""
-        return {**asdict(self), "verdict": self.verdict}
 
 
-def interleave(
+class WorkOfThisThread:
+    """For runs in the calling thread: its processor time, which other programs do not move."""
+
+    def read(self) -> Reading:
+        """Seconds that passed, and seconds this thread had a core."""
+        return time.perf_counter(), time.thread_time()
+
+    def rounds(self, passed: Samples, other: Samples) -> Rounds:
+        """By processor time; disturbed is what passed longer than it worked."""
+        share, least = _WORKED
+        return Rounds(passed, other, passed > share * other + least)
+
+
+class SeveralThreads:
+    """For runs on several threads, whose work no clock counts: by time that passed, if not disturbed."""
+
+    def read(self) -> Reading:
+        """Seconds that passed, and how often a thread of this process was taken off its core."""
+        switches = 0 if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+        return time.perf_counter(), switches
+
+    def rounds(self, passed: Samples, other: Samples) -> Rounds:
+        """By time that passed, where no thread was taken off its core or waited for one."""
+        return Rounds.of_several_threads(passed, other > 0)
+
+
+class WallClock:
+    """For work that is not this machine's processor's: time that passed, whatever happened meanwhile.
+
+    Args:
+        clock: seconds, rising.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+
+    def read(self) -> Reading:
+        """Seconds that passed, and nothing."""
+        return self._clock(), 0.0
+
+    def rounds(self, passed: Samples, other: Samples) -> Rounds:
+        """By time that passed."""
+        undisturbed: Mask = np.zeros(passed.shape, bool)
+        return Rounds(passed, None, undisturbed)
+
+
+@cache
+def has_fine_thread_clock() -> bool:
+    """Whether the processor time of a thread moves in small steps: on Windows it may stand for 15 ms.
+
+    What systems say of its resolution is not true everywhere, so it is read a few times.
+    """
+    readings = [time.thread_time() for _ in range(_READINGS)]
+    return len(set(readings)) > _MOVES
+
+
+def time_in_turns(
     calls: Sequence[Callable[[], object]],
+    meter: Meter,
     *,
-    budget_s: float = 5.0,
+    seconds: float = 5.0,
     min_rounds: int = 9,
     max_rounds: int = 2000,
     warmup: int = 2,
     precision: float | None = None,
     seed: int = 0,
-    clock: Callable[[], float] = time.perf_counter,
     watch: Callable[[float], None] | None = None,
-) -> Samples:
+) -> Rounds:
     """Time calls in turns, with the garbage collector off.
 
     The order within a round is drawn anew each round, and no call follows itself: two calls
@@ -111,80 +136,52 @@ def interleave(
 
     Args:
         calls: what to time; the first is the baseline.
-        budget_s: stop after these seconds, warm-up not counted, but not before ``min_rounds``.
+        meter: what to time with.
+        seconds: stop after so long, warm-up not counted, but not before ``min_rounds``.
         min_rounds: at least so many rounds.
         max_rounds: at most so many rounds.
         warmup: untimed rounds before.
         precision: stop sooner, when the 95 % interval of every ratio to the first call is within
             ± this share of the ratio (0.01 is ± 1 %).
         seed: of the order and of the bootstrap.
-        clock: seconds, rising; for tests.
         watch: told now and then, between rounds, which share of the work is done at least.
-
-    Returns:
-        ``(len(calls), rounds)`` milliseconds; column by column the same round.
 
     Raises:
         ValueError: there is nothing to time, or ``1 ≤ min_rounds ≤ max_rounds`` does not hold.
     """
     if not calls or not 1 <= min_rounds <= max_rounds:
-        raise ValueError("interleave needs a call and 1 <= min_rounds <= max_rounds")
+        raise ValueError("there must be a call to time, and 1 <= min_rounds <= max_rounds")
     for _ in range(warmup):
         for call in calls:
             call()
-    rounds: list[list[float]] = []
+    readings: list[list[Reading]] = []
     look_at = float(min_rounds)
     orders = _orders(len(calls), seed)
     with _no_garbage_collection():
-        start = told = clock()
-        while len(rounds) < max_rounds:
-            rounds.append(_time_round(calls, next(orders), clock))
-            if watch is not None and (now := clock()) - told >= _TOLD_EVERY_S:
+        start = told = meter.read()[0]
+        while len(readings) < max_rounds:
+            readings.append(_time_round(calls, next(orders), meter))
+            done, now = len(readings), meter.read()[0]
+            if watch is not None and now - told >= _TOLD_EVERY_S:
                 told = now
-                watch(min((now - start) / budget_s if budget_s else 1.0, len(rounds) / min_rounds, 1.0))
-            if len(rounds) < min_rounds:
+                watch(min((now - start) / seconds if seconds else 1.0, done / min_rounds, 1.0))
+            if done < min_rounds:
                 continue
-            if clock() - start >= budget_s:
+            if now - start >= seconds:
                 break
             # Stopping for a narrow interval, whatever it contains, does not favour a result.
-            if precision is not None and len(calls) > 1 and len(rounds) >= look_at:
-                if _is_precise(np.array(rounds).T, precision, seed):
+            if precision is not None and len(calls) > 1 and done >= look_at:
+                if are_precise(_rounds(readings, meter), precision, seed):
                     break
-                look_at = len(rounds) * _CHECK_GROWTH
+                look_at = done * _CHECK_GROWTH
     if watch is not None:
         watch(1.0)
-    return np.array(rounds, np.float64).T
+    return _rounds(readings, meter)
 
 
-def summarise(samples: Samples) -> Timing:
-    """Median and quartiles of ``(rounds,)`` milliseconds."""
-    low, median, high = np.percentile(samples, (25, 50, 75))
-    return Timing(float(median), float(low), float(high), len(samples))
-
-
-def ratio(baseline: Samples, candidate: Samples, *, seed: int = 0) -> Ratio:
-    """Speedup of the candidate, with a 95 % interval from a paired bootstrap over rounds.
-
-    Args:
-        baseline: ``(rounds,)`` milliseconds.
-        candidate: ``(rounds,)`` milliseconds, of the same rounds.
-        seed: of the bootstrap.
-
-    Raises:
-        ValueError: the two are not of the same rounds.
-    """
-    if baseline.ndim != 1 or baseline.shape != candidate.shape or not baseline.size:
-        raise ValueError(f"rounds do not pair: {baseline.shape} and {candidate.shape}")
-    rounds = len(baseline)
-    drawn = np.random.default_rng(seed).integers(rounds, size=(_RESAMPLES, rounds))
-    ratios = np.median(baseline[drawn], axis=1) / np.median(candidate[drawn], axis=1)
-    low, high = np.percentile(ratios, _INTERVAL)
-    return Ratio(float(np.median(baseline) / np.median(candidate)), float(low), float(high))
-
-
-def _is_precise(samples: Samples, precision: float, seed: int) -> bool:
-    ratios = (ratio(samples[0], other, seed=seed) for other in samples[1:])
-    return all(r.high - r.low <= 2.0 * precision * r.speedup for r in ratios)
+def _rounds(readings: Sequence[Sequence[Reading]], meter: Meter) -> Rounds:
+    passed, other = 1e3 * np.array(readings, np.float64).transpose(2, 1, 0)
+    return meter.rounds(passed, other)
 
 
 def _orders(count: int, seed: int) -> Iterator[list[int]]:
@@ -198,17 +195,16 @@ def _orders(count: int, seed: int) -> Iterator[list[int]]:
         yield order
 
 
-def _time_round(
-    calls: Sequence[Callable[[], object]], order: Sequence[int], clock: Callable[[], float]
-) -> list[float]:
-    """Milliseconds of each call, in the order of ``calls``."""
-    times = [0.0] * len(calls)
+def _time_round(calls: Sequence[Callable[[], object]], order: Sequence[int], meter: Meter) -> list[Reading]:
+    """What the meter counted for each call, in the order of ``calls``."""
+    counted = [(0.0, 0.0)] * len(calls)
     for i in order:
         call = calls[i]
-        begin = clock()
+        passed, other = meter.read()
         call()
-        times[i] = (clock() - begin) * 1e3
-    return times
+        passed_then, other_then = meter.read()
+        counted[i] = (passed_then - passed, other_then - other)
+    return counted
 
 
 @contextmanager

@@ -25,9 +25,19 @@ _WAIT_SECONDS = 2.0
 
 _HEADER = b"SQLite format 3\0"
 
+FORMAT = 2
+"""What entries mean; it is part of what they are kept under, so that those of other formats are not seen.
+
+1: by the time that passed, whatever else the machine did. 2: by the processor's work where one thread is
+timed, else by the time that passed in undisturbed runs.
+"""
+
+DISTURBED = "is_disturbed"
+"""Field of an entry, above 0 where it was timed while other programs took cores away."""
+
 
 class TimingCache(Protocol):
-    """Entries by key."""
+    """Entries by key. One whose :data:`DISTURBED` is above 0 serves this run only."""
 
     def get(self, key: str) -> Entry | None:
         """What is known, or None."""
@@ -76,13 +86,14 @@ class DiskCache(MemoryCache):
 
     Args:
         path: of the database, made if missing.
-        machine: what times depend on beside their key; entries of other machines are not seen.
+        machine: what times depend on beside their key; entries of other machines are not seen, nor of another
+            :data:`FORMAT`.
     """
 
     def __init__(self, path: Path, machine: Mapping[str, object]) -> None:
         super().__init__()
         self._path = path
-        self._machine = json.dumps(machine, sort_keys=True)
+        self._machine = json.dumps({"format": FORMAT, **machine}, sort_keys=True)
         self._given_up = False
 
     def get(self, key: str) -> Entry | None:
@@ -96,8 +107,10 @@ class DiskCache(MemoryCache):
         return self.entries.get(key)
 
     def put(self, key: str, entry: Entry) -> None:
-        """Remember; on disk if that is possible."""
+        """Remember; on disk if that is possible, and the machine was left alone."""
         super().put(key, entry)
+        if entry.get(DISTURBED, 0.0) > 0.0:
+            return
         text = json.dumps(dict(entry))
         self._ask("INSERT OR REPLACE INTO times VALUES (?, ?, ?)", self._machine, key, text)
 

@@ -4,33 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from sepfactor.codes import Reason
 from sepfactor.errors import PlanError
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "2.0"
 KEEP = "keep"
 
 _MOST_BYTES = 64 * 2**20
 """No plan is larger; what is, is something else."""
+
+BY_HAND = "by-plan"
+"""Code of a reason that somebody wrote into a plan."""
+
+
+def _reason(value: Any) -> Any:
+    """People write a sentence where programs write a code and a sentence."""
+    return (Reason(BY_HAND, value) if value else None) if isinstance(value, str) else value
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
 
 
-class PlannedLayer(_Frozen):
-    """What becomes of one Conv.
+class TimeAlone(_Frozen):
+    """A layer alone, timed against what replaces it, between neighbours as it has them in the network.
 
     Attributes:
-        name: of its node. output: of the value it writes, by which it is found again.
+        speedup: time of the layer over that of its replacement.
+        low: lower end of its 95 % interval.
+        high: upper end of its 95 % interval.
+    """
+
+    speedup: float
+    low: float
+    high: float
+
+
+class PlannedLayer(_Frozen):
+    """What becomes of one layer.
+
+    Attributes:
+        name: of its node.
+        output: of the value it writes, by which it is found again.
         weight_shape: ``(out, in/group, *kernel)``, checked when the plan is applied.
-        scheme: name of a scheme, or ``keep``. rank: of it, one number or several.
+        scheme: name of a scheme, or ``keep``.
+        rank: of the scheme, one number or several; of ``average-first`` the block, empty for the whole map.
         reason: why it is kept.
         error: relative output error expected of the layer alone.
         milliseconds: expected in the network, before and after.
+        alone: as timed by itself; of a layer kept because nothing was faster, against the nearest candidate.
     """
 
     name: str
@@ -38,19 +64,31 @@ class PlannedLayer(_Frozen):
     weight_shape: tuple[int, ...]
     scheme: str = KEEP
     rank: tuple[Annotated[int, Field(ge=1, le=2**31)], ...] = ()
-    reason: str = ""
+    reason: Annotated[Reason | None, BeforeValidator(_reason)] = None
     error: float | None = None
     milliseconds: tuple[float, float] | None = None
+    alone: TimeAlone | None = None
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the layer stays as it is."""
+        return self.scheme == KEEP
 
 
 class Plan(_Frozen):
-    """One choice for every Conv of a network.
+    """The recipe: one choice for every convolution of a network, and all that building depends on besides.
 
     Attributes:
-        model: name of the file it was made for. fingerprint: SHA-256 of its convolution weights.
+        schema_version: of the file.
+        sepfactor_version: that made it.
+        model: name of the file it was made for.
+        fingerprint: SHA-256 of its convolution weights.
         options: what building depends on besides, as in a config file.
-        layers: one per Conv, in the order of the graph.
-        environment: where it was made. expected: of the whole: speedup, quality.
+        data: what was given as an object of a program, which no file can name; empty where nothing was.
+        effort: how carefully factors are fitted: in full, or as while plans are compared.
+        layers: one per convolution, in the order of the graph.
+        environment: where it was made.
+        expected: of the whole: speedup, quality.
     """
 
     schema_version: str = SCHEMA_VERSION
@@ -58,6 +96,8 @@ class Plan(_Frozen):
     model: str
     fingerprint: str
     options: Mapping[str, Any]
+    data: str = ""
+    effort: Literal["full", "search"] = "full"
     layers: tuple[PlannedLayer, ...]
     environment: Mapping[str, Any] = Field(default_factory=dict)
     expected: Mapping[str, Any] = Field(default_factory=dict)
@@ -65,7 +105,7 @@ class Plan(_Frozen):
     @property
     def replaced(self) -> int:
         """How many layers it replaces."""
-        return sum(layer.scheme != KEEP for layer in self.layers)
+        return sum(not layer.is_kept for layer in self.layers)
 
     def to_json(self) -> str:
         """Strict JSON, one field a line."""

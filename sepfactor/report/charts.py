@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
-from sepfactor.report.model import FrontPoint, Layer, Report
-from sepfactor.report.words import by, milliseconds, percent
+from sepfactor.results import Accuracy, FrontPoint, Histogram, Layer, Report
+from sepfactor.words import by, milliseconds, percent
 
 Spec = dict[str, Any]
 
@@ -123,7 +123,7 @@ def _errors(layers: Sequence[Layer], names: Sequence[str]) -> Spec | None:
         }
         for layer, name in zip(layers, names, strict=True)
         for kind, field in kinds.items()
-        if (value := getattr(layer, field)) is not None
+        if (value := getattr(layer, field)) is not None and math.isfinite(value)
     ]
     if not rows:
         return None
@@ -157,8 +157,7 @@ def front_as_measured(report: Report) -> list[FrontPoint]:
     points = list(report.front or ())
     if report.speed is None:
         return points
-    ratio = report.speed.speedup
-    final = {"speedup": ratio["speedup"], "interval": (ratio["low"], ratio["high"])}
+    final = {"speedup": report.speed.ratio, "interval": (report.speed.low, report.speed.high)}
     return [point.model_copy(update=final) if point.chosen else point for point in points]
 
 
@@ -300,19 +299,18 @@ def _spectrum(layers: Sequence[Layer]) -> Spec | None:
     )
 
 
-def _histograms(accuracy: Mapping[str, Any] | None) -> dict[str, Spec]:
+def _histograms(accuracy: Accuracy | None) -> dict[str, Spec]:
     """How the errors of each output are distributed."""
     found: dict[str, Spec] = {}
-    for number, output in enumerate((accuracy or {"outputs": ()})["outputs"]):
-        errors = output.get("errors")
-        if errors and errors["counts"] and len(found) < _MOST_HISTOGRAMS:
+    for number, output in enumerate(accuracy.outputs if accuracy else ()):
+        errors = output.errors
+        if errors and errors.counts and len(found) < _MOST_HISTOGRAMS:
             found[f"histogram-{number}"] = _histogram(errors)
     return found
 
 
-def _histogram(errors: Mapping[str, Any]) -> Spec:
-    edges, counts = errors["edges"], errors["counts"]
-    whole = sum(counts) + errors["equal"]
+def _histogram(errors: Histogram) -> Spec:
+    edges, counts, whole = errors.edges, errors.counts, errors.total
     few = next((i for i, seen in enumerate(accumulate(counts)) if seen > _FEW * whole), 0)
     edges, counts = edges[few:], counts[few:]
     rows = [

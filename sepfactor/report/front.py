@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sepfactor.report.grid import Column, Grid
-from sepfactor.report.model import FrontPoint, Planning
 from sepfactor.report.view import Block, Facts, Notes, View
-from sepfactor.report.words import measured_with, signed
+from sepfactor.results import FrontPoint, Planning
+from sepfactor.words import signed
 
 
 def front_table(points: Sequence[FrontPoint], files: Sequence[str] = ()) -> Grid:
@@ -49,14 +49,14 @@ def planning_view(planning: Planning) -> View:
         blocks.append(front_table(planning.front, files))
     facts = [("Plan", ", ".join(planning.plans))] if planning.plans and not files else []
     if planning.budget is not None:
-        facts.insert(0, ("Budget", planning.budget.verdict))
+        facts.insert(0, ("Budget", planning.budget.verdict.text))
     return View(
         *blocks,
         Notes(planning.notes),
         Facts(
             *facts,
-            ("Data", str(planning.data["description"])),
-            ("Measured", measured_with(planning.environment)),
+            ("Data", planning.data.description),
+            ("Measured", planning.environment.line),
         ),
         title=planning.model,
     )

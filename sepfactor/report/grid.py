@@ -11,6 +11,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from sepfactor.visible import visible
+
 _GAP = 2
 _NAME_WIDTHS = 18, 40
 _NAME_AT_WORST = 8
@@ -19,7 +21,7 @@ _NAME_AT_WORST = 8
 
 @dataclass(frozen=True)
 class Column:
-    """One column, top to bottom.
+    """One column, top to bottom; what is not seen of its texts but does something is shown as an escape.
 
     Attributes:
         header: may have two lines.
@@ -38,6 +40,11 @@ class Column:
     wraps: int = 0
     cut: int = 0
     short: Column | None = None
+
+    def __post_init__(self) -> None:
+        shown = [visible(cell, lines=True) for cell in self.cells]
+        object.__setattr__(self, "cells", shown)
+        object.__setattr__(self, "header", visible(self.header, lines=True))
 
     @property
     def width(self) -> int:
@@ -117,6 +124,9 @@ def _start(text: str, width: int) -> str:
 
 
 def _end(name: str, width: int) -> str:
-    while cell_len(name) > width:
-        name = "…" + name[2:]
-    return name
+    if len(name) <= 2 * width and cell_len(name) <= width:
+        return name
+    kept = 0
+    while kept < min(len(name), 4 * width) and cell_len("…" + name[len(name) - kept - 1 :]) <= width:
+        kept += 1
+    return "…" + name[len(name) - kept :]

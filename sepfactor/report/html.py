@@ -13,9 +13,8 @@ from sepfactor.errors import OptionError
 from sepfactor.report.charts import charts, front_as_measured, front_chart, what_became
 from sepfactor.report.front import front_files, front_table
 from sepfactor.report.grid import Grid
-from sepfactor.report.model import Layer, Planning, Report
-from sepfactor.report.verdict import measured, planning_verdict, samples, verdict
-from sepfactor.report.words import (
+from sepfactor.results import Histogram, Layer, Picture, Planning, Report
+from sepfactor.words import (
     by,
     change,
     count,
@@ -24,7 +23,6 @@ from sepfactor.report.words import (
     file_size,
     kernel_text,
     milliseconds,
-    output_line,
     percent,
     saved,
 )
@@ -94,7 +92,7 @@ def report_html(report: Report | Planning) -> str:
             "planning.html.j2",
             report,
             {name: spec for name, spec in drawn.items() if spec is not None},
-            title=planning_verdict(report),
+            title=report.headline,
             front_table=_numbered(front_table(report.front, files)),
             written=() if files else report.plans,
         )
@@ -102,8 +100,8 @@ def report_html(report: Report | Planning) -> str:
         "report.html.j2",
         report,
         charts(report),
-        title=verdict(report),
-        samples=samples(report),
+        title=report.headline,
+        samples=report.data.samples_text,
         tiles=_tiles(report),
         columns=COLUMNS,
         rows=[_row(number, layer) for number, layer in enumerate(report.layers, 1)],
@@ -118,16 +116,23 @@ def _page(template: str, document: Report | Planning, drawn: Mapping[str, Any], 
     environment, vega = _tools()
     page: str = environment.get_template(template).render(
         document=document,
-        measured=measured(document),
+        measured=_measured(document),
         charts=drawn,
-        report_json=_embedded(document.model_dump(mode="json")),
-        charts_json=_embedded(drawn),
+        report_json=_harmless(document.model_dump_json()),
+        charts_json=_harmless(json.dumps(drawn, ensure_ascii=False, allow_nan=False, separators=(",", ":"))),
         style=_read("report.css"),
         script=_read("report.js"),
         vega=vega,
         **parts,
     )
     return page
+
+
+def _measured(document: Report | Planning) -> str:
+    """Software, processor, threads, data and seed, in a sentence."""
+    data = document.data
+    fitted = f"; fitted on {data.fitted_on} samples of {data.description}" if data.fitted_on else ""
+    return f"Measured with {document.environment.line}. Judged on {data.judged_on}{fitted}. Seed {data.seed}."
 
 
 def check_html() -> None:
@@ -187,9 +192,8 @@ def _headline(text: str) -> Any:
     return Markup(re.sub(r"\([^()]*\)", r"<span>\g<0></span>", str(escape(_together(text)))))
 
 
-def _embedded(value: Any) -> str:
+def _harmless(text: str) -> str:
     """JSON that cannot end the script element it stands in, nor open a comment there."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return text
@@ -199,12 +203,11 @@ def _tiles(report: Report) -> list[tuple[str, str, str]]:
     """Name, figure and remark of what a reader wants first."""
     sums, tiles = report.totals, []
     if report.speed is not None:
-        before, after = (report.speed.runs[name]["median_ms"] for name in ("original", "result"))
-        figure = f"{milliseconds(before)} → {milliseconds(after)} ms"
+        before, tidied, after = report.speed.original, report.speed.prepared, report.speed.result
+        figure = f"{milliseconds(before.median_ms)} → {milliseconds(after.median_ms)} ms"
         remark = "median"
-        if report.speed.factorisation is not None:
-            tidied = milliseconds(report.speed.runs["prepared"]["median_ms"])
-            remark += f", {tidied} ms tidied but not factored"
+        if report.speed.tidying is not None and tidied is not None:
+            remark += f", {milliseconds(tidied.median_ms)} ms tidied but not factored"
         tiles.append(("One run", figure, remark))
     tiles.append(("Convolutions", f"{sums.replaced} of {sums.convolutions}", "replaced"))
     tiles += [
@@ -222,7 +225,7 @@ def _split(text: str) -> tuple[str, str]:
 
 def _row(number: int, layer: Layer) -> Mapping[str, Any]:
     """One line of the table; what is in it, and what each cell is sorted by."""
-    became = what_became(layer)
+    became, reason = what_became(layer), str(layer.reason or "")
     kernel = kernel_text(layer.weight_shape, layer.group, layer.strides)
     ms = layer.milliseconds_before, layer.milliseconds_after
     alone = "–" if layer.trial_speedup is None else f"{layer.trial_speedup:.2f}×"
@@ -230,7 +233,7 @@ def _row(number: int, layer: Layer) -> Mapping[str, Any]:
     unfitted = "" if layer.unfitted_error is None else f"unfitted {percent(layer.unfitted_error)}"
     cells = (
         Cell(kernel, layer.parameters_before, f"on {by(layer.map_size)}" if layer.map_size else ""),
-        Cell(became, f"{became} {layer.reason}", layer.reason),
+        Cell(became, f"{became} {reason}", reason),
         Cell(change(layer.macs_before, layer.macs_after, count), layer.macs_before),
         Cell(change(*ms, milliseconds), ms[0]),
         Cell(alone, layer.trial_speedup, interval),
@@ -250,19 +253,18 @@ def _row(number: int, layer: Layer) -> Mapping[str, Any]:
 def _outputs(report: Report) -> list[Mapping[str, str]]:
     """Name of each output, how far it is off, and how its single values are."""
     found: list[Mapping[str, str]] = []
-    for output in (report.accuracy or {"outputs": ()})["outputs"]:
-        line = output_line(output)
-        spread = _spread(output.get("errors") or {})
-        found.append({"name": output["name"], "line": line[0].upper() + line[1:], "spread": spread})
+    for output in report.accuracy.outputs if report.accuracy else ():
+        line, spread = output.line(), _spread(output.errors)
+        found.append({"name": output.name, "line": line[0].upper() + line[1:], "spread": spread})
     return found
 
 
-def _spread(errors: Mapping[str, Any]) -> str:
-    if not errors.get("counts"):
+def _spread(errors: Histogram | None) -> str:
+    if errors is None or not errors.counts:
         return ""
-    equal = errors["equal"] / (errors["equal"] + sum(errors["counts"]))
+    equal = errors.equal / errors.total
     none = f", and {percent(equal)} are equal" if equal > 0.01 else ""
-    return f"99 % of the values are off by no more than {errors['within_99']:.2g}{none}."
+    return f"99 % of the values are off by no more than {errors.within_99:.2g}{none}."
 
 
 def _times_words(report: Report) -> str:
@@ -271,7 +273,7 @@ def _times_words(report: Report) -> str:
         "all their parts. Pale bars are of layers that stay, which change too when data between layers take "
         "another layout"
     )
-    tidied = report.speed is not None and report.speed.factorisation is not None
+    tidied = report.speed is not None and report.speed.tidying is not None
     return words + (", and here because tidying the graph alone made them faster." if tidied else ".")
 
 
@@ -290,7 +292,7 @@ def _pictures(report: Report) -> list[Mapping[str, Any]]:
     return shown
 
 
-def _caption(picture: Any) -> str:
+def _caption(picture: Picture) -> str:
     if picture.classes is None:
         return f"Sample {picture.sample}: {decibel(picture.snr_db)}"
     was, now = picture.classes

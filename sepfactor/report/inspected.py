@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sepfactor.report.grid import Column, Grid
-from sepfactor.report.model import Inspection, LayerInspection
 from sepfactor.report.reasons import in_general
 from sepfactor.report.text import places
 from sepfactor.report.view import Facts, Fold, Notes, View
-from sepfactor.report.words import by, count, measured_with, milliseconds, sort_of
+from sepfactor.results import Inspection, LayerInspection
+from sepfactor.words import by, count, milliseconds, sort_of
 
 _FEW = 12
 """So many layers are always shown, and of more those that take the most time."""
@@ -35,8 +35,8 @@ def inspection_view(inspection: Inspection, next_command: str = "") -> View:
     facts = [
         ("Layers", _kinds(inspection)),
         ("Time", _operators(inspection)),
-        ("Data", str(inspection.data["description"])),
-        ("Measured", measured_with(inspection.environment)),
+        ("Data", inspection.data.description),
+        ("Measured", inspection.environment.line),
         ("Verdict", inspection_verdict(inspection)),
     ]
     if next_command:
@@ -69,7 +69,7 @@ def inspection_verdict(inspection: Inspection) -> str:
         return f"{head}: none {of} can do with two thirds of its multiplications and answer much the same"
     only = "" if saved >= _MAYBE else "only "
     verb = "needs" if len(good) == 1 else "need"
-    where = " (on made-up inputs: give --data)" if inspection.data.get("synthetic") else ""
+    where = " (on made-up inputs: give --data)" if inspection.data.synthetic else ""
     return (
         f"{head}: {only}{len(good)} {of}, with {_percent(_shares(good))} of the time, {verb} two thirds of "
         f"the multiplications or fewer to keep 99 % of what they answer{where}"
@@ -175,8 +175,8 @@ def _correlation(value: float | None) -> str:
 
 def _why_not(layer: LayerInspection) -> str:
     """Why no scheme applies."""
-    said = list(layer.refusals.values())
-    return in_general(layer.reason or max(said, key=said.count, default=""))
+    said = [layer.reason] if layer.reason is not None else list(layer.refusals.values())
+    return in_general([max(said, key=said.count)]) if said else ""
 
 
 def _kinds(inspection: Inspection) -> str:

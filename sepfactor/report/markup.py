@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from functools import singledispatch
 from html import escape
 
-from sepfactor.report.base import Document
-from sepfactor.report.compared import Comparison
 from sepfactor.report.front import planning_view
 from sepfactor.report.grid import Grid
 from sepfactor.report.inspected import inspection_view
-from sepfactor.report.model import Bench, Inspection, Planning, Report
 from sepfactor.report.text import bench_view, comparison_view, report_view
+from sepfactor.report.tidied import tidied_view
 from sepfactor.report.view import Facts, Notes, View
+from sepfactor.results import Bench, Comparison, Document, Inspection, Planning, Report, Tidied
+
+_LINKED = r"(@|#|\bGH-|:(?=//)|\bwww(?=\.))"
+"""Where forges begin to make links of plain text: mentions, numbers of issues, addresses."""
 
 
 @singledispatch
@@ -26,6 +28,7 @@ def view(document: Document) -> View:
 view.register(Report)(report_view)
 view.register(Inspection)(inspection_view)
 view.register(Bench)(bench_view)
+view.register(Tidied)(tidied_view)
 view.register(Comparison)(comparison_view)
 view.register(Planning)(planning_view)
 
@@ -98,8 +101,9 @@ def _cell(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    return re.sub(r"([\\`*_\[\]~])", r"\\\1", text).replace("&", "&amp;").replace("<", "&lt;")
+    """Text that Markdown shows as it is: neither marked up nor linked to anybody or anything."""
+    shown = re.sub(r"([\\`*_\[\]~])", r"\\\1", text).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(_LINKED, r"\1<!-- -->", shown, flags=re.IGNORECASE)  # a comment ends the word
 
 
 __all__ = ["markdown", "notebook", "view"]

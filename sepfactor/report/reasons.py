@@ -1,42 +1,33 @@
-"""Why layers stay, without what differs from layer to layer."""
+"""Why layers stay, summed up: layers that stay for the same reason together."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from sepfactor.report.model import Layer
+from sepfactor.codes import Reason
+from sepfactor.results import Layer
 
-_PARTICULARS = (
-    (r"^kept: ", ""),
-    (r" \([^()]*\)", ""),
-    (r"^put back: .+ (measured|leaves) ", r"put back: the best candidate \1 "),
-    (r"^(no scheme of rank) \S+", r"\1 asked for"),
-    (r" of shape \([^()]*\)", ""),
-)
-"""Pattern → what is left of it."""
+UNKNOWN = Reason("unknown", "for no reason that was noted")
+"""Of a layer that stays and does not say why."""
 
 
-def in_general(reason: str) -> str:
-    """A reason as it may hold for several layers.
+def in_general(reasons: Iterable[Reason]) -> str:
+    """Reasons of one code as they hold for all, without what differs from layer to layer.
 
-    >>> in_general("put back: channel-out 6 measured no faster (0.60× alone)")
-    'put back: the best candidate measured no faster'
-    >>> in_general("nothing cheaper stays within 0.1 of its output (closest: trim, off by 0.145)")
-    'nothing cheaper stays within 0.1 of its output'
+    >>> in_general([Reason("no-faster", "no faster", "trim"), Reason("no-faster", "no faster", "hybrid")])
+    'no faster'
     """
-    for pattern, left in _PARTICULARS:
-        reason = re.sub(pattern, left, reason)
-    return reason
+    return "; ".join(dict.fromkeys(reason.text for reason in reasons))
 
 
-def by_reason(layers: Sequence[Layer]) -> Mapping[str, Sequence[Layer]]:
-    """Layers that stay, by why; those that take most of the time first."""
+def by_reason(layers: Sequence[Layer]) -> Sequence[tuple[str, Sequence[Layer]]]:
+    """Layers that stay, by why in general; those that take most of the time first."""
     groups: dict[str, list[Layer]] = {}
     for layer in layers:
-        groups.setdefault(in_general(layer.reason), []).append(layer)
+        groups.setdefault((layer.reason or UNKNOWN).code, []).append(layer)
 
-    def milliseconds(item: tuple[str, list[Layer]]) -> float:
-        return sum(layer.milliseconds_before or 0.0 for layer in item[1])
+    def milliseconds(group: Sequence[Layer]) -> float:
+        return sum(layer.milliseconds_before or 0.0 for layer in group)
 
-    return dict(sorted(groups.items(), key=milliseconds, reverse=True))
+    ordered = sorted(groups.values(), key=milliseconds, reverse=True)
+    return [(in_general(layer.reason or UNKNOWN for layer in group), group) for group in ordered]

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sepfactor.report.compared import Comparison, OutputDifference
 from sepfactor.report.grid import Column, Grid
-from sepfactor.report.model import Bench, Layer, LayerInspection, Report, Speed
-from sepfactor.report.reasons import by_reason
-from sepfactor.report.verdict import speed_line, verdict
+from sepfactor.report.reasons import UNKNOWN, by_reason
 from sepfactor.report.view import Block, Facts, Fold, Notes, View
-from sepfactor.report.words import (
+from sepfactor.results import (
+    Bench,
+    Comparison,
+    Layer,
+    LayerInspection,
+    OutputDifference,
+    Report,
+    Speed,
+)
+from sepfactor.visible import visible
+from sepfactor.words import (
     by,
     change,
     count,
@@ -19,9 +27,7 @@ from sepfactor.report.words import (
     error,
     file_size,
     kernel_text,
-    measured_with,
     milliseconds,
-    output_line,
     percent,
     saved,
     signed,
@@ -41,34 +47,40 @@ def report_view(report: Report) -> View:
         tables.append(_replaced(replaced))
     if kept:
         tables.append(Fold((_reasons(kept),), (_kept(kept),)))
-    return View(*tables, Notes(report.notes), _summary(report), title=verdict(report))
+    return View(*tables, Notes(report.notes), _summary(report), title=report.headline)
 
 
 def bench_view(bench: Bench) -> View:
     """A row per model, compared with the first."""
     rows = bench.rows
     timings = [row.timing for row in rows]
-    quartiles = [f"{t['low_ms']:.3f}–{t['high_ms']:.3f}" for t in timings]
-    verdicts = ["baseline" if row.speedup is None else str(row.speedup["verdict"]) for row in rows]
+    quartiles = [f"{t.low_ms:.3f}–{t.high_ms:.3f}" for t in timings]
+    verdicts = ["baseline" if row.speedup is None else row.speedup.verdict.text for row in rows]
     table = Grid(
         [
-            Column("Model", [row.model for row in rows]),
-            Column("Median ms", [f"{t['median_ms']:.3f}" for t in timings], right=True),
+            Column("Model", [visible(row.model) for row in rows]),
+            Column("Median ms", [f"{t.median_ms:.3f}" for t in timings], right=True),
             Column("Quartiles", quartiles, drop=1, right=True),
-            Column("Runs", [f"{t['rounds']:.0f}" for t in timings], drop=2, right=True),
+            Column("Runs", [str(t.rounds) for t in timings], drop=2, right=True),
             Column("Against the first", verdicts, wraps=24),
         ]
     )
+    caveats = [row.speedup.caveat for row in rows if row.speedup is not None]
     return View(
         table,
-        Facts(("Data", bench.data["description"]), ("Measured", measured_with(bench.environment))),
+        Facts(
+            ("Data", bench.data.description),
+            ("Measured", bench.environment.line),
+            *(("Time", caveat) for caveat in dict.fromkeys(filter(None, caveats))),
+        ),
     )
 
 
 def comparison_view(comparison: Comparison) -> View:
     """What each output says, the distribution of its errors, and what the labels say."""
-    blocks: list[Block] = [_outputs(comparison.outputs)]
-    labelled = [(o, k, top) for o in comparison.outputs for k, top in ((1, o.top1), (5, o.top5)) if top]
+    outputs = comparison.accuracy.outputs
+    blocks: list[Block] = [_outputs(outputs)]
+    labelled = [(o, k, top) for o in outputs for k, top in ((1, o.top1), (5, o.top5)) if top]
     if labelled:
         blocks.append(
             Grid(
@@ -79,7 +91,7 @@ def comparison_view(comparison: Comparison) -> View:
                     Column("Only A\nright", [str(top.lost) for *_, top in labelled], drop=2, right=True),
                     Column("Only B\nright", [str(top.gained) for *_, top in labelled], drop=2, right=True),
                     Column("Drop\npoints", [signed(100 * top.drop, 2) for *_, top in labelled], right=True),
-                    Column("Which is", [top.verdict for *_, top in labelled], wraps=30),
+                    Column("Which is", [top.verdict.text for *_, top in labelled], wraps=30),
                 ]
             )
         )
@@ -89,13 +101,10 @@ def comparison_view(comparison: Comparison) -> View:
         Facts(
             ("A", comparison.reference),
             ("B", comparison.candidate),
-            *(
-                (f"Output {o.name}", output_line(o.model_dump(exclude={"top1", "top5"})))
-                for o in comparison.outputs
-            ),
-            *((f"Errors {o.name}", line) for o in comparison.outputs if (line := _distribution(o))),
-            ("Data", str(comparison.data["description"])),
-            ("Measured", measured_with(comparison.environment)),
+            *((f"Output {o.name}", o.line(labels=False)) for o in outputs),
+            *((f"Errors {o.name}", line) for o in outputs if (line := _distribution(o))),
+            ("Data", comparison.data.description),
+            ("Measured", comparison.environment.line),
         ),
     )
 
@@ -106,13 +115,13 @@ def _outputs(outputs: Sequence[OutputDifference]) -> Grid:
 
     return Grid(
         [
-            Column("Output", [o.name for o in outputs]),
+            Column("Output", [visible(o.name) for o in outputs]),
             column("Of a sample", lambda o: by(["?" if n is None else n for n in o.shape]) or "1", 4),
-            column("Off by", lambda o: "–" if o.relative_error is None else percent(o.relative_error)),
-            column("Largest\nerror", lambda o: "–" if o.max_abs is None else f"{o.max_abs:.2g}", 2),
+            column("Off by", lambda o: percent(o.relative_error) if o.is_finite else "–"),
+            column("Largest\nerror", lambda o: f"{o.max_abs:.2g}" if o.is_finite else "–", 2),
             column("99 % of\nvalues within", lambda o: f"{o.errors.within_99:.2g}" if o.errors else "–", 3),
-            column("SNR", lambda o: "–" if o.relative_error is None else decibel(o.snr_db)),
-            column("Cosine", lambda o: "–" if o.cosine is None else signed(o.cosine, 6), 1),
+            column("SNR", lambda o: decibel(o.snr_db) if o.is_finite else "–"),
+            column("Cosine", lambda o: "–" if math.isnan(o.cosine) else signed(o.cosine, 6), 1),
             column("Same\nanswer", lambda o: "–" if o.agreement is None else percent(o.agreement)),
         ]
     )
@@ -128,7 +137,7 @@ def _distribution(output: OutputDifference) -> str:
         return ""
     most = max(errors.counts)
     bars = "".join(_BARS[min(8, -(-8 * n // most))] for n in errors.counts)
-    equal = f", {percent(errors.equal / (errors.equal + sum(errors.counts)))} equal" if errors.equal else ""
+    equal = f", {percent(errors.equal / errors.total)} equal" if errors.equal else ""
     return f"{errors.edges[0]:.1g} {bars} {errors.edges[-1]:.1g}{equal}"
 
 
@@ -172,15 +181,15 @@ def _fits(layers: Sequence[Layer]) -> list[Column]:
 def _reasons(layers: Sequence[Layer]) -> Grid:
     """Why layers stay, in a row per reason; those that take most of the time first."""
     groups = by_reason(layers)
-    time = [sum(layer.milliseconds_before or 0.0 for layer in group) for group in groups.values()]
-    macs = [sum(layer.macs_before or 0 for layer in group) for group in groups.values()]
-    names = [", ".join(_end(layer.name) for layer in group) for group in groups.values()]
+    time = [sum(layer.milliseconds_before or 0.0 for layer in group) for _, group in groups]
+    macs = [sum(layer.macs_before or 0 for layer in group) for _, group in groups]
+    names = [", ".join(_end(visible(layer.name)) for layer in group) for _, group in groups]
     return Grid(
         [
-            Column("Kept", [str(len(group)) for group in groups.values()]),
+            Column("Kept", [str(len(group)) for _, group in groups]),
             Column("ms", [milliseconds(ms) for ms in time], drop=1, right=True),
             Column("MACs", [count(number) for number in macs], drop=3, right=True),
-            Column("Why", list(groups), cut=53),
+            Column("Why", [visible(why) for why, _ in groups], cut=53),
             Column("Layers", names, drop=2, cut=10),
         ]
     )
@@ -197,22 +206,23 @@ def _kept(layers: Sequence[Layer]) -> Grid:
             Column("MACs", [count(layer.macs_before) for layer in layers], drop=3, right=True),
             Column("Params", [count(layer.parameters_before) for layer in layers], drop=6, right=True),
             Column("ms", [milliseconds(layer.milliseconds_before) for layer in layers], right=True),
-            Column("Why", [_why(layer) for layer in layers], wraps=32),
+            Column("Why", [visible(_why(layer)) for layer in layers], wraps=32),
         ]
     )
 
 
 def _why(layer: Layer) -> str:
+    reason = str(layer.reason or UNKNOWN)
     if not layer.corrected:
-        return layer.reason
+        return reason
     fit = f"{percent(layer.unfitted_error)} → {percent(layer.fitted_error)}"
-    return f"{layer.reason}; weights corrected, off in place by {fit}"
+    return f"{reason}; weights corrected, off in place by {fit}"
 
 
 def places(header: str, layers: Sequence[Layer] | Sequence[LayerInspection]) -> tuple[Column, Column, Column]:
     """What layers are called and what they are: name, kernel and map."""
     return (
-        Column(header, [layer.name for layer in layers]),
+        Column(header, [visible(layer.name) for layer in layers]),
         Column(
             "Kernel",
             [kernel_text(layer.weight_shape, layer.group, layer.strides) for layer in layers],
@@ -233,14 +243,15 @@ def _summary(report: Report) -> Facts:
         ("File", f"{file_size(sums.bytes_before)} → {file_size(sums.bytes_after)}"),
     ]
     if report.accuracy is not None:
-        facts += [(f"Output {o['name']}", output_line(o)) for o in report.accuracy["outputs"]]
-        facts.append(("Judged on", str(report.data["judged_on"])))
+        facts += [(f"Output {o.name}", o.line()) for o in report.accuracy.outputs]
+        facts.append(("Judged on", report.data.judged_on))
     if report.budget is not None:
-        facts.append(("Budget", report.budget.verdict))
+        facts.append(("Budget", report.budget.verdict.text))
     if report.speed is not None:
-        facts += [("Speed", speed_line(report.speed)), ("", _runs(report.speed))]
-    strong = "Speed" if report.speed is not None and _faster(report.speed) else ""
-    return Facts(*facts, ("Measured", measured_with(report.environment)), strong=strong)
+        facts += [("Speed", report.speed.line), ("", _runs(report.speed))]
+        facts += [("", caveat) for caveat in [report.speed.caveat] if caveat]
+    strong = "Speed" if report.speed is not None and report.speed.verdict.code == "faster" else ""
+    return Facts(*facts, ("Measured", report.environment.line), strong=strong)
 
 
 def _number_replaced(report: Report) -> str:
@@ -250,17 +261,14 @@ def _number_replaced(report: Report) -> str:
     return f"{text}; weights of {corrected} more corrected" if corrected else text
 
 
-def _faster(speed: Speed) -> bool:
-    return float(speed.speedup["low"]) > 1.0
-
-
 def _runs(speed: Speed) -> str:
+    named = (("original", speed.original), ("prepared", speed.prepared), ("result", speed.result))
     each = [
-        f"{name} {milliseconds(t['median_ms'])} ms ({milliseconds(t['low_ms'])}–{milliseconds(t['high_ms'])})"
-        for name, t in speed.runs.items()
+        f"{name} {milliseconds(t.median_ms)} ms ({milliseconds(t.low_ms)}–{milliseconds(t.high_ms)})"
+        for name, t in named
+        if t is not None
     ]
-    rounds = next(iter(speed.runs.values()))["rounds"]
-    return f"{', '.join(each)}; median and quartiles of {rounds:.0f} interleaved runs"
+    return f"{', '.join(each)}; median and quartiles of {speed.original.rounds} interleaved runs"
 
 
 def _fewer(before: int | None, after: int | None) -> str:

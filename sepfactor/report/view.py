@@ -1,4 +1,7 @@
-"""What a command shows, before it is known whether a terminal, a notebook or a pull request shows it."""
+"""What a command shows, before it is known whether a terminal, a notebook or a pull request shows it.
+
+Texts become visible here (:mod:`sepfactor.visible`), so that no view obeys what a file has for a name.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sepfactor.report.grid import Grid
+from sepfactor.visible import visible
 
 _NAME_WIDTH = 24
 
@@ -18,7 +22,8 @@ class Facts:
     """Lines of name and fact. One name may be ``strong``: it is the good news."""
 
     def __init__(self, *lines: tuple[str, str], strong: str = "") -> None:
-        self.lines, self.strong = lines, strong
+        self.lines = tuple((visible(name), visible(fact)) for name, fact in lines)
+        self.strong = strong
 
     def __rich__(self) -> Table:
         grid = Table.grid(padding=(0, 2, 0, 0))
@@ -34,6 +39,9 @@ class Notes:
     """What a reader must not miss."""
 
     lines: Sequence[str]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lines", tuple(map(visible, self.lines)))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield from (Text(f"! {line}", style="bold yellow") for line in self.lines)
@@ -57,7 +65,7 @@ class View:
     """
 
     def __init__(self, *blocks: Block | Fold, title: str = "") -> None:
-        self.title = title
+        self.title = visible(title)
         self._blocks = blocks
 
     def __iter__(self) -> Iterator[Block]:

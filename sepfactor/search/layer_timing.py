@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from sepfactor.codes import Reason
 from sepfactor.factor import Factorization, Stage
 from sepfactor.factor.stage import Ints
+from sepfactor.fit.evidence import Evidence
 from sepfactor.graph.instrument import outside_blocked_layout
 from sepfactor.graph.kind import CONV_2D, Kind
 from sepfactor.graph.lower import bench_model, neighbour_model
 from sepfactor.layout import blockable
-from sepfactor.measure.session import Runtime, open_session
-from sepfactor.measure.timing import Samples, interleave, ratio
-from sepfactor.measure.timing_cache import Entry, TimingCache
+from sepfactor.measure.engine import Engine, Feed, Session
+from sepfactor.measure.rounds import Rounds
+from sepfactor.measure.timing_cache import DISTURBED, Entry, TimingCache
+from sepfactor.search.candidate import Candidate
+from sepfactor.search.settings import DEFAULT, SearchSettings
+from sepfactor.study.study import Study
 
-_SECONDS = 0.25
-"""At most so long is one candidate timed, and not less than the rounds below."""
-
-_ROUNDS = 9
-_PRECISION = 0.02
 _LEAST_SHARE = 0.1
 """Of a micro-benchmark is at least the layer's: what is subtracted is itself uncertain."""
 
@@ -35,8 +34,11 @@ class LayerTime:
     """A candidate as timed against the layer it would replace, without its neighbours.
 
     Attributes:
-        dense_ms, ms: of the layer and of the candidate, milliseconds.
-        speedup: of the one over the other, with its 95 % interval ``low … high``.
+        dense_ms: milliseconds of the layer.
+        ms: milliseconds of the candidate.
+        speedup: of the one over the other.
+        low: lower end of its 95 % interval.
+        high: upper end of its 95 % interval.
         blocked: whether it keeps to onnxruntime's blocked layout where the layer did.
     """
 
@@ -48,6 +50,32 @@ class LayerTime:
     blocked: bool = True
 
 
+def is_faster(time: LayerTime) -> bool:
+    """Whether the gain is certain, and holds in a network that works in blocks."""
+    return time.low > 1.0 and time.blocked
+
+
+def is_slower(time: LayerTime) -> bool:
+    """Whether the layer is likely to lose time by it."""
+    return time.speedup < 1.0 or not time.blocked
+
+
+def no_gain(candidate: Candidate, time: LayerTime) -> Reason:
+    """Why a layer is kept though it has candidates, of which this is the nearest."""
+    if time.low > 1.0:
+        return Reason(
+            "leaves-layout",
+            "put back: the best candidate leaves onnxruntime's blocked layout, where the layer is",
+            candidate.label,
+        )
+    interval = f", {time.low:.2f}–{time.high:.2f}" if time.speedup > 1.0 else ""
+    return Reason(
+        "no-faster",
+        "put back: the best candidate measured no faster",
+        f"{candidate.label}, {time.speedup:.2f}×{interval} alone",
+    )
+
+
 @dataclass(frozen=True)
 class Place:
     """What a layer's time depends on beside its shape: its kind, map and type of numbers."""
@@ -57,88 +85,110 @@ class Place:
     dtype: np.dtype[np.floating]
     kind: Kind = CONV_2D
 
+    @classmethod
+    def of(cls, seen: Evidence) -> Place:
+        """Where a site runs."""
+        return cls(seen.size, seen.batch, seen.site.dtype, seen.site.kind)
 
-class Stopwatch:
+
+class LayerTimer:
     """Times candidates against their layer, interleaved; what is in the cache is not timed again.
 
     Args:
-        runtime: threads and provider.
-        seed: of inputs and bootstrap.
+        engine: what runs them.
+        seed: of inputs and intervals.
         cache: what was timed before.
+        settings: of the search.
         may_time: if not, only the cache is asked, and what it does not know is left out.
     """
 
-    def __init__(self, runtime: Runtime, seed: int, cache: TimingCache, may_time: bool = True) -> None:
-        self._runtime, self._seed, self._ledger, self._may_time = runtime, seed, cache, may_time
+    def __init__(
+        self,
+        engine: Engine,
+        seed: int,
+        cache: TimingCache,
+        settings: SearchSettings = DEFAULT,
+        may_time: bool = True,
+    ) -> None:
+        self._engine, self._seed, self._cache, self._may_time = engine, seed, cache, may_time
+        self._settings = settings
+
+    @classmethod
+    def of(
+        cls, study: Study, settings: SearchSettings = DEFAULT, cache: TimingCache | None = None
+    ) -> LayerTimer:
+        """Of a run; with another cache than its own, if one is given."""
+        cache = study.timing_cache if cache is None else cache
+        return cls(study.engine, study.options.seed, cache, settings, study.may_time)
 
     def times(
         self, dense: Factorization, others: Sequence[Factorization], place: Place
     ) -> list[LayerTime | None]:
         """The time of each of ``others``; None for what may not be timed and was not before."""
         keys = [_key(dense, other, place) for other in others]
-        known = {key: _whole(self._ledger.get(key)) for key in dict.fromkeys(keys)}
+        known = {key: _whole(self._cache.get(key)) for key in dict.fromkeys(keys)}
         missing = [keys.index(key) for key, entry in known.items() if entry is None]
         if missing and self._may_time:
             for i, entry in zip(missing, self._time(dense, [others[i] for i in missing], place), strict=True):
-                self._ledger.put(keys[i], entry)
+                self._cache.put(keys[i], entry)
                 known[keys[i]] = entry
         return [_layer_time(known[key]) for key in keys]
 
     def _time(self, dense: Factorization, others: Sequence[Factorization], place: Place) -> list[Entry]:
-        timed = [self._call(one, place) for one in (dense, *others)]
-        around = self._neighbours(dense, place)
-        calls = [call for call, _ in timed] + around
-        samples = interleave(
-            calls, budget_s=_SECONDS * len(calls), min_rounds=_ROUNDS, precision=_PRECISION, seed=self._seed
+        opened = [self._open(one, place) for one in (dense, *others)]
+        runs = [run for run, _ in opened] + self._neighbours(dense, place)
+        rounds = self._engine.time(
+            runs,
+            seconds=self._settings.candidate_seconds * len(runs),
+            min_rounds=self._settings.candidate_rounds,
+            precision=self._settings.candidate_precision,
+            seed=self._seed,
         )
-        rows = samples[: len(timed)]
-        beside = 0.5 * float(np.sum(np.median(samples[len(timed) :], axis=1)))
-        alone: Samples = np.maximum(rows - beside, _LEAST_SHARE * rows)
+        beside = 0.5 * sum(rounds.median_ms(i) for i in range(len(opened), len(runs)))
+        alone = rounds.first(len(opened)).less(beside, _LEAST_SHARE)
         # Where few channels keep its neighbours out of the layout too, leaving it costs nothing more.
         matters = place.kind.is_blocked and blockable(dense.in_channels) and blockable(dense.out_channels)
-        return self._entries(alone, [outside if matters else 0 for _, outside in timed])
+        return self._entries(alone, [outside if matters else 0 for _, outside in opened])
 
-    def _entries(self, alone: Samples, outside: Sequence[int]) -> list[Entry]:
+    def _entries(self, alone: Rounds, outside: Sequence[int]) -> list[Entry]:
         entries: list[Entry] = []
-        for row, count in zip(alone[1:], outside[1:], strict=True):
-            found = ratio(alone[0], row, seed=self._seed)
+        for number, count in enumerate(outside[1:], 1):
+            found = alone.ratio(number, seed=self._seed)
             entries.append(
                 {
-                    "dense_ms": float(np.median(alone[0])),
-                    "ms": float(np.median(row)),
-                    "speedup": found.speedup,
+                    "dense_ms": alone.median_ms(0),
+                    "ms": alone.median_ms(number),
+                    "speedup": found.ratio,
                     "low": found.low,
                     "high": found.high,
                     "blocked": float(count <= outside[0]),
+                    DISTURBED: float(alone.is_disturbed),
                 }
             )
         return entries
 
-    def _call(self, factorization: Factorization, place: Place) -> tuple[Callable[[], object], int]:
-        """A run of its micro-benchmark, and how many of its convolutions left the blocked layout."""
+    def _open(self, factorization: Factorization, place: Place) -> tuple[tuple[Session, Feed], int]:
+        """Its micro-benchmark, and how many of its convolutions left the blocked layout."""
         model = bench_model(factorization, place.size, place.dtype, place.batch, place.kind)
         with tempfile.TemporaryDirectory(prefix="sepfactor-layout-") as folder:
             optimised = Path(folder) / "optimised.onnx"
-            session = open_session(model, self._runtime, optimised_path=optimised)
+            session = self._engine.open(model, optimised_path=optimised)
             outside = outside_blocked_layout(optimised) if optimised.exists() else 0
-        return self._run_of(session, place), outside
+        return self._on_noise(session, place), outside
 
-    def _neighbours(self, dense: Factorization, place: Place) -> list[Callable[[], object]]:
-        """Runs of round trips whose time, halved, is that of what stands around the layer."""
+    def _neighbours(self, dense: Factorization, place: Place) -> list[tuple[Session, Feed]]:
+        """Round trips whose time, halved, is that of what stands around the layer."""
         sides = [(dense.in_channels, place.size), (dense.out_channels, dense.output_size(place.size))]
         models = [
             neighbour_model(channels, size, place.dtype, place.batch)
             for channels, size in sides
             if place.kind.is_blocked and blockable(channels)
         ]
-        return [self._run_of(open_session(model, self._runtime), place) for model in models]
+        return [self._on_noise(self._engine.open(model), place) for model in models]
 
-    def _run_of(self, session: Any, place: Place) -> Callable[[], object]:
-        x = self._input(session.get_inputs()[0].shape, place)
-        return lambda: session.run(None, {"x": x})
-
-    def _input(self, shape: Sequence[int], place: Place) -> np.ndarray:
-        return np.random.default_rng(self._seed).standard_normal(shape).astype(place.dtype)
+    def _on_noise(self, session: Session, place: Place) -> tuple[Session, Feed]:
+        shape = session.get_inputs()[0].shape
+        return session, {"x": np.random.default_rng(self._seed).standard_normal(shape).astype(place.dtype)}
 
 
 _FIELDS = ("dense_ms", "ms", "speedup", "low", "high", "blocked")

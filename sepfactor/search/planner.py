@@ -7,77 +7,23 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sepfactor.amounts import Amount
-from sepfactor.errors import OptionError
+from sepfactor.budgets import Budget, Cost, How, QualityLimits
 from sepfactor.fit.build import Built, build
-from sepfactor.fit.sequential import FitSettings
+from sepfactor.fit.evidence import Evidence
+from sepfactor.fit.settings import Effort, fit_method
 from sepfactor.graph.instrument import serialized
-from sepfactor.graph.survey import Site
-from sepfactor.measure.quality import Judge, Quality
-from sepfactor.measure.session import open_session, run
-from sepfactor.measure.timing import Ratio, interleave, ratio
-from sepfactor.options import Options
+from sepfactor.measure.engines import open_and_time
+from sepfactor.measure.quality import Judge
+from sepfactor.plans.document import Plan
 from sepfactor.plans.knapsack import solve
+from sepfactor.results import LimitResult, Quality, QualityKind, Ratio
+from sepfactor.search.gathering import profile_runs, timed_seconds
 from sepfactor.search.loss_search import LossSearch
-from sepfactor.search.space import FEW_ROUNDS, Menu
-from sepfactor.study.profiling import profile_layers, times_after
-from sepfactor.study.study import Job
-
-DEFAULT_MAX_DROP = Amount(0.01, True)
-DEFAULT_MIN_SNR = 35.0
-
-_LESS_TRUST = {0.5: "sensitivities half believed", 0.0: "all layers alike"}
-"""Plans to compare with the one that takes sensitivities as measured: what is handed out beats them."""
-
-_BUILDS = 4
-"""Plans built and judged at most while looking for the one that just keeps the limit."""
-
-_SLACK = 0.955
-"""A plan that takes less than this share of the time allowed gives some accuracy away."""
-
-_INSIDE = 0.985
-"""Aim so far inside the time allowed: half of what is aimed at the edge falls outside."""
-
-_USUAL_BUILDS = _BUILDS + 5
-"""In all, with a first one to learn from, three to compare with, and the last, with care."""
-
-_WORK = 1.2e12
-"""Multiply-accumulates on all images that plans may be built for: of large networks fewer are."""
-
-_FEWEST = 3
-"""Plans built at least, if so many are wanted. No clock is asked: the same input gives the same network."""
-
-_RETRIES = 4
-"""Builds more where the time, or the final fit, turned out other than predicted."""
-
-
-@dataclass(frozen=True)
-class Limit:
-    """What may be lost, as a number that rises with the loss.
-
-    Attributes:
-        text: as people say it. most: of :meth:`loss`.
-        exponent: how that number goes with divergence.
-    """
-
-    kind: str
-    text: str
-    most: float
-    exponent: float
-
-    def loss(self, quality: Quality) -> float:
-        """Of this quality: noise over signal, or the expected drop."""
-        if self.kind in ("snr", "psnr"):
-            return float(10 ** (-quality.expected / 10))
-        return max(quality.drop, 0.0)
-
-    def is_kept(self, quality: Quality) -> bool:
-        """Whether it is within the limit."""
-        return self.loss(quality) <= self.most * (1 + 1e-9)
-
-
-_UNSURE = 1.2
-"""An interval of a speedup that is wider teaches nothing."""
+from sepfactor.search.settings import SearchSettings
+from sepfactor.search.space import LOSS, TIME, SearchSpace
+from sepfactor.study.profiling import profile_layers
+from sepfactor.study.recipe import make_plan
+from sepfactor.study.study import Study
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,48 +31,157 @@ class Point:
     """A plan that was built and judged.
 
     Attributes:
-        label: why it was built. options: by row of the menu.
-        predicted_ms, predicted_loss: before building.
-        built: the network. quality: on held-out data.
+        label: why it was built.
+        options: by layer of the search space.
+        effort: how carefully it was fitted.
+        predicted: what it was expected to cost before building.
+        predicted_loss: divergence at the output expected before building.
+        built: the network.
+        quality: on held-out data.
         speed: over the original file, where it was timed.
+        cost: as it came out; its time as predicted where it was not timed.
     """
 
     label: str
     options: tuple[int, ...]
-    predicted_ms: float
+    effort: Effort
+    predicted: Cost
     predicted_loss: float
     built: Built
     quality: Quality
-    speed: Ratio | None = None
+    speed: Ratio | None
+    cost: Cost
+
+    @property
+    def plan(self) -> Plan:
+        """That was built."""
+        return self.built.plan
+
+    @property
+    def how(self) -> How:
+        """Its time is known."""
+        return "predicted" if self.speed is None else "measured"
+
+
+@dataclass(frozen=True, eq=False)
+class LastWord:
+    """Says whether a plan keeps the budget, on data that chose nothing.
+
+    Attributes:
+        judge: on them.
+        limit: on what is lost there; None where cost alone counts.
+    """
+
+    judge: Judge
+    limit: QualityLimits | None
 
 
 @dataclass
 class Planner:
-    """Chooses from a menu by building and measuring.
+    """Chooses from a search space by building and measuring.
 
     Attributes:
-        job: the run. menu: what may be chosen; its times are corrected by what is built.
-        judge: on held-out data. quick: settings of fits while searching; None for those of the job.
+        study: the run.
+        evidence: of its sites.
+        settings: of the search.
+        budget: what is asked for.
+        limit: on what is lost; None where cost alone counts.
+        space: what may be chosen; its times are corrected by what is built.
+        judge: on held-out data.
+        last_word: on data given to judge on; None where there are none.
         points: everything built so far.
     """
 
-    job: Job
-    menu: Menu
+    study: Study
+    evidence: Sequence[Evidence]
+    settings: SearchSettings
+    budget: Budget
+    limit: QualityLimits | None
+    space: SearchSpace
     judge: Judge
-    quick: FitSettings | None = None
+    last_word: LastWord | None = None
     points: list[Point] = field(default_factory=list)
 
-    def cheapest(self, limit: Limit, start: float) -> Point | None:
+    @property
+    def original(self) -> Cost:
+        """What the network as handed in costs."""
+        return self.space.original
+
+    @property
+    def counts(self) -> QualityKind | None:
+        """What is counted as loss; None where cost alone counts."""
+        return None if self.limit is None else self.limit.kind
+
+    def last_word_on(self, point: Point) -> tuple[Quality, tuple[LimitResult, ...], QualityKind | None]:
+        """The quality that counts in the end, whether each limit is kept, and what is counted as loss."""
+        quality, limit = point.quality, self.limit
+        if self.last_word is not None:
+            quality = self.last_word.judge(self.study.engine.open(serialized(point.built.model)))
+            limit = self.last_word.limit
+        results = self.budget.results(self.original, point.cost, point.how, limit, quality)
+        return quality, results, None if limit is None else limit.kind
+
+    def keeps(self, point: Point) -> bool:
+        """Whether its figures are within all of them, whether or not so few samples show it."""
+        costs = self.budget.results(self.original, point.cost, point.how)
+        loses_little = self.limit is None or self.limit.is_kept(point.quality)
+        return loses_little and all(result.is_met for result in costs)
+
+    def keeps_costs(self, point: Point) -> bool:
+        """Whether it keeps the limits on cost."""
+        return self.budget.excess(self.original, point.cost) <= 1
+
+    @property
+    def may_compare(self) -> bool:
+        """Whether another plan to compare with is worth its time."""
+        splits = self.study.splits
+        work = (len(splits.fit) + len(splits.held_out)) * self.original.macs
+        most = max(self.settings.fewest_builds, int(self.settings.build_macs // max(work, 1)))
+        return len(self.points) < most
+
+    def best(self) -> Point | None:
+        """Of everything built, what keeps the budget and is best by what was asked; None if nothing does.
+
+        Under limits on cost that is the least loss, and where only size is limited, of about the same loss
+        the least time; else the least time, and of about the same time the least loss. What was fitted in
+        full goes before what was not.
+        """
+        kept = [point for point in self.points if self.keeps(point) and any(point.options)]
+        kept = [point for point in kept if point.effort == "full"] or kept
+        if self.budget.is_of_size_alone and kept:
+            least = min(point.quality.divergence for point in kept)
+            ties = [p for p in kept if p.quality.divergence <= self.settings.near_tie * least]
+            return min(ties, key=lambda point: self.space.milliseconds(point.options))
+        if not self.budget.costs and kept:
+            fastest = min(self.space.milliseconds(point.options) for point in kept)
+            kept = [
+                p for p in kept if self.space.milliseconds(p.options) <= self.settings.same_time * fastest
+            ]
+        return min(kept, key=lambda point: point.quality.divergence, default=None)
+
+    def mildest(self, limit: QualityLimits) -> Point | None:
+        """Of everything built, what loses least; None if nothing was."""
+        return min(self.points, key=lambda point: limit.loss(point.quality), default=None)
+
+    def closest(self) -> Point:
+        """Of everything built, the closest to the limits on cost; of what keeps them, what loses least."""
+        full = [point for point in self.points if point.effort == "full"] or self.points
+        kept = [point for point in full if self.keeps_costs(point)]
+        if kept:
+            return min(kept, key=lambda point: point.quality.divergence)
+        return min(full, key=lambda point: self.budget.excess(self.original, point.cost))
+
+    def cheapest(self, limit: QualityLimits, start: float) -> Point | None:
         """The fastest plan that keeps ``limit``, or None."""
         self._calibrate(start)
-        losses = [row.columns().quantities["loss"] for row in self.menu.rows]
-        search = LossSearch(limit.most, limit.exponent, float(sum(row.max() for row in losses)))
+        losses = [layer.columns().quantities[LOSS] for layer in self.space.layers]
+        search = LossSearch(limit.most, limit.exponent, float(sum(layer.max() for layer in losses)))
         kept: list[Point] = []
-        most = len(self.points) + _BUILDS
+        most = len(self.points) + self.settings.builds
         for predicted in search.steps(start):
             if len(self.points) >= most or (kept and not self.may_compare):
                 break
-            options = self.solve("time", {"loss": predicted})
+            options = self.solve(TIME, {LOSS: predicted})
             if options is None or not any(options):
                 search.tell(predicted, 0.0)
                 continue
@@ -138,207 +193,182 @@ class Planner:
                 search.tell(point.predicted_loss, limit.loss(point.quality))
         if not kept:
             return None
-        best = min(kept, key=lambda p: self.menu.milliseconds(p.options))
-        return self._better(best, {"time": self.menu_time(best.options)})
-
-    @property
-    def may_compare(self) -> bool:
-        """Whether another plan to compare with is worth its time."""
-        runs = len(self.job.data.fit) + len(self.job.data.held_out)
-        work = runs * sum(macs_of(self.job, site) for site in self.job.sites)
-        return len(self.points) < max(_FEWEST, int(_WORK // max(work, 1)))
+        best = min(kept, key=lambda p: self.space.milliseconds(p.options))
+        return self._compared(best, {TIME: self.space.milliseconds(best.options) - self.space.fixed_ms})
 
     def _calibrate(self, start: float) -> None:
         """Learn from a first build, of about this predicted loss, what of such losses is left."""
-        options = self.solve("time", {"loss": start})
-        if options is not None and any(options) and self.job.method.sequential:
+        options = self.solve(TIME, {LOSS: start})
+        if options is not None and any(options) and fit_method(self.study).is_sequential:
             self.build(options, "to see what those behind make up for")
             self.learn_shares()
 
     def learn_shares(self) -> None:
         """Correct what is expected to be left of the losses by all that was built."""
-        if self.job.method.sequential:
-            self.menu = self.menu.learn_shares([(p.options, p.quality.divergence) for p in self.points])
+        if fit_method(self.study).is_sequential:
+            built = [(p.options, p.quality.divergence) for p in self.points]
+            self.space = self.space.learn_shares(built)
 
-    def within(self, bounds: Mapping[str, float]) -> Point | None:
-        """The plan of least loss whose time, multiply-accumulates and parameters stay within ``bounds``.
+    def within(self, tightened: Mapping[str, float] | None = None) -> Point | None:
+        """The plan of least loss among those built here that keep the limits on cost; None if none does.
 
-        ``time`` is of the whole network, milliseconds, and is checked by timing what was built.
+        Args:
+            tightened: limits to aim at instead of the budget's, by option.
         """
-        asked = dict(bounds)
-        if "time" in asked:
-            asked["time"] *= _INSIDE
-        best: Point | None = None
-        for _ in range(_RETRIES):
+        bounds = {**self.budget.bounds(self.original), **(tightened or {})}
+        inside = self.settings.inside
+        asked = {one.option: bounds[one.option] * (inside if one.of_time else 1) for one in self.budget.costs}
+        tried, begin = list[Point](), len(self.points)
+        for number in range(self.settings.retries):
             self.learn_shares()
-            options = self.solve("loss", self._of_rows(asked))
+            aimed_at = self._of_layers(asked)
+            options = self.least_loss(aimed_at)
             if options is None:
-                return best
-            point = self.build(options, "within the bounds")
-            if best is None:
-                point = self._better(point, self._of_rows(asked))
-            if "time" not in bounds or not self.job.may_time:
-                return point
-            assert point.speed is not None
-            reached = self.menu.original_ms / point.speed.speedup
-            if best is None or _is_better(point, best, self.menu.original_ms / bounds["time"]):
-                best = point
-            if reached <= bounds["time"] and (bounds["time"] * _SLACK <= reached or not self.may_compare):
                 break
-            asked["time"] *= _INSIDE * bounds["time"] / reached
-        return best
+            point = self.build(options, "within the bounds")
+            tried.append(point)
+            if not number:
+                point = self._compared(point, aimed_at)
+            if self._is_close(point, bounds):
+                break
+            for limit in self.budget.costs:
+                asked[limit.option] = self._corrected(limit.option, asked[limit.option], bounds, point)
+        kept = [point for point in (*tried, *self.points[begin:]) if self.keeps_costs(point)]
+        return min(kept, key=lambda point: point.quality.divergence, default=None)
 
-    def _better(self, point: Point, bounds: Mapping[str, float]) -> Point:
+    def _is_close(self, point: Point, bounds: Mapping[str, float]) -> bool:
+        """Whether no other plan need be built: the limits are kept, and the time allowed is used."""
+        used = [
+            limit.quantity(point.cost) / bounds[limit.option] for limit in self.budget.costs if limit.of_time
+        ]
+        if not self.keeps_costs(point):
+            return False
+        return not used or not self.study.may_time or max(used) >= self.settings.slack or not self.may_compare
+
+    def _corrected(self, option: str, asked: float, bounds: Mapping[str, float], point: Point) -> float:
+        """What to aim at next: for times by how far off they were, for sizes by what was not counted."""
+        (limit,) = (one for one in self.budget.costs if one.option == option)
+        reached, bound = limit.quantity(point.cost), bounds[option]
+        if limit.of_time:
+            return asked * self.settings.inside * bound / max(reached, 1e-9)
+        return asked - max(reached - bound, 0.0)
+
+    def least_loss(self, bounds: Mapping[str, float], trust: float = 1.0) -> tuple[int, ...] | None:
+        """The options that lose least within bounds of what the layers add up to; None if nothing keeps them.
+
+        Where only size is limited, layers get slower only if nothing else keeps the bounds, nor any plan that
+        was built, and of plans that lose about the same the fastest is taken.
+        """
+        if not self.budget.is_of_size_alone:
+            return self.solve(LOSS, bounds, trust)
+        for slower in (False, True):
+            if slower and any(self.keeps(point) for point in self.points):
+                break
+            options = self.solve(LOSS, bounds, trust, slower=slower)
+            if options is not None:
+                most = self.settings.near_tie * self._loss(options, trust)
+                return self.solve(TIME, {**bounds, LOSS: most}, trust, slower=slower) or options
+        return None
+
+    def _loss(self, options: Sequence[int], trust: float) -> float:
+        """What options are expected to lose, where sensitivities are trusted so far."""
+        columns = [layer.columns(trust=trust).quantities[LOSS] for layer in self.space.layers]
+        return float(sum(losses[k] for losses, k in zip(columns, options, strict=True)))
+
+    def _compared(self, point: Point, bounds: Mapping[str, float]) -> Point:
         """``point``, or the plan within the same bounds that trusts sensitivities less and diverges less.
 
         After those, the plan that is expected to lose least by all that was learned from them.
         """
         found = [point]
-        for trust, label in (*_LESS_TRUST.items(), (1.0, "by what these lost")):
+        for trust in (*self.settings.trusts, 1.0):
             self.learn_shares()
-            options = self.solve("loss", bounds, trust)
+            options = self.least_loss(bounds, trust)
             if options is not None and any(options) and self.may_compare:
-                found.append(self.build(options, label))
+                found.append(self.build(options, f"sensitivities believed by {trust:g}"))
         return min(found, key=lambda p: p.quality.divergence)
 
     def fastest(self) -> tuple[int, ...]:
         """The options of least time, whatever they lose."""
-        return tuple(int(np.argmin(row.columns().quantities["time"])) for row in self.menu.rows)
+        return tuple(int(np.argmin(layer.columns().quantities[TIME])) for layer in self.space.layers)
 
-    def solve(self, minimise: str, bounds: Mapping[str, float], trust: float = 1.0) -> tuple[int, ...] | None:
-        """The best options, or None if nothing keeps the bounds."""
-        return solve([row.columns(trust) for row in self.menu.rows], minimise, bounds)
+    def extreme(self) -> tuple[int, ...]:
+        """The options that come closest to limits on cost that cannot all be kept, whatever they lose."""
+        limits, bounds = self.budget.costs, self.budget.bounds(self.original)
+        options = []
+        for layer in self.space.layers:
+            table = layer.columns(limits).quantities
+            shares = [table[limit.option] / max(bounds[limit.option], 1e-9) for limit in limits]
+            options.append(int(np.argmin(np.sum(shares, axis=0))))
+        return tuple(options)
 
-    def menu_time(self, options: Sequence[int]) -> float:
-        """Expected time of the rows alone."""
-        return self.menu.milliseconds(options) - self.menu.fixed_ms
+    def solve(
+        self, minimise: str, bounds: Mapping[str, float], trust: float = 1.0, *, slower: bool = True
+    ) -> tuple[int, ...] | None:
+        """The best options, or None if nothing keeps the bounds of what the layers add up to."""
+        columns = [layer.columns(self.budget.costs, trust, slower=slower) for layer in self.space.layers]
+        return solve(columns, minimise, bounds)
 
-    def build(self, options: tuple[int, ...], label: str, settings: FitSettings | None = None) -> Point:
-        """Build and judge, unless these options were built before; and learn what its layers take."""
-        chosen = settings or self.quick
+    def _of_layers(self, bounds: Mapping[str, float]) -> dict[str, float]:
+        """Bounds of the network as bounds of what the layers add up to."""
+        rest = Cost(ms=self.space.fixed_ms)
+        return {one.option: bounds[one.option] - one.quantity(rest) for one in self.budget.costs}
+
+    def in_full(self, point: Point) -> Point:
+        """The same plan fitted with care."""
+        if not fit_method(self.study).is_fitted:
+            return point
+        return self.build(point.options, "the plan chosen, fitted with care", "full")
+
+    def build(self, options: tuple[int, ...], label: str, effort: Effort = "search") -> Point:
+        """Build and judge, unless that was done before; and learn what its layers take."""
+        if not fit_method(self.study).is_fitted:
+            effort = "full"
         for point in self.points:
-            if point.options == options and settings is None:
+            if (point.options, point.effort) == (options, effort):
                 return point
-        number = len(self.points)
-        self.job.progress("plan", number, max(number + 1, _USUAL_BUILDS), label)
-        built = build(self.job, self.menu.decisions(self.job, options), chosen)
-        session = open_session(serialized(built.rebuilt.model), self.job.runtime)
-        quality = self.judge(session)
-        predicted = self.menu.milliseconds(options), self.menu.loss(options)
-        speed = self._speed(built) if self.job.may_time else None
-        point = Point(label, options, *predicted, built, quality, speed)
+        number, usual = len(self.points), self.settings.builds + len(self.settings.trusts) + 3
+        self.study.progress("plan", number, max(number + 1, usual), label)
+        plan = make_plan(self.study, self.space.planned(options)).model_copy(update={"effort": effort})
+        built = build(self.study, self.evidence, plan)
+        quality = self.judge(self.study.engine.open(serialized(built.model)))
+        speed = self._speed(built) if self.study.may_time else None
+        predicted, loss = self.space.cost(options), self.space.loss(options)
+        cost = self._cost(built, predicted.ms if speed is None else self.original.ms / speed.ratio)
+        point = Point(label, options, effort, predicted, loss, built, quality, speed, cost)
         self.points.append(point)
         self._learn(point)
         return point
 
+    def _cost(self, built: Built, ms: float) -> Cost:
+        pairs = zip(built.layers, self.space.layers, strict=True)
+        written = sum(layer.parameters * choices.bytes_each for layer, choices in pairs)
+        return Cost(ms, built.macs, built.parameters, written)
+
     def _speed(self, built: Built) -> Ratio:
         """Of what was built over the original file, as timed."""
-        feed = dict(self.job.data.judged_on[0])
-        calls = []
-        for model in (self.job.loaded.runnable, serialized(built.rebuilt.model)):
-            session = open_session(model, self.job.runtime)
-            run(session, feed)
-            calls.append(lambda s=session: s.run(None, feed))
-        samples = interleave(
-            calls,
-            budget_s=self.job.timing_seconds,
-            min_rounds=FEW_ROUNDS,
-            precision=0.005,
-            seed=self.job.options.seed,
+        study = self.study
+        rounds = open_and_time(
+            study.engine,
+            [("the original", study.loaded.runnable), ("the plan", serialized(built.model))],
+            study.splits.judged_on[0],
+            seconds=timed_seconds(study, self.settings),
+            min_rounds=self.settings.fewest_rounds,
+            seed=study.options.seed,
         )
-        return ratio(samples[0], samples[1], seed=self.job.options.seed)
+        return rounds.ratio(1, seed=study.options.seed)
 
     def _learn(self, point: Point) -> None:
         """Correct the expected time of every option that was built by its time in the network."""
-        if point.speed is None or point.speed.high > _UNSURE * point.speed.low:
+        speed, study = point.speed, self.study
+        if speed is None or speed.is_disturbed or speed.high > self.settings.unsure * speed.low:
             return  # that says more of what else the machine did
-        rebuilt = point.built.rebuilt
-        profile = profile_layers(
-            rebuilt.model, self.job.data.judged_on[0], self.job.runtime, runs=self._runs(point)
+        times = profile_layers(
+            point.built.model,
+            study.splits.judged_on[0],
+            study.engine,
+            profile_runs(point.cost.ms, self.settings.built_runs, self.settings),
+            whole_ms=point.cost.ms,
         )
-        after = times_after(profile, rebuilt.site_of)
-        # A profile costs time itself; what a layer takes of it, it takes of the run that was timed.
-        reached = self.menu.original_ms / point.speed.speedup
-        scale = reached / (sum(profile.operators.values()) or 1.0)
-        measured = {name: scale * ms for name, ms in after.items()}
-        self.menu = self.menu.learn(point.options, measured, reached)
-
-    def _runs(self, point: Point) -> int:
-        assert point.speed is not None
-        return self.job.profile_runs(self.menu.original_ms / point.speed.speedup, 10)
-
-    def _of_rows(self, bounds: Mapping[str, float]) -> dict[str, float]:
-        """Bounds of the network as bounds of what the rows add up to."""
-        job, menu = self.job, self.menu
-        rows = {row.site.output for row in menu.rows}
-        found = dict(bounds)
-        if "time" in found:
-            found["time"] -= menu.fixed_ms
-        others = [s for s in job.sites if s.output not in rows and s.stage is not None]
-        if "macs" in found:
-            found["macs"] -= sum(macs_of(job, site) for site in others)
-        if "parameters" in found:
-            found["parameters"] -= sum(parameters_of(site) for site in others)
-        return found
-
-
-def macs_of(job: Job, site: Site) -> int:
-    """Multiply-accumulates of a site on its map; 0 where that is unknown."""
-    seen = job.observed.get(site.output)
-    return 0 if site.stage is None or seen is None or not seen.size else site.stage.macs(seen.size)
-
-
-def parameters_of(site: Site) -> int:
-    """Weights and biases of a site."""
-    return 0 if site.stage is None else site.stage.parameters + (0 if site.bias is None else site.bias.size)
-
-
-_COUNTED = {
-    "top-1": "top-1",
-    "agreement": "agreement with the original",
-    "estimate": "estimated top-1",
-}
-"""What is lost, by kind of quality."""
-
-
-def limit_of(options: Options, judge: Judge) -> Limit:
-    """What may be lost: as asked, or the default for this kind of output.
-
-    Raises:
-        OptionError: the limit asked for does not fit the outputs.
-    """
-    kind = judge.kind
-    asked = options.max_drop or options.max_estimated_drop
-    if kind in ("snr", "psnr"):
-        if asked is not None:
-            flag = "--max-drop" if options.max_drop is not None else "--max-estimated-drop"
-            raise OptionError(
-                f"{flag} counts classes, and no output of this network holds class scores. Say "
-                "--min-snr 35 (dB against the original's output), --min-psnr, or give a --metric."
-            )
-        least = options.min_snr if options.min_snr is not None else options.min_psnr
-        least = DEFAULT_MIN_SNR if least is None else least
-        return Limit(kind, f"{kind.upper()} at least {least:g} dB", float(10 ** (-least / 10)), 1.0)
-    drop = asked or DEFAULT_MAX_DROP
-    if kind == "metric":
-        return Limit(kind, f"at most {drop} of the metric lost", drop.of(abs(judge.original_score)), 0.7)
-    if not 0 <= drop.value < 1:
-        raise OptionError(
-            f"A drop of {drop} leaves no class right. Say --max-drop 1% for one point of a hundred."
-        )
-    unit = "point" if drop.value == 0.01 else "points"
-    # Flips go with the root of the divergence, and so does what one of them costs where leads are counted.
-    exponent = 0.9 if kind == "estimate" else 0.7
-    return Limit(kind, f"at most {100 * drop.value:g} {unit} of {_COUNTED[kind]} lost", drop.value, exponent)
-
-
-def _is_better(one: Point, other: Point, speedup: float) -> bool:
-    """Whether ``one`` reaches the speedup and the other does not, or loses less, or else is faster."""
-    assert one.speed is not None
-    assert other.speed is not None
-    reach = [point.speed.speedup >= speedup for point in (one, other) if point.speed is not None]
-    if reach == [True, True]:
-        return one.quality.divergence < other.quality.divergence
-    if reach == [False, False]:
-        return one.speed.speedup > other.speed.speedup
-    return reach[0]
+        after = times.of_rebuilt(study.sites, point.built.site_of)
+        self.space = self.space.learn(point.options, after, point.cost.ms)

@@ -1,89 +1,117 @@
-"""What each layer may become, before anything is timed: found for several layers at once."""
+"""What each layer may become, before anything is timed: found for several layers side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sepfactor.factor import Factorization
-from sepfactor.fit.averaging import lossless_or_all, propose_averages
-from sepfactor.graph.survey import Site
-from sepfactor.search.candidates import PER_SCHEME, Proposal, spread
-from sepfactor.search.choice import Choice
-from sepfactor.search.rules import schemes_of, subject_of
-from sepfactor.search.subject import Candidate, Subject
-from sepfactor.study.study import Job
-from sepfactor.threads import blas_threads, cores, is_worth_threads, side_by_side
-
-_FEWEST_RANKS, _ALL_RANKS = 4, 260
-"""Of each scheme, for a layer and for all: where there are many layers, each is looked at less closely."""
-
-_FINE = 4
-"""Widths are multiples of it where time does not count."""
-
-_AT_ONCE = 4
-"""Layers looked at side by side, at most."""
+from sepfactor.codes import Reason
+from sepfactor.factor import Scheme, select_schemes
+from sepfactor.fit.eligibility import obstacle
+from sepfactor.fit.evidence import Evidence
+from sepfactor.fit.lossless import epsilon
+from sepfactor.fit.settings import FitMethod, fit_method
+from sepfactor.options import LayerOptions
+from sepfactor.search.averaging import lossless_or_all, propose_averages
+from sepfactor.search.candidates import Proposal, propose, spread
+from sepfactor.search.dense_layer import DenseLayer
+from sepfactor.search.settings import SearchSettings
+from sepfactor.study.study import Study
+from sepfactor.threads import one_blas_thread
 
 
 @dataclass(frozen=True, eq=False)
-class Offer:
-    """Candidates of a site, the layer itself in their form, and its multiply-accumulates."""
+class Proposed:
+    """Candidates of a layer, and the layer itself as numbers."""
 
-    candidates: tuple[Candidate, ...]
-    dense: Factorization
-    macs: int
-
-
-def gather_offers(job: Job) -> Mapping[str, Offer | Choice]:
-    """Candidates of every site, or why it has none, by the name of its output."""
-    for known in ("observed", "metrics", "rectified"):
-        getattr(job, known)  # before threads ask for them
-    wide = [site for site in job.sites if is_worth_threads(_entries(site))]
-    others = [site for site in job.sites if not is_worth_threads(_entries(site))]
-    found: dict[str, Offer | Choice] = {}
-    with blas_threads(0):
-        for site, seen in side_by_side(lambda site: _propose(job, site), others, min(cores(), _AT_ONCE)):
-            job.progress("propose", len(found), len(job.sites), site.name)
-            found[site.output] = _offer(job, site, seen)
-    for site in wide:
-        job.progress("propose", len(found), len(job.sites), site.name)
-        with blas_threads(_entries(site)):
-            found[site.output] = _offer(job, site, _propose(job, site))
-    job.progress("propose", len(job.sites), len(job.sites), "")
-    return found
+    layer: DenseLayer
+    proposal: Proposal
 
 
-def times_count(job: Job) -> bool:
-    """Whether time is what is to be saved: so it is unless only operations or parameters are bounded."""
-    asked = job.options
-    sizes = asked.max_macs is not None or asked.max_params is not None
-    return not sizes or asked.speedup is not None or asked.latency_ms is not None
+def propose_all(
+    study: Study, evidence: Sequence[Evidence], settings: SearchSettings, *, fine: bool
+) -> list[Proposed | Reason]:
+    """Candidates of every site over the whole range of costs, or why it has none, in the order of the graph.
+
+    Args:
+        study: the run.
+        evidence: of its sites.
+        settings: of the search.
+        fine: whether widths may lie on a finer grid than that which is fast, since time does not count.
+    """
+    method = fit_method(study)
+    least, most = settings.ranks_per_scheme
+    count = max(least, min(most, settings.ranks_in_all // len(evidence)))
+
+    def look(seen: Evidence) -> Proposed | Reason:
+        layer = dense_layer(study, method, seen)
+        if isinstance(layer, Reason):
+            return layer
+        if fine:
+            layer = replace(layer, block=settings.fine_grid)
+        asked = study.options.for_layer(seen.site.name, seen.site.output)
+        schemes = schemes_of(asked)
+        if asked.rank is not None:
+            return Proposed(layer, propose(layer, schemes, rank=asked.rank, max_error=None))
+        return Proposed(layer, spread(layer, schemes, settings, max_error=asked.max_error, per_scheme=count))
+
+    found: dict[int, Proposed | Reason] = {}
+    with one_blas_thread():
+        numbers = range(len(evidence))
+        for i, proposed in study.executor.map_unordered(lambda i: look(evidence[i]), numbers):
+            study.progress("propose", len(found), len(evidence), evidence[i].site.name)
+            found[i] = _with_averages(study, evidence[i], proposed, settings)
+    study.progress("propose", len(evidence), len(evidence), "")
+    return [found[i] for i in range(len(evidence))]
 
 
-def _entries(site: Site) -> int:
-    return 0 if site.stage is None else site.stage.weight[0].size
+def dense_layer(
+    study: Study, method: FitMethod, seen: Evidence, *, weighed: bool = True
+) -> DenseLayer | Reason:
+    """A site as numbers, or why it is kept without looking for candidates.
+
+    Args:
+        study: the run.
+        method: how factors are made.
+        seen: of the site.
+        weighed: whether errors count as the layers have it that read the answer. So they do only
+            where fitting follows: factors made here are then never written, and a plan need not say.
+    """
+    reason = obstacle(seen, study.options, method)
+    if reason is not None:
+        return reason
+    site = seen.site
+    assert site.stage is not None
+    assert seen.statistics is not None
+    weighed = weighed and method.is_fitted
+    return DenseLayer(
+        site.stage,
+        site.bias,
+        seen.size,
+        seen.statistics,
+        epsilon(study.network.written_dtype(site)),
+        method.ridge,
+        metric=seen.metric if weighed else None,
+        rectified=weighed and seen.rectified,
+        offset=seen.offset if weighed else None,
+    )
 
 
-def _propose(job: Job, site: Site) -> tuple[Subject, Proposal] | Choice:
-    """The part that is numbers alone, and so may run on any thread."""
-    subject = subject_of(job, site)
-    if isinstance(subject, str):
-        return Choice(reason=subject)
-    wish = job.options.for_layer(site.name, site.output)
-    if not times_count(job):
-        subject = replace(subject, block=_FINE)
-    count = max(_FEWEST_RANKS, min(PER_SCHEME, _ALL_RANKS // len(job.sites)))
-    return subject, spread(subject, schemes_of(wish), max_error=wish.max_error, per_scheme=count)
+def schemes_of(asked: LayerOptions) -> tuple[Scheme, ...]:
+    """The schemes a layer may take."""
+    return select_schemes(asked.scheme)
 
 
-def _offer(job: Job, site: Site, seen: tuple[Subject, Proposal] | Choice) -> Offer | Choice:
-    if isinstance(seen, Choice):
-        return seen
-    subject, proposal = seen
-    job.spectra[site.output] = proposal.spectra
-    most = job.options.for_layer(site.name, site.output).max_error
-    averages = propose_averages(job, site, subject, most)
-    candidates = lossless_or_all([*proposal.candidates, *averages.candidates])
-    if not candidates:
-        return Choice(reason=proposal.reason or averages.reason)
-    return Offer(tuple(candidates), subject.dense, subject.macs)
+def _with_averages(
+    study: Study, seen: Evidence, proposed: Proposed | Reason, settings: SearchSettings
+) -> Proposed | Reason:
+    """The same with averages that come first; those run the network, so not side by side."""
+    if isinstance(proposed, Reason):
+        return proposed
+    asked = study.options.for_layer(seen.site.name, seen.site.output)
+    most = 0.0 if asked.rank is not None else asked.max_error
+    averages = propose_averages(study, seen, proposed.layer, settings, most)
+    own = proposed.proposal
+    candidates = lossless_or_all([*own.candidates, *averages.candidates])
+    reason = None if candidates else own.reason or averages.reason
+    return replace(proposed, proposal=Proposal(tuple(candidates), reason, own.spectra))

@@ -14,99 +14,96 @@ from sepfactor.factor.moments import Moments
 from sepfactor.factor.output_metric import OutputMetric
 from sepfactor.factor.refit import refit
 from sepfactor.factor.stage import Array, Ints
+from sepfactor.fit.lossless import is_rounding, lossless_factors
 from sepfactor.layout import BLOCK
-from sepfactor.search.subject import Candidate, Subject
-
-Spectrum = tuple[tuple[int, float], ...]
-"""Ranks with the relative error that each leaves, rising."""
-
-_SPECTRUM_POINTS = 16
-
-_EXACT_ULPS = 8
-"""A weight error of so many units in the last place is rounding: the rewrite is lossless."""
+from sepfactor.search.candidate import Factorized
+from sepfactor.search.dense_layer import DenseLayer
 
 
-class Search:
-    """One scheme on one site: the ranks worth looking at, and candidates made of them."""
+class RankSearch:
+    """One scheme on one layer: the ranks worth looking at, and candidates made of them."""
 
-    def __init__(self, subject: Subject, scheme: Scheme) -> None:
-        self.subject, self.scheme = subject, scheme
-        self.decomposition = self._bare = scheme.decompose(subject.stage)
-        self.macs = MacsByRank(self.decomposition, subject.size)
+    def __init__(self, layer: DenseLayer, scheme: Scheme) -> None:
+        self.layer, self.scheme = layer, scheme
+        self.decomposition = self._bare = scheme.decompose(layer.stage)
+        self.macs = MacsByRank(self.decomposition, layer.size)
         self.lossless = self._lossless()
         self.metric: OutputMetric | None = None
-        self.target, self.aims = subject.stage, subject.moments
-        if subject.moments is not None and self.lossless is None:
-            self.decomposition = self._weighed(subject.moments)
+        self.target, self.aims = layer.stage, layer.moments
+        if layer.moments is not None and self.lossless is None:
+            self.decomposition = self._weighed(layer.moments)
 
     def _weighed(self, moments: Moments) -> Decomposition:
         """In the metric of what the layer sees, and of who reads its answer."""
-        if self.subject.metric_before_relu is not None:
+        if self.layer.metric_before_relu is not None:
             least = tuple(min(1, full) for full in self.decomposition.full_rank)
             form = Factorization(self.decomposition.build(least))
-            self.metric = self.subject.metric_before_relu.for_form(form)
+            self.metric = self.layer.metric_before_relu.for_form(form)
             moments = self.metric.whiten_moments(moments)
             self.target, self.aims = self.metric.whiten_stage(self.target), moments
         weight = self.target.weight.astype(moments.covariance.dtype, copy=False)
         return self.scheme.decompose(replace(self.target, weight=weight), moments)
 
-    def _lossless(self) -> Candidate | None:
+    def _lossless(self) -> Factorized | None:
         """The cheapest rank at which the bare weights lose nothing, if it is cheaper than the layer."""
         for rank in self.front():
             if (found := self.exactly(rank)) is not None:
                 return found
         return None
 
-    def exactly(self, rank: Rank) -> Candidate | None:
+    def exactly(self, rank: Rank) -> Factorized | None:
         """The bare weights at this rank, on the grid or not, if they lose nothing."""
-        if self._bare.squared_error[rank] > (_EXACT_ULPS * self.subject.epsilon) ** 2:
-            return None
-        found = self.candidate(rank, fitted=False)
-        return found if found.exact else None
+        layer = self.layer
+        found = lossless_factors(layer.stage, layer.bias, self._bare, rank, layer.epsilon)
+        return None if found is None else self._candidate(rank, found)
 
-    def candidate(self, rank: Rank, fitted: bool = True) -> Candidate:
+    def candidate(self, rank: Rank) -> Factorized:
         """The candidate of this rank, fitted to the patches if there is anything to fit to."""
-        subject = self.subject
-        chains = (self.decomposition if fitted else self._bare).build(rank)
-        factorization = Factorization(chains, subject.bias)
-        if fitted and subject.moments is not None:
+        factorization = Factorization(self.decomposition.build(rank), self.layer.bias)
+        if self.layer.moments is not None:
             factorization = self._fit(replace(factorization, bias=None))
-        error = weight_error(subject.stage, factorization)
-        return Candidate(
-            self.scheme.name,
-            self.scheme.form,
-            rank,
-            replace(factorization),  # without the dense kernel it remembers, larger than all its factors
-            self.macs(rank),
-            error,
-            subject.parts[1].output_error(subject.stage, factorization, subject.bias),
-            subject.weighted_error(factorization),
-            error <= _EXACT_ULPS * subject.epsilon,
+        return self._candidate(rank, factorization)
+
+    def _candidate(self, rank: Rank, factorization: Factorization) -> Factorized:
+        layer = self.layer
+        error = weight_error(layer.stage, factorization)
+        return Factorized(
+            scheme=self.scheme.name,
+            form=self.scheme.form,
+            rank=rank,
+            factorization=replace(
+                factorization
+            ),  # without the dense kernel it remembers, larger than its factors
+            macs=self.macs(rank),
+            weight_error=error,
+            output_error=layer.parts[1].output_error(layer.stage, factorization, layer.bias),
+            weighted_error=layer.weighted_error(factorization),
+            exact=is_rounding(error, layer.epsilon),
         )
 
     def _fit(self, factorization: Factorization) -> Factorization:
         """Last factors solved for; in wide layers, where that takes seconds each time, the bias only."""
         assert self.aims is not None
-        if self.subject.is_wide:
+        if self.layer.is_wide:
             found = replace(factorization, bias=self.aims.bias(factorization.dense().weight))
         else:
             found = refit(self.target, factorization, self.aims, sweeps=0)
         return found if self.metric is None else self.metric.unwhiten(found)
 
-    def at_rank(self, rank: int) -> tuple[Candidate | None, Candidate | None]:
+    def at_rank(self, rank: int) -> tuple[Factorized | None, Factorized | None]:
         """The candidate of about this rank if it is cheaper than the layer, and the one to name if not."""
         wanted = []
         for full, is_width in zip(self.decomposition.full_rank, self.decomposition.widths, strict=True):
-            step = _grid_step(self.subject.stage, full, self.subject.block) if is_width else 1
+            step = _grid_step(self.layer.stage, full, self.layer.block) if is_width else 1
             wanted.append(min(math.ceil(rank / step) * step, full))
         chosen = tuple(wanted)
         if self.lossless is not None and all(r <= c for r, c in zip(self.lossless.rank, chosen, strict=True)):
             return self.lossless, self.lossless
-        if (wanted and max(wanted) < rank) or self.macs(chosen) >= self.subject.macs:
+        if (wanted and max(wanted) < rank) or self.macs(chosen) >= self.layer.macs:
             return None, None
         return self.exactly(chosen) or self.candidate(chosen), None
 
-    def within(self, max_error: float) -> tuple[Candidate | None, Candidate | None]:
+    def within(self, max_error: float) -> tuple[Factorized | None, Factorized | None]:
         """The cheapest lossless rank, else the cheapest within ``max_error``; and the most accurate one.
 
         Found by bisection along the front, on which errors fall as costs rise.
@@ -133,8 +130,8 @@ class Search:
         """Ranks cheaper than the layer, none of them beaten in both cost and weight error, cheapest first."""
         cheaper = [
             r
-            for r in ranks(self.decomposition, self.subject.stage, self.subject.block)
-            if self.macs(r) < self.subject.macs
+            for r in ranks(self.decomposition, self.layer.stage, self.layer.block)
+            if self.macs(r) < self.layer.macs
         ]
         front: list[Rank] = []
         least = math.inf
@@ -209,12 +206,3 @@ def energy_ranks(decomposition: Decomposition, shares: Sequence[float]) -> list[
             wanted.append(max(1, int(np.argmax(curve <= allowed))))
         result.append(tuple(wanted))
     return result
-
-
-def spectrum(decomposition: Decomposition) -> Spectrum:
-    """The error at a few ranks from 1 to the full one; nothing for schemes of two ranks, or none."""
-    if len(decomposition.full_rank) != 1:
-        return ()
-    (full,) = decomposition.full_rank
-    ranks = sorted({round(r) for r in np.geomspace(1, full, _SPECTRUM_POINTS)}) if full else []
-    return tuple((rank, float(f"{decomposition.error((rank,)):.4g}")) for rank in ranks)

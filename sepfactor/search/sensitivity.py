@@ -2,76 +2,59 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-
-import onnx_ir as ir
-
-from sepfactor.factor.stage import Ints
-from sepfactor.graph.averages import move_averages
 from sepfactor.graph.instrument import serialized
-from sepfactor.graph.rebuild import Replacement, rebuild
 from sepfactor.measure.quality import Judge
-from sepfactor.measure.session import open_session
 from sepfactor.plans.losses import LossCurve
-from sepfactor.search.space import Losses, Menu, Row
-from sepfactor.search.subject import Candidate
-from sepfactor.study.study import Job
-
-_LEVELS = 3
-"""Errors each layer is tried at, the strongest it may get among them."""
-
-_IMAGES = (1, 32)
-"""At least and at most so many runs per level."""
-
-_SECONDS = 60.0
-"""All of it should take no longer; large networks are tried on fewer images."""
+from sepfactor.search.settings import SearchSettings
+from sepfactor.search.space import LayerChoices, Losses, SearchSpace
+from sepfactor.study.study import Study
 
 
-def measure_sensitivity(job: Job, menu: Menu, judge: Judge) -> Mapping[str, Losses]:
-    """What every site of the menu loses, by the name of its output.
+def measure_sensitivity(
+    study: Study, space: SearchSpace, judge: Judge, settings: SearchSettings
+) -> list[Losses]:
+    """What every layer loses alone, in the order of the graph.
 
     Each is replaced alone, by candidates of several error levels, and the divergence of the output
     from the original's is read off.
 
     Args:
-        job: the run.
-        menu: what may be chosen.
+        study: the run.
+        space: what may be chosen.
         judge: on images to be used for this.
+        settings: of the search.
     """
-    trials = [(row, level) for row in menu.rows for level in _levels(row)]
-    points: dict[str, list[tuple[float, float]]] = {row.site.output: [] for row in menu.rows}
-    averaged: dict[str, dict[Ints, float]] = {row.site.output: {} for row in menu.rows}
-    count = min(_IMAGES[1], len(judge.feeds))
-    for number, (row, level) in enumerate(trials):
-        job.progress("sensitivity", number, len(trials), row.site.name)
-        candidate = row.candidates[level]
-        session = open_session(serialized(_alone(job, row, candidate)), job.runtime)
-        begun = time.perf_counter()
-        divergence = judge(session, count).divergence
-        if number == 0:
-            one = (time.perf_counter() - begun) / count
-            count = int(min(count, max(_IMAGES[0], _SECONDS / (len(trials) * max(one, 1e-6)))))
-        if candidate.block is None:
-            points[row.site.output].append((candidate.weighted_error, divergence))
-        else:
-            averaged[row.site.output][candidate.block] = divergence
-    job.progress("sensitivity", len(trials), len(trials), "")
-    return {name: Losses(LossCurve.through(found), averaged[name]) for name, found in points.items()}
+    tried = [(i, k) for i, layer in enumerate(space.layers) for k in _levels(layer, settings)]
+    work = len(tried) * sum(layer.evidence.macs for layer in space.layers)
+    most = min(settings.sensitivity_images, len(judge.feeds))
+    count = max(1, min(most, int(settings.sensitivity_macs // max(work, 1))))
+
+    def diverges(trial: tuple[int, int]) -> float:
+        layer = space.layers[trial[0]]
+        alone = layer.candidates[trial[1]].apply_to(study.prepared, layer.evidence.site)
+        return judge(study.engine.open(serialized(alone)), count).divergence
+
+    found: dict[tuple[int, int], float] = {}
+    for trial, divergence in study.executor.map_unordered(diverges, tried):
+        study.progress("sensitivity", len(found), len(tried), space.layers[trial[0]].evidence.site.name)
+        found[trial] = divergence
+    study.progress("sensitivity", len(tried), len(tried), "")
+    losses = []
+    for i, layer in enumerate(space.layers):
+        own = [(layer.candidates[k], found[i, k]) for k in _levels(layer, settings)]
+        curve = LossCurve.through((c.weighted_error, loss) for c, loss in own if not c.has_own_loss)
+        losses.append(Losses(curve, {c.rank: loss for c, loss in own if c.has_own_loss}))
+    return losses
 
 
-def _alone(job: Job, row: Row, candidate: Candidate) -> ir.Model:
-    """The network with one layer replaced."""
-    if candidate.block is None:
-        return rebuild(job.prepared, [Replacement(row.site, candidate.factorization, {})]).model
-    return move_averages(job.prepared, {row.site.output: candidate.block}).model
-
-
-def _levels(row: Row) -> list[int]:
-    """Candidates to try: of the least error, of the largest, and between them; all that average."""
-    factored = [i for i, candidate in enumerate(row.candidates) if candidate.block is None]
-    by_error = sorted(factored, key=lambda i: row.candidates[i].weighted_error)
-    last = len(by_error) - 1
-    spread = {round(k * last / (_LEVELS - 1)) for k in range(_LEVELS)} if by_error else set()
-    averaged = [i for i, candidate in enumerate(row.candidates) if candidate.block is not None]
-    return [*(by_error[i] for i in sorted(spread)), *averaged]
+def _levels(layer: LayerChoices, settings: SearchSettings) -> list[int]:
+    """Candidates to try: of the least error, the largest, and between; all that have a loss of their own."""
+    candidates = layer.candidates
+    on_curve = [k for k, candidate in enumerate(candidates) if not candidate.has_own_loss]
+    by_error = sorted(on_curve, key=lambda k: candidates[k].weighted_error)
+    last, levels = len(by_error) - 1, settings.sensitivity_levels
+    spread = {round(k * last / (levels - 1)) for k in range(levels)} if by_error else set()
+    return [
+        *(by_error[k] for k in sorted(spread)),
+        *(k for k, candidate in enumerate(candidates) if candidate.has_own_loss),
+    ]

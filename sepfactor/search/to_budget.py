@@ -2,261 +2,281 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sepfactor.data import load_function
+import numpy as np
+
+from sepfactor.budgets import Budget, QualityLimits, verdict_of
+from sepfactor.codes import BudgetVerdict
 from sepfactor.fit.build import Built, build
-from sepfactor.fit.sequential import SEARCH
-from sepfactor.measure.quality import Dense, Judge
-from sepfactor.measure.session import open_session
-from sepfactor.options import Options
-from sepfactor.report.words import count, points, signed
-from sepfactor.search.layer_timing import Stopwatch
-from sepfactor.search.planner import Limit, Planner, Point, limit_of, macs_of, parameters_of
+from sepfactor.fit.evidence import Evidence
+from sepfactor.fit.settings import fit_method
+from sepfactor.measure.engine import Feed, Session
+from sepfactor.measure.quality import Judge
+from sepfactor.results import Budget as BudgetResult
+from sepfactor.results import FrontPoint, LimitResult, Quality, QualityKind
+from sepfactor.search.gathering import gather_space
+from sepfactor.search.layer_timing import LayerTimer
+from sepfactor.search.planner import LastWord, Planner, Point
 from sepfactor.search.sensitivity import measure_sensitivity
-from sepfactor.search.space import Menu, gather_menu, with_losses
-from sepfactor.study.study import Job
-
-_FRONT = 6
-"""Plans on the front, evenly spaced in the logarithm of time."""
-
-_TRIED_ON = 32
-"""Images that sensitivity is measured on."""
+from sepfactor.search.settings import SearchSettings
+from sepfactor.search.space import LayerChoices, SearchSpace
+from sepfactor.study.recipe import expecting, make_plan
+from sepfactor.study.study import Study
+from sepfactor.user_code import Metric, open_metric
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What came of planning.
+    """What came of planning to a budget.
 
     Attributes:
-        built: the network to hand out. point: its plan as predicted and judged; None where all is kept.
-        limit: what might be lost; None where only cost was bounded.
-        is_met: whether the budget is kept. verdict: in words.
+        built: the network to hand out, with its plan.
+        point: the same as predicted and judged; None where all is kept.
+        space: what there was to choose from.
         points: every plan that was built on the way.
-        menu: what there was to choose from.
+        verdict: whether the budget is kept.
+        limits: each of its limits.
+        counts: what is counted as loss; None where nothing is limited.
+        quality: that the verdict goes by; None where all is kept.
+        notes: what a reader must know of how outputs are judged, in sentences.
     """
 
     built: Built
     point: Point | None
-    limit: Limit | None
-    is_met: bool
-    verdict: str
+    space: SearchSpace
     points: Sequence[Point]
-    menu: Menu
+    verdict: BudgetVerdict
+    limits: tuple[LimitResult, ...] = ()
+    counts: QualityKind | None = None
+    quality: Quality | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def layers(self) -> tuple[LayerChoices, ...]:
+        """What there was to choose from for each layer."""
+        return self.space.layers
+
+    def described(self) -> BudgetResult:
+        """What was asked of the whole network, and what came of it."""
+        point = self.point
+        return BudgetResult(
+            verdict=self.verdict,
+            limits=self.limits,
+            counts=self.counts,
+            predicted_speedup=None if point is None else self.space.original_ms / point.predicted.ms,
+            quality=self.quality,
+        )
+
+    def front(self) -> tuple[FrontPoint, ...]:
+        """Every plan that was built, by speed; speeds are predicted where they were not timed."""
+        points = [front_point(self.space, point, point is self.point) for point in self.points]
+        return tuple(sorted(points, key=lambda point: point.speedup or 0.0))
 
 
-def make_planner(job: Job) -> tuple[Planner, Judge]:
-    """Everything that choosing rests on: candidates, times, sensitivities, and a judge on held-out data."""
-    stopwatch = Stopwatch(job.runtime, job.options.seed, job.timing_cache, job.may_time)
-    menu = gather_menu(job, stopwatch)
-    original = open_session(job.loaded.runnable, job.runtime)
-    asked = job.options
-    dense: Dense = "snr" if asked.min_snr is not None else "psnr" if asked.min_psnr is not None else None
-    metric: Any = load_function(asked.metric) if isinstance(asked.metric, str) else asked.metric
+def front_point(space: SearchSpace, point: Point, chosen: bool = False) -> FrontPoint:
+    """One plan that was built."""
+    quality, speed = point.quality, point.speed
+    is_noise = quality.is_noise
+    return FrontPoint(
+        label=point.label,
+        speedup=space.original_ms / point.predicted.ms if speed is None else speed.ratio,
+        interval=None if speed is None else (speed.low, speed.high),
+        drop=None if is_noise else quality.drop,
+        snr_db=quality.expected if is_noise and np.isfinite(quality.expected) else None,
+        chosen=chosen,
+    )
+
+
+def make_planner(study: Study, evidence: Sequence[Evidence], settings: SearchSettings) -> Planner:
+    """Everything that choosing rests on: candidates, times, sensitivities, and a judge on held-out data.
+
+    Raises:
+        OptionError: the budget does not fit what the network puts out.
+    """
+    budget = Budget.of(study.options)
+    original = study.engine.open(study.loaded.runnable)
+    splits = study.splits
+    metric = open_metric(study.options.metric)
+    if metric is not None:
+        try_metric(metric, study.engine.open(study.loaded.runnable), splits.judged_on[0])
+    data = splits.held_out if len(splits.held_out) else splits.fit
+    judge = Judge(
+        original,
+        data,
+        data.labels,
+        dense=budget.dense,
+        by_class=budget.by_class,
+        metric=metric,
+        estimate=budget.estimates,
+        judged_on="made-up" if data.synthetic else "held-out" if data is splits.held_out else "fitted",
+    )
+    limit = budget.quality_limit(judge.kinds, judge.original_score)  # before the work, if it does not fit
+    last_word = _last_word(study, budget, judge, metric)
+    if data is splits.held_out:
+        judge.learn(splits.fit, splits.fit.labels)
+    space = gather_space(
+        study, evidence, settings, LayerTimer.of(study, settings), by_size=budget.is_of_size_alone
+    )
     # The first images are those candidates were fitted to; the last ones show what that misses.
-    tried = Judge(original, job.data.fit[-_TRIED_ON:], dense=dense)
-    menu = with_losses(menu, measure_sensitivity(job, menu, tried))
-    data = job.data.held_out if len(job.data.held_out) else job.data.judged_on
-    estimate = asked.max_estimated_drop is not None
-    judge = Judge(original, data, data.labels, dense=dense, metric=metric, estimate=estimate)
-    if data is job.data.held_out:
-        judge.learn(job.data.fit, job.data.fit.labels)
-    if job.method.sequential:
-        menu = menu.learn_shares(())
-    return Planner(job, menu, judge, SEARCH if job.method.settings is not None else None), judge
+    fresh = study.engine.open(study.loaded.runnable)  # what draws at random starts anew, as candidates do
+    tried = Judge(fresh, splits.fit[-settings.sensitivity_images :], like=judge)
+    space = space.with_losses(measure_sensitivity(study, space, tried, settings))
+    if fit_method(study).is_sequential:
+        space = space.learn_shares(())
+    return Planner(study, evidence, settings, budget, limit, space, judge, last_word)
 
 
-def plan_to_budget(job: Job) -> Outcome:
+def _last_word(study: Study, budget: Budget, judge: Judge, metric: Metric | None) -> LastWord | None:
+    """The judge on data that were given to judge on, which say whether the budget is kept."""
+    data = study.splits.judged_on
+    if study.options.eval_data is None:
+        return None
+    last = Judge(
+        study.engine.open(study.loaded.runnable),
+        data,
+        data.labels,
+        dense=budget.dense,
+        by_class=budget.by_class,
+        metric=metric,
+        estimate=budget.estimates,
+        judged_on="eval-data",
+        like=judge,
+    )
+    return LastWord(last, budget.quality_limit(last.kinds, last.original_score))
+
+
+def try_metric(metric: Metric, original: Session, feed: Feed) -> None:
+    """Ask a user's metric about the original, on one run: what is wrong with it shows before the search.
+
+    Raises:
+        UserCodeError: it fails, or gives no number.
+    """
+    names = (output.name for output in original.get_outputs())
+    metric(dict(zip(names, original.run(feed), strict=True)), feed)
+
+
+def plan_to_budget(study: Study, evidence: Sequence[Evidence], settings: SearchSettings) -> Outcome:
     """The plan that keeps the budget, built with care, or the closest to it.
 
     Raises:
         OptionError: the budget does not fit what the network puts out.
     """
-    planner, judge = make_planner(job)
-    options = job.options
-    limit = limit_of(options, judge) if options.limits_quality or not options.limits_cost else None
-    if not planner.menu.rows:
-        return _keep_all(job, planner, limit, "nothing can be made faster")
-    if options.limits_cost:
-        return _within(job, planner, limit)
-    assert limit is not None
-    point = planner.cheapest(limit, _start(limit))
-    if point is None:
-        return _keep_all(job, planner, limit, f"no faster plan keeps the budget ({limit.text})")
-    return _with_care(job, planner, point, limit)
+    planner = make_planner(study, evidence, settings)
+    if planner.budget.costs:
+        outcome = _within(planner)
+    else:
+        assert planner.limit is not None
+        outcome = _as_fast_as_allowed(planner, planner.limit)
+    study.progress("plan", len(planner.points), len(planner.points), "")  # no more will be built
+    return outcome
 
 
-def _start(limit: Limit) -> float:
-    """A predicted loss to begin with; classes lose far less than they diverge."""
-    return limit.most if limit.exponent == 1.0 else limit.most * 2
+def _within(planner: Planner) -> Outcome:
+    """The least loss within the limits on cost."""
+    asked = planner.budget.costs_text
+    if planner.space.is_empty:
+        return _keep_all(planner, "nothing-faster", f"nothing can be made faster ({asked})")
+    found = planner.within()
+    if found is not None:
+        _careful_within(planner, found)
+        found = planner.best()
+    if found is not None:
+        return _outcome(planner, found)
+    if not any(planner.keeps_costs(point) for point in planner.points):
+        planner.in_full(planner.build(planner.extreme(), "as little as it gets"))
+        found = planner.best()
+    point = found or planner.closest()
+    failed = f"no plan keeps the budget ({asked}): the closest comes to "
+    return _outcome(planner, point, "" if planner.keeps_costs(point) else failed)
 
 
-def _within(job: Job, planner: Planner, limit: Limit | None) -> Outcome:
-    bounds = cost_bounds(job, planner.menu)
-    point = planner.within(bounds)
-    if point is None:
-        point = planner.build(planner.fastest(), "as fast as it gets")
-        came_to = _reached(job, planner, point)
-        failure = f"no plan keeps the budget ({cost_text(job.options)}), the fastest comes to {came_to}"
-        return _outcome(job, planner, point, limit, failure)
-    careful = _careful(planner, point)
-    if careful.speed is not None and _over_cost(job, planner, careful):
-        # The same shapes, but slower this time.
-        reached = planner.menu.original_ms / careful.speed.speedup
-        point = planner.within(bounds | {"time": bounds["time"] ** 2 / reached})
-        again = careful if point is None else _careful(planner, point)
-        careful = careful if _over_cost(job, planner, again) else again
-    return _outcome(job, planner, careful, limit)
+def _careful_within(planner: Planner, point: Point) -> None:
+    """Fit the plan with care; if the same shapes are slower this time, find a faster one."""
+    careful = planner.in_full(point)
+    if planner.keeps_costs(careful):
+        return
+    tightened = {}
+    bounds = planner.budget.bounds(planner.original)
+    for limit in planner.budget.costs:
+        reached, bound = limit.quantity(careful.cost), bounds[limit.option]
+        tightened[limit.option] = bound**2 / reached if limit.of_time else bound - max(reached - bound, 0.0)
+    again = planner.within(tightened)
+    if again is not None:
+        planner.in_full(again)
 
 
-def _with_care(job: Job, planner: Planner, point: Point, limit: Limit) -> Outcome:
-    """Fit the chosen plan with care; step back while that does not keep the limit."""
-    predicted = point.predicted_loss
-    for _ in range(3):
-        careful = _careful(planner, point)
-        if limit.is_kept(careful.quality):
-            return _outcome(job, planner, careful, limit)
+def _as_fast_as_allowed(planner: Planner, limit: QualityLimits) -> Outcome:
+    """The least time within a loss: the plan fitted with care, stepping back while that loses too much."""
+    none = f"no faster plan keeps the budget ({limit.text})"
+    if planner.space.is_empty:
+        return _keep_all(planner, "nothing-faster", "nothing can be made faster")
+    start = limit.most if limit.exponent == 1.0 else limit.most * 2  # classes lose far less than they diverge
+    point = planner.cheapest(limit, start) or planner.mildest(limit)
+    predicted = 0.0 if point is None else point.predicted_loss
+    for _ in range(planner.settings.retries - 1):
+        if point is None or planner.keeps(planner.in_full(point)):
+            break
         predicted *= 0.7
         options = planner.solve("time", {"loss": predicted})
         if options is None or not any(options):
             break
         point = planner.build(options, f"predicted loss {predicted:.2g}")
-    return _keep_all(job, planner, limit, f"no faster plan keeps the budget ({limit.text})")
+    best = planner.best()
+    return _keep_all(planner, "no-plan", none) if best is None else _outcome(planner, best)
 
 
-def _careful(planner: Planner, point: Point) -> Point:
-    if planner.quick is None:
-        return point
-    return planner.build(point.options, "the plan chosen, fitted with care", planner.job.method.settings)
+def _outcome(planner: Planner, point: Point, failed: str = "") -> Outcome:
+    quality, results, counts = planner.last_word_on(point)
+    verdict = verdict_of(results)
+    if failed:
+        verdict = BudgetVerdict("no-plan", False, failed + verdict.text)
+    plan = expecting(point.plan, _expected(planner, point, quality, verdict))
+    built = replace(point.built, plan=plan)
+    points, notes = tuple(planner.points), planner.judge.notes
+    return Outcome(built, point, planner.space, points, verdict, results, counts, quality, notes)
 
 
-def _outcome(job: Job, planner: Planner, point: Point, limit: Limit | None, failure: str = "") -> Outcome:
-    _planned(job, planner)
-    verdicts = []
-    options = job.options
-    if options.limits_cost:
-        failure = failure or _over_cost(job, planner, point)
-        verdicts.append(failure or f"{cost_text(options)}: kept, {_reached(job, planner, point)}")
-    kept = limit is None or limit.is_kept(point.quality)
-    if limit is not None:
-        verdicts.append(f"{limit.text}: {'kept' if kept else 'not kept'}, {_said(point)}")
-    met = kept and not failure
-    return Outcome(point.built, point, limit, met, "; ".join(verdicts), tuple(planner.points), planner.menu)
+def _expected(planner: Planner, point: Point, quality: Quality, verdict: BudgetVerdict) -> Mapping[str, Any]:
+    """What was predicted and judged of the whole."""
+    return {
+        "verdict": verdict.text,
+        "speedup": planner.space.original_ms / point.predicted.ms,
+        "original_ms": planner.space.original_ms,
+        "quality": quality.model_dump(mode="json"),
+    }
 
 
-def _planned(job: Job, planner: Planner) -> None:
-    """Say that no more plans will be built."""
-    job.progress("plan", len(planner.points), len(planner.points), "")
+def _keep_all(planner: Planner, code: str, text: str) -> Outcome:
+    space = planner.space
+    plan = make_plan(planner.study, space.planned((0,) * len(space.layers)))
+    built = build(planner.study, planner.evidence, plan)
+    limits = planner.budget.results(space.original, space.original, "measured")
+    verdict = BudgetVerdict(code, all(limit.is_met for limit in limits), text)
+    points, notes = tuple(planner.points), planner.judge.notes
+    return Outcome(built, None, space, points, verdict, limits, planner.counts, notes=notes)
 
 
-def _said(point: Point) -> str:
-    quality = point.quality
-    if quality.kind in ("snr", "psnr"):
-        return f"{quality.expected:.1f} dB on {quality.samples} held-out runs"
-    return (
-        f"{points(quality.drop)} expected from {quality.samples} held-out samples "
-        f"({signed(100 * (quality.original - quality.result), 2)} counted)"
-        if quality.kind != "metric"
-        else f"{quality.original:.4g} → {quality.result:.4g} on {quality.samples} held-out runs"
-    )
-
-
-def _reached(job: Job, planner: Planner, point: Point) -> str:
-    """What the plan comes to, for each bound of cost."""
-    options, menu = job.options, planner.menu
-    how = "predicted" if point.speed is None else "measured"
-    speedup = menu.original_ms / point.predicted_ms if point.speed is None else point.speed.speedup
-    chosen = [(d.site, d.choice.candidate) for d in menu.decisions(job, point.options)]
-    macs = sum(macs_of(job, site) if candidate is None else candidate.macs for site, candidate in chosen)
-    parameters = sum(
-        parameters_of(site) if candidate is None else candidate.parameters(site.bias)
-        for site, candidate in chosen
-    )
-    said = [
-        (options.speedup, f"{speedup:.2f}× {how}"),
-        (options.latency_ms, f"{menu.original_ms / speedup:.3g} ms {how}"),
-        (options.max_macs, _share(macs, sum(macs_of(job, site) for site in job.sites))),
-        (options.max_params, _share(parameters, sum(parameters_of(site) for site in job.sites))),
-    ]
-    return ", ".join(text for value, text in said if value is not None)
-
-
-def _share(part: float, whole: float) -> str:
-    return f"{count(part)}, which is {100 * part / max(whole, 1):.1f}%"
-
-
-def _over_cost(job: Job, planner: Planner, point: Point) -> str:
-    """Which bound of cost is not kept, in words; nothing if all are."""
-    options = job.options
-    how = "predicted" if point.speed is None else "measured"
-    predicted = planner.menu.original_ms / point.predicted_ms
-    speedup = predicted if point.speed is None else point.speed.speedup
-    if options.speedup is not None and speedup < options.speedup:
-        return f"{speedup:.2f}× {how} where {options.speedup:g}× was asked for"
-    reached = planner.menu.original_ms / speedup
-    if options.latency_ms is not None and reached > options.latency_ms:
-        return f"{reached:.3g} ms {how} where {options.latency_ms:g} ms were asked for"
-    return ""
-
-
-def cost_bounds(job: Job, menu: Menu) -> dict[str, float]:
-    """The bounds asked for, of the whole network."""
-    options = job.options
-    bounds: dict[str, float] = {}
-    times = [t for t in (options.latency_ms, _ms(options, menu)) if t is not None]
-    if times:
-        bounds["time"] = min(times)
-    if options.max_macs is not None:
-        bounds["macs"] = options.max_macs.of(sum(macs_of(job, site) for site in job.sites))
-    if options.max_params is not None:
-        bounds["parameters"] = options.max_params.of(sum(parameters_of(site) for site in job.sites))
-    return bounds
-
-
-def _ms(options: Options, menu: Menu) -> float | None:
-    return None if options.speedup is None else menu.original_ms / options.speedup
-
-
-def cost_text(options: Options) -> str:
-    """The bounds of cost as people say them."""
-    said = [
-        (options.speedup, "{:g}× faster"),
-        (options.latency_ms, "{:g} ms"),
-        (options.max_macs, "{} of the multiply-accumulates"),
-        (options.max_params, "{} of the parameters"),
-    ]
-    return ", ".join(text.format(value) for value, text in said if value is not None)
-
-
-def _keep_all(job: Job, planner: Planner, limit: Limit | None, verdict: str) -> Outcome:
-    _planned(job, planner)
-    options = (0,) * len(planner.menu.rows)
-    built = build(job, planner.menu.decisions(job, options))
-    return Outcome(built, None, limit, True, verdict, tuple(planner.points), planner.menu)
-
-
-def explore(job: Job) -> tuple[Menu, list[Outcome]]:
+def explore(study: Study, evidence: Sequence[Evidence], settings: SearchSettings) -> list[Outcome]:
     """A handful of plans from mild to strong, each the least loss for its time, built, judged and timed."""
-    planner, _ = make_planner(job)
-    outcomes: list[Outcome] = []
-    if not planner.menu.rows:
-        return planner.menu, outcomes
-    for number in range(1, _FRONT + 1):
+    planner = make_planner(study, evidence, settings)
+    found: list[Outcome] = []
+    for number in range(1, settings.front + 1):
         planner.learn_shares()
-        menu = planner.menu
-        fastest = menu.milliseconds(planner.fastest())
-        whole = menu.prepared_ms * (fastest / menu.prepared_ms) ** (number / _FRONT)
-        options = planner.solve("loss", {"time": whole - menu.fixed_ms})
-        if (
-            options is None
-            or not any(options)
-            or any(o.point and o.point.options == options for o in outcomes)
-        ):
+        space = planner.space
+        fastest = space.milliseconds(planner.fastest())
+        whole = space.prepared_ms * (fastest / space.prepared_ms) ** (number / settings.front)
+        options = planner.solve("loss", {"time": whole - space.fixed_ms})
+        known = any(outcome.point is not None and outcome.point.options == options for outcome in found)
+        if options is None or not any(options) or known:
             continue
-        label = f"plan {number} of {_FRONT}"
-        point = replace(_careful(planner, planner.build(options, label)), label=label)
-        outcomes.append(Outcome(point.built, point, None, True, point.label, (point,), planner.menu))
-    _planned(job, planner)
-    return planner.menu, outcomes
+        label = f"plan {number} of {settings.front}"
+        point = replace(planner.in_full(planner.build(options, label)), label=label)
+        verdict = BudgetVerdict("front", True, label)
+        plan = expecting(point.plan, _expected(planner, point, point.quality, verdict))
+        built = replace(point.built, plan=plan)
+        found.append(Outcome(built, point, planner.space, (point,), verdict, quality=point.quality))
+    study.progress("plan", len(planner.points), len(planner.points), "")
+    return found

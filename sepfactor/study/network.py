@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
+from sepfactor.codes import Reason
 from sepfactor.errors import ModelError
+from sepfactor.factor.stage import Ints
 from sepfactor.graph import stand_in
 from sepfactor.graph.averages import move_averages
 from sepfactor.graph.instrument import serialized
@@ -19,43 +21,102 @@ from sepfactor.graph.prepare import prepare
 from sepfactor.graph.rebuild import Replacement, rebuild
 from sepfactor.graph.stand_in import Operator, Recipe
 from sepfactor.graph.survey import Site, survey
-from sepfactor.measure.session import Runtime, known_operators, open_session
+from sepfactor.measure.engine import Engine
+from sepfactor.measure.onnxruntime_session import known_operators
 
 _CULPRITS = (r"of operator \((\w+)\)", r"implementation for (\w+)\(")
 """How onnxruntime names an operator that it has no kernel for."""
 
 
 @dataclass(frozen=True, eq=False)
-class Original:
-    """A network that cannot be run.
+class Network:
+    """A network to work on, which onnxruntime runs as it is.
 
     Attributes:
-        loaded: as it was handed in. prepared: the same made plain.
-        recipe: how its stand-in was made. dtypes: of the weights of its sites, by the name of their output.
-        notes: why it cannot be run and what was, in sentences.
+        loaded: as it is run.
+        prepared: the same made plain.
+        sites: its convolutions, in the order they run in.
+        notes: what a reader must know of it, in sentences.
     """
 
     loaded: Loaded
     prepared: ir.Model
-    recipe: Recipe
-    dtypes: Mapping[str, np.dtype[np.floating]]
-    notes: tuple[str, ...]
+    sites: tuple[Site, ...]
+    notes: tuple[str, ...] = ()
 
-    def rewritten(
-        self, replacements: Sequence[Replacement], blocks: Mapping[str, tuple[int, ...]]
+    @property
+    def source(self) -> Loaded:
+        """The network as it was handed in."""
+        return self.loaded
+
+    @property
+    def is_stand_in(self) -> bool:
+        """Whether what is run stands in for a network that onnxruntime cannot run."""
+        return False
+
+    def written_dtype(self, site: Site) -> np.dtype[np.floating]:
+        """The type that weights of a site have in the file."""
+        return site.dtype
+
+    def to_write(
+        self, rebuilt: ir.Model, replacements: Sequence[Replacement], blocks: Mapping[str, Ints]
     ) -> ir.Model:
-        """The network with what was made for its stand-in.
+        """The network to write, where what is run became ``rebuilt``.
 
         Args:
-            replacements: of sites of the stand-in.
+            rebuilt: of ``prepared``.
+            replacements: that were put into it.
             blocks: of averages that come first, see :func:`~sepfactor.graph.averages.move_averages`.
         """
-        held = stand_in.with_outputs_held(self.prepared, self.recipe.read)
+        return rebuilt
+
+    def runnable(self, written: Path) -> Path | bytes:
+        """What is run of a file that holds the result."""
+        return written
+
+
+@dataclass(frozen=True, eq=False)
+class StandIn(Network):
+    """What is run of a network that onnxruntime cannot run.
+
+    Attributes:
+        original: the network as it was handed in.
+        original_prepared: the same made plain.
+        recipe: how its stand-in was made.
+        dtypes: of the weights of ``sites``, in their order.
+    """
+
+    original: Loaded = field(kw_only=True)
+    original_prepared: ir.Model = field(kw_only=True)
+    recipe: Recipe = field(kw_only=True)
+    dtypes: tuple[np.dtype[np.floating], ...] = field(kw_only=True)
+
+    @property
+    def source(self) -> Loaded:
+        """The network as it was handed in."""
+        return self.original
+
+    @property
+    def is_stand_in(self) -> bool:
+        """It does."""
+        return True
+
+    def written_dtype(self, site: Site) -> np.dtype[np.floating]:
+        """The type that weights of a site have in the file."""
+        outputs = [own.output for own in self.sites]
+        return self.dtypes[outputs.index(site.output)]
+
+    def to_write(
+        self, rebuilt: ir.Model, replacements: Sequence[Replacement], blocks: Mapping[str, Ints]
+    ) -> ir.Model:
+        """The network as it was handed in, with what was made for its stand-in."""
+        held = stand_in.with_outputs_held(self.original_prepared, self.recipe.read)
         own = [
-            replace(one, site=replace(one.site, dtype=self.dtypes[one.site.output])) for one in replacements
+            replace(one, site=replace(one.site, dtype=self.written_dtype(one.site))) for one in replacements
         ]
         model = rebuild(move_averages(held, blocks).model, own).model
-        stand_in.let_go(model, self.recipe.read, {value.name for value in self.prepared.graph.outputs})
+        outputs = {value.name for value in self.original_prepared.graph.outputs}
+        stand_in.let_go(model, self.recipe.read, outputs)
         return model
 
     def runnable(self, written: Path) -> bytes:
@@ -63,24 +124,8 @@ class Original:
         return serialized(self.recipe(load(written).model))
 
 
-@dataclass(frozen=True, eq=False)
-class Network:
-    """A network to work on.
-
-    Attributes:
-        loaded: as it was handed in, or its stand-in. prepared: the same made plain.
-        sites: its convolutions, and those that are in the original only, each with the reason.
-        original: where this is a stand-in, what it stands for.
-    """
-
-    loaded: Loaded
-    prepared: ir.Model
-    sites: Sequence[Site]
-    original: Original | None = None
-
-
 def open_network(
-    loaded: Loaded, runtime: Runtime, *, dequantize: bool = False, linear_layers: bool = False
+    loaded: Loaded, engine: Engine, *, dequantize: bool = False, linear_layers: bool = False
 ) -> Network:
     """Make a network plain and find its convolutions; where it cannot be run, those of a stand-in.
 
@@ -88,11 +133,11 @@ def open_network(
         ModelError: it cannot be run, and nothing that could be gained from would be left of it.
     """
     prepared = prepare(loaded.model, dequantized=dequantize)
-    sites = survey(prepared, linear_layers=linear_layers)
+    sites = tuple(survey(prepared, linear_layers=linear_layers))
     with refusing(loaded.name):  # such as tensors of no type
         unknown = stand_in.unknown_operators(loaded.model, known_operators())
         types = stand_in.rare_types(loaded.model)
-    refused = _refused(loaded.runnable, runtime) if unknown or types else None
+    refused = _refused(loaded.runnable, engine) if unknown or types else None
     if refused is None:
         return Network(loaded, prepared, sites)
     if not stand_in.are_declared(unknown, loaded.model):
@@ -102,23 +147,29 @@ def open_network(
     reason: ModelError | None = refused
     if unknown:
         notes.append(_note_of_removed(unknown, loaded.model))
-        reason = _refused(in_place.runnable, runtime)
+        reason = _refused(in_place.runnable, engine)
     if reason is not None and types:
         _check_size(loaded)
         notes.append(_note_of_type(reason, types, first=not notes))
         recipe = replace(recipe, types=types)
         in_place = _made(loaded, recipe)
-        reason = _refused(in_place.runnable, runtime)
+        reason = _refused(in_place.runnable, engine)
     plain = recipe(prepared)
     runs = {site.output: site for site in survey(plain, linear_layers=linear_layers)}
     if not any(site.stage is not None for site in runs.values()):
         raise refused
     if reason is not None:
         raise reason if unknown else refused
-    dtypes = {site.output: site.dtype for site in sites}
-    original = Original(loaded, prepared, recipe, dtypes, tuple(notes))
-    in_place = replace(in_place, notes=(*notes, *loaded.notes))
-    return Network(in_place, plain, _all_sites(prepared, sites, runs, unknown), original)
+    return StandIn(
+        replace(in_place, notes=(*notes, *loaded.notes)),
+        plain,
+        _all_sites(prepared, sites, runs, unknown),
+        tuple(notes),
+        original=loaded,
+        original_prepared=prepared,
+        recipe=recipe,
+        dtypes=tuple(site.dtype for site in sites),
+    )
 
 
 def _made(loaded: Loaded, recipe: Recipe) -> Loaded:
@@ -126,18 +177,21 @@ def _made(loaded: Loaded, recipe: Recipe) -> Loaded:
     return Loaded(model, serialized(model), loaded.name)
 
 
-def _refused(model: Path | bytes, runtime: Runtime) -> ModelError | None:
+def _refused(model: Path | bytes, engine: Engine) -> ModelError | None:
     """What onnxruntime has against a model."""
     try:
-        open_session(model, runtime)
+        engine.open(model)
     except ModelError as error:
         return error
     return None
 
 
+_NOT_READ = Reason("not-read", "nothing that onnxruntime can run reads what it answers")
+
+
 def _all_sites(
     prepared: ir.Model, sites: Sequence[Site], runs: Mapping[str, Site], unknown: Collection[Operator]
-) -> list[Site]:
+) -> tuple[Site, ...]:
     """The sites of a network as its stand-in has them; others with why it does not."""
     why = stand_in.reasons(prepared, sites, unknown)
     found = []
@@ -151,10 +205,10 @@ def _all_sites(
                     site,
                     stage=None,
                     bias=None,
-                    skipped=missing or "nothing that onnxruntime can run reads what it answers",
+                    skipped=missing or _NOT_READ,
                 )
             )
-    return found
+    return tuple(found)
 
 
 def _check_size(loaded: Loaded) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
 
 from sepfactor.graph.instrument import (
@@ -16,57 +15,54 @@ from sepfactor.graph.instrument import (
     value_of,
     with_node_names,
 )
-from sepfactor.measure.profile import profile_nodes
-from sepfactor.measure.session import Runtime, open_session, run
-from sepfactor.measure.timing import interleave, ratio, summarise
-from sepfactor.report.model import Speed
+from sepfactor.graph.survey import Site
+from sepfactor.measure.engine import Engine, Feed, Watch
+from sepfactor.measure.engines import open_and_time
+from sepfactor.measure.profile import scaled_to
+from sepfactor.results import Speed
 
 CONVOLUTIONS = ("Conv", "FusedConv")
 PRODUCTS = ("Gemm", "FusedGemm", "MatMul", "FusedMatMul", "ConvTranspose")
 OTHERS = ("Add", "AveragePool", "GlobalAveragePool", "Mul")
 _PROFILE_RUNS = 10
 
-Feed = Mapping[str, np.ndarray]
-Watch = Callable[[float], None]
-
 
 def time_networks(
     models: Mapping[str, Path | bytes],
     feed: Feed,
-    runtime: Runtime,
+    engine: Engine,
     seconds: float,
     seed: int,
     watch: Watch | None = None,
 ) -> Speed:
-    """Interleave whole networks.
+    """Time whole networks in turns.
 
     Args:
         models: ``original``, perhaps ``prepared``, and ``result``.
         feed: one run's inputs.
-        runtime: threads and provider, the same for all.
+        engine: what runs them.
         seconds: how long.
         seed: of order and bootstrap.
         watch: told which share of it is done.
+
+    Raises:
+        ModelError: one of them cannot be run.
     """
-    calls = []
-    for model in models.values():
-        session = open_session(model, runtime)
-        run(session, feed)  # fails with a sentence here, not in the middle of the timing
-        calls.append(lambda s=session: s.run(None, dict(feed)))
-    rows = interleave(calls, budget_s=seconds, precision=0.005, seed=seed, watch=watch)
-    samples = dict(zip(models, rows, strict=True))
-    prepared_matters = (
-        "prepared" in models and ratio(samples["original"], samples["prepared"], seed=seed).measurable
-    )
-    against = {
-        name: ratio(samples[name], samples["result"], seed=seed).as_dict()
-        for name in ("original", "prepared")
-        if name == "original" or prepared_matters
-    }
+    rounds = open_and_time(engine, [*models.items()], feed, seconds=seconds, seed=seed, watch=watch)
+    at = {name: number for number, name in enumerate(models)}
+    times = {name: rounds.timing(number) for name, number in at.items()}
+    tidying = factoring = None
+    if "prepared" in at:
+        tidied = rounds.ratio(at["prepared"], at["original"], seed=seed)
+        if tidied.measurable:
+            tidying, factoring = tidied, rounds.ratio(at["result"], at["prepared"], seed=seed)
     return Speed(
-        runs={name: summarise(row).as_dict() for name, row in samples.items()},
-        speedup=against["original"],
-        factorisation=against.get("prepared"),
+        **dict(rounds.ratio(at["result"], at["original"], seed=seed)),
+        original=times["original"],
+        result=times["result"],
+        prepared=times.get("prepared"),
+        tidying=tidying,
+        factoring=factoring,
     )
 
 
@@ -84,12 +80,57 @@ class LayerTimes:
     others: Mapping[str, float]
     operators: Mapping[str, float]
 
+    @property
+    def whole(self) -> float:
+        """Milliseconds of all operators."""
+        return sum(self.operators.values())
+
+    def of_sites(self, sites: Sequence[Site]) -> tuple[float | None, ...]:
+        """Milliseconds of each site, where the network they were found in was profiled."""
+        return tuple(self.convolutions.get(site.output) for site in sites)
+
+    def of_original(self, model: ir.Model, sites: Sequence[Site]) -> tuple[float | None, ...]:
+        """Milliseconds of each site, where ``model``, the original, was profiled: it is not folded yet."""
+        upstream = (upstream_conv(model, site.output) for site in sites)
+        return tuple(None if conv is None else self.convolutions.get(conv) for conv in upstream)
+
+    def of_rebuilt(self, sites: Sequence[Site], site_of: Mapping[str, str]) -> tuple[float | None, ...]:
+        """Milliseconds of all that stands for each site in a rebuilt network, which was profiled.
+
+        Args:
+            sites: of the network before.
+            site_of: output name of a new node → output name of the site it stands for.
+        """
+        total: dict[str, float] = {}
+        for output, milliseconds in self.convolutions.items():
+            site = site_of.get(output, output)
+            total[site] = total.get(site, 0.0) + milliseconds
+        for output, milliseconds in self.others.items():
+            if output in site_of:
+                total[site_of[output]] = total.get(site_of[output], 0.0) + milliseconds
+        return tuple(total.get(site.output) for site in sites)
+
 
 def profile_layers(
-    model: ir.Model, feed: Feed, runtime: Runtime, runs: int = _PROFILE_RUNS, watch: Watch | None = None
+    model: ir.Model,
+    feed: Feed,
+    engine: Engine,
+    runs: int = _PROFILE_RUNS,
+    watch: Watch | None = None,
+    whole_ms: float | None = None,
 ) -> LayerTimes:
-    """Profile ``model`` in a session of its own, and trace events back to its Conv nodes."""
-    nodes = profile_nodes(with_node_names(model), feed, runtime, runs=runs, watch=watch)
+    """Profile ``model`` in a session of its own, and trace events back to its Conv nodes.
+
+    Args:
+        model: the network.
+        feed: one run's inputs.
+        engine: what runs it.
+        runs: how many the times are medians of.
+        watch: told which share of them is done.
+        whole_ms: what one run takes when it is not profiled. A profile is by the wall clock and costs time
+            itself: what a layer takes of it, it takes of such a run. None leaves its milliseconds alone.
+    """
+    nodes = scaled_to(engine.profile(with_node_names(model), feed, runs=runs, watch=watch), whole_ms)
     operators: dict[str, float] = {}
     for node in nodes:
         operators[node.op_type] = operators.get(node.op_type, 0.0) + node.median_ms
@@ -100,30 +141,3 @@ def profile_layers(
     others = {value_of(node.name): node.median_ms for node in nodes if node.op_type in OTHERS}
     layers = convolution_times(model, convolutions) | product_times(model, products)
     return LayerTimes(layers, others, operators)
-
-
-def times_before(model: ir.Model, times: LayerTimes, outputs: Iterable[str]) -> dict[str, float]:
-    """Milliseconds by the output value of a site, where ``model`` is the original, not yet folded."""
-    found = {}
-    for output in outputs:
-        conv = upstream_conv(model, output)
-        if conv is not None and conv in times.convolutions:
-            found[output] = times.convolutions[conv]
-    return found
-
-
-def times_after(times: LayerTimes, site_of: Mapping[str, str]) -> dict[str, float]:
-    """Milliseconds by site of a rebuilt model: everything that stands for a site, added up.
-
-    Args:
-        times: the profile of the rebuilt model.
-        site_of: output name of a new node → output name of the site it belongs to.
-    """
-    total: dict[str, float] = {}
-    for output, milliseconds in times.convolutions.items():
-        site = site_of.get(output, output)
-        total[site] = total.get(site, 0.0) + milliseconds
-    for output, milliseconds in times.others.items():
-        if output in site_of:
-            total[site_of[output]] = total.get(site_of[output], 0.0) + milliseconds
-    return total

@@ -8,12 +8,12 @@ from typing import Any
 from sepfactor.data import Feeds, InputSpec, Preprocessing, open_feeds
 from sepfactor.errors import ModelError
 from sepfactor.graph.load import Loaded
-from sepfactor.measure.session import Runtime, open_session, run
+from sepfactor.measure.engine import Engine, Session
 from sepfactor.options import Options
 
 
 @dataclass(frozen=True, eq=False)
-class Data:
+class Splits:
     """Inputs by what they are used for.
 
     Attributes:
@@ -27,12 +27,17 @@ class Data:
     judged_on: Feeds
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of how the data were read, in sentences."""
+        return tuple(dict.fromkeys(note for feeds in (self.fit, self.judged_on) for note in feeds.notes))
+
+    @property
     def is_synthetic(self) -> bool:
         """Whether fits rest on made-up images."""
         return self.fit.synthetic
 
 
-def gather(loaded: Loaded, options: Options, runtime: Runtime) -> Data:
+def open_splits(loaded: Loaded, options: Options, engine: Engine) -> Splits:
     """Open the data and set a part aside.
 
     Synthetic images are not split: nothing is claimed from them.
@@ -41,7 +46,7 @@ def gather(loaded: Loaded, options: Options, runtime: Runtime) -> Data:
         ModelError: onnxruntime cannot load the model.
         DataError: the data cannot be read or do not fit its inputs.
     """
-    session = open_session(loaded.runnable, runtime)
+    session = engine.open(loaded.runnable)
     scalars = {
         value.name for value in loaded.model.graph.inputs if value.shape is not None and not value.shape
     }
@@ -65,15 +70,15 @@ def gather(loaded: Loaded, options: Options, runtime: Runtime) -> Data:
     if not options.refit or feeds.synthetic:
         fit = feeds  # nothing is fitted, or nothing can be claimed: all of it may serve for both
     if options.eval_data is not None:
-        return Data(fit, held_out, open_feeds(options.eval_data, inputs, **truth, **common))
+        return Splits(fit, held_out, open_feeds(options.eval_data, inputs, **truth, **common))
     whole = fit is feeds or not len(held_out)
-    return Data(fit, held_out, feeds if whole else held_out)
+    return Splits(fit, held_out, feeds if whole else held_out)
 
 
-def _try(session: Any, feeds: Feeds) -> None:
+def _try(session: Session, feeds: Feeds) -> None:
     """Fail here where the network cannot be run on what was made up for it."""
     try:
-        run(session, feeds[0])
+        session.run(feeds[0])
     except ModelError as error:
         raise ModelError(
             f"{error} These inputs were made up, since no --data was given: give it, or say with "

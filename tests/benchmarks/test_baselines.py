@@ -27,7 +27,7 @@ from sepfactor.graph.load import load
 from sepfactor.graph.prepare import prepare
 from sepfactor.graph.rebuild import Replacement, rebuild
 from sepfactor.graph.survey import survey
-from sepfactor.measure.session import Runtime, open_session
+from sepfactor.measure import OnnxRuntime
 from tests.networks import conv, kernel, network
 
 RULES = [baseline for baseline in BASELINES.values() if isinstance(baseline, Rule)]
@@ -59,7 +59,7 @@ def subject_of(model: onnx.ModelProto, folder: Path, *, blocks: bool = False) ->
     file = folder / "model.onnx"
     onnx.save(model, file)
     prepared = prepare(load(file).model)
-    return Subject(file, prepared, survey(prepared), smooth(), Runtime(), blocks)
+    return Subject(file, prepared, survey(prepared), smooth(), OnnxRuntime(), blocks)
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +68,8 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
 
 
 def outputs(subject: Subject, found: list[Replacement]) -> np.ndarray:
-    session = open_session(rebuilt(subject, found), Runtime())
-    return np.concatenate([session.run(None, feed)[0] for feed in subject.feeds])
+    session = OnnxRuntime().open(rebuilt(subject, found))
+    return np.concatenate([session.run(feed)[0] for feed in subject.feeds])
 
 
 def rebuilt(subject: Subject, found: list[Replacement]) -> bytes:
@@ -244,8 +244,8 @@ def test_points_run_shrink_and_differ(subject: Subject, rule: Rule) -> None:
     labels, sizes = [], []
     for label, model in rule.points(subject):
         proto = ir.to_proto(model)
-        session = open_session(proto.SerializeToString(), Runtime())
-        (map_,) = session.run(["map"], subject.feeds[0])
+        session = OnnxRuntime().open(proto.SerializeToString())
+        (map_,) = session.run(subject.feeds[0])
         assert map_.shape == (1, 8, 7, 14) and np.isfinite(map_).all()
         labels.append(label)
         sizes.append(sum(np.prod(tensor.dims) for tensor in proto.graph.initializer))

@@ -11,7 +11,7 @@ import pytest
 from int8 import SETTINGS, SPARED, Quantized, Quantizer
 from onnx import helper
 
-from sepfactor.measure.session import Runtime, open_session
+from sepfactor.measure import OnnxRuntime
 from tests.networks import conv, images, kernel, network
 
 TRIED = SETTINGS[:2]
@@ -59,10 +59,10 @@ def test_a_setting_as_close_to_the_float_file_as_any_is_taken(file: Path) -> Non
 
 def test_it_answers_like_the_float_file(file: Path) -> None:
     found = made(file)
-    quantised = open_session(ir.to_proto(found.model).SerializeToString(), Runtime())
-    original = open_session(file, Runtime())
+    quantised = OnnxRuntime().open(ir.to_proto(found.model).SerializeToString())
+    original = OnnxRuntime().open(file)
     for x in images(4, seed=9):
-        wanted, answer = (s.run(["scores"], {"image": x[None]})[0] for s in (original, quantised))
+        wanted, answer = (s.run({"image": x[None]})[0] for s in (original, quantised))
         np.testing.assert_allclose(answer, wanted, atol=0.02)
         assert not np.array_equal(answer, wanted)
 

@@ -26,7 +26,7 @@ def test_every_layer_is_drawn_before_and_after_in_plain_svg() -> None:
     )
     assert text.count('aria-roledescription="bar"') == bars
     assert sample.speed is not None
-    assert sample.speed.speedup["verdict"] in text
+    assert sample.speed.verdict.text in text
 
 
 def test_without_times_there_is_nothing_to_draw() -> None:

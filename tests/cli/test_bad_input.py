@@ -121,6 +121,16 @@ class TestModel:
         assert "NaN or infinite" in said
         assert "--ignore 'head.last'" in said
 
+    def test_a_name_with_brackets_is_ignored_as_suggested(self, refused: Refused, sepfactor: Run) -> None:
+        broken = networks.broken_weights(np.nan)
+        broken.graph.node[-1].name = "head[0].last"
+        onnx.save(broken, "model.onnx")
+        said = refused(1, "plan", "model.onnx", *DATA, "--rank", 1)
+        found = re.search("--ignore '(.*)'", said)
+        assert found is not None
+        ran = sepfactor("plan", "model.onnx", *DATA, "--rank", 1, "--ignore", found[1], "-o", "p.json")
+        assert ran.exit_code == 0, ran.output
+
     def test_weights_elsewhere_that_are_missing(self, refused: Refused, folder: Path) -> None:
         onnx.save(
             networks.plain(), "far.onnx", save_as_external_data=True, location="far.bin", size_threshold=0
@@ -265,6 +275,25 @@ class TestLabels:
         assert "class scores" in said
 
 
+class TestAmounts:
+    """What is refused by the options alone is refused before there is so much as a model."""
+
+    @pytest.mark.parametrize(
+        ("flag", "amount", "words"),
+        [
+            ("--max-macs", "50", "50% or 50M?"),
+            ("--max-params", "0.5", "50% or 0.5M?"),
+            ("--max-drop", "150%", "leaves no class right"),
+            ("--max-estimated-drop", "100%", "leaves no class right"),
+            ("--max-drop", "0.5", "0.5% or 50%"),
+            ("--memory", "2", "2GB or 2MB?"),
+            ("--scheme", "spacial", "Did you mean spatial"),
+        ],
+    )
+    def test_one(self, flag: str, amount: str, words: str, refused: Refused) -> None:
+        assert words in refused(2, "compress", "nowhere.onnx", *DATA, flag, amount)
+
+
 class TestOutput:
     def test_exists(self, refused: Refused) -> None:
         Path("out.onnx").write_text("mine")
@@ -351,9 +380,26 @@ class TestOutput:
         else:
             monkeypatch.setattr(Path, "hardlink_to", full)
             monkeypatch.setattr(Path, "replace", full)
-        said = refused(1, "compress", "model.onnx", *DATA, "--bench-seconds", 0)
+        said = refused(1, "compress", "model.onnx", *DATA, "--bench-seconds", 0, "--max-error", 0.9)
         assert "No space left on device" in said
         assert "model.sep.onnx" in said
+
+    @pytest.mark.usefixtures("always_faster")
+    def test_a_plan_that_was_searched_for_is_kept(
+        self, sepfactor: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*arguments: object, **options: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("onnx_ir.save", full)
+        np.savez("data.npz", image=networks.images(24))
+        run = sepfactor("compress", "model.onnx", *DATA, "--min-snr", 5, "--bench-seconds", 0)
+        assert run.exit_code == 1
+        assert "model.plan.json" in run.stderr
+        assert run.stderr.splitlines()[-1].startswith("Error: ")
+        monkeypatch.undo()
+        monkeypatch.chdir(folder)
+        assert sepfactor("apply", "model.onnx", "model.plan.json", "--bench-seconds", 0).exit_code == 0
 
     @pytest.mark.usefixtures("always_faster")
     def test_a_disk_full_for_the_report(
@@ -375,14 +421,14 @@ class TestOutput:
     def test_a_file_that_appears_meanwhile_is_left_alone(
         self, sepfactor: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from sepfactor.pipeline import verify
+        from sepfactor.deliver.result import verify
 
         def slow(*arguments: Any) -> Any:
             Path("model.sep.onnx").write_text("theirs")
             return verify(*arguments)
 
-        monkeypatch.setattr("sepfactor.pipeline.verify", slow)
-        run = sepfactor("compress", "model.onnx", "--bench-seconds", 0)
+        monkeypatch.setattr("sepfactor.deliver.result.verify", slow)
+        run = sepfactor("compress", "model.onnx", "--bench-seconds", 0, "--max-error", 0.9)
         assert run.exit_code == 1
         assert "exists already" in run.stderr
         assert sorted(listing(folder)) == ["data.npz", "model.onnx", "model.sep.onnx"]
@@ -465,7 +511,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[BaseException
         def raising(*arguments: object) -> None:
             raise error
 
-        monkeypatch.setattr("sepfactor.pipeline.verify", raising)
+        monkeypatch.setattr("sepfactor.deliver.result.verify", raising)
 
     yield fail
 

@@ -57,7 +57,7 @@ class TestCommand:
         assert (run.exit_code, run.stderr) == (0, "")
         found = strict(run.stdout)
         Draft202012Validator(published("comparison")).validate(found)
-        (output,) = found["outputs"]
+        (output,) = found["accuracy"]["outputs"]
         labels, a, b = np.load("labels.npy"), classes("a.onnx"), classes("b.onnx")
         assert 0 < (a != b).sum() < COUNT  # else the fixture shows nothing
         assert output["agreement"] == np.mean(a == b)
@@ -125,21 +125,21 @@ class TestCommand:
 class TestFromPython:
     def test_a_model_and_itself(self) -> None:
         found = package.compare("a.onnx", Path("a.onnx").read_bytes(), data="images.npz")
-        (output,) = found.outputs
+        (output,) = found.accuracy.outputs
         assert (output.relative_error, output.agreement, output.max_abs) == (0, 1, 0)
-        assert output.snr_db is None or output.snr_db == np.inf
+        assert output.snr_db == np.inf
         assert found.pictures == ()
         assert "off by 0 %" in repr(found)
 
     def test_the_result_is_typed_frozen_and_shown_by_notebooks(self) -> None:
         found = package.compare(networks.classifier(), "b.onnx", data="images.npz", labels="labels.npy")
-        top1 = found.outputs[0].top1
+        top1 = found.accuracy.outputs[0].top1
         assert top1 is not None
         assert top1.p_value <= 1
         with pytest.raises(ValidationError, match="frozen"):
-            found.samples = 3  # type: ignore[misc]
+            found.notes = ()  # type: ignore[misc]
         assert "<table>" in found._repr_html_()
-        assert json.loads(found.to_json())["samples"] == COUNT
+        assert json.loads(found.to_json())["accuracy"]["samples"] == COUNT
 
     def test_trouble(self) -> None:
         with pytest.raises(ModelError):

@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 from rich.cells import cell_len
 
-from sepfactor.report.model import SCHEMA_VERSION
+from sepfactor.results import SCHEMA_VERSION
 from tests import networks
 from tests.cli.conftest import Run, listing
 
@@ -235,11 +235,11 @@ class TestWhatIsReplaced:
         found = layers("--max-error", 0.001)
         assert found["body.first"]["exact"]
         assert not found["head.last"]["replaced"]
-        assert "nothing cheaper" in found["head.last"]["reason"]
+        assert found["head.last"]["reason"]["code"] == "too-far-off"
 
     def test_ignore(self, layers: Callable[..., Any]) -> None:
         found = layers("--ignore", "body.*", "--max-error", 0.9)
-        assert found["body.first"]["reason"] == "left alone as asked"
+        assert found["body.first"]["reason"]["code"] == "ignored"
         assert found["head.last"]["replaced"]
 
     def test_a_pattern_that_fits_nothing_is_told(self, layers: Callable[..., Any]) -> None:
@@ -280,7 +280,7 @@ class TestWhatIsReplaced:
         )
         found = layers("--config", "c.toml")
         assert (found["head.last"]["scheme"], found["head.last"]["rank"]) == ("spatial-vertical", [5])
-        assert found["body.first"]["reason"] == "left alone as asked"
+        assert found["body.first"]["reason"]["code"] == "ignored"
 
     def test_the_command_line_has_the_last_word_over_the_config(self, layers: Callable[..., Any]) -> None:
         Path("c.toml").write_text("max_error = 0.01\nscheme = 'spatial'\nseed = 7")
@@ -331,20 +331,23 @@ class TestLabels:
         assert scores["top1"]["candidate"]["value"] == pytest.approx(4 / 6)  # its one layer is separable
         assert scores["agreement"] == 1
 
-    def test_labels_of_other_data_do_not_count_in_the_budget_and_it_says_so(self, sepfactor: Run) -> None:
+    def test_labels_of_other_data_have_the_last_word_but_choose_nothing_and_it_says_so(
+        self, sepfactor: Run
+    ) -> None:
         onnx.save(networks.classifier(), "model.onnx")
         np.save("labels.npy", np.zeros(4, np.int64))
         labels = ("--eval-data", "data.npz", "--labels", "labels.npy", "--max-drop", "50%")
         run = sepfactor("compress", "model.onnx", "--data", "data.npz", *labels, *QUICK, "--json", "-")
         report = strict(run.stdout)
-        assert "agreement with the original" in report["budget"]["verdict"]
+        assert "of top-1" in report["budget"]["verdict"]["text"]  # by which it was not chosen
+        assert report["budget"]["quality"]["judged_on"] == "eval-data"
         assert any("labels are of --eval-data" in note for note in report["notes"])
         np.savez("own.npz", image=networks.images(), labels=np.zeros(4, np.int64))
         run = sepfactor(
             *("compress", "model.onnx", "--data", "own.npz", *labels, *QUICK, "--json", "-", "--overwrite")
         )
         report = strict(run.stdout)
-        assert "of top-1" in report["budget"]["verdict"]
+        assert "of top-1" in report["budget"]["verdict"]["text"]
         assert not any("labels are of --eval-data" in note for note in report["notes"])
 
     def test_a_table_with_accuracy(self, sepfactor: Run) -> None:
@@ -366,7 +369,7 @@ class TestInputs:
 
     def test_of_whole_numbers(self, sepfactor: Run) -> None:
         onnx.save(networks.of_whole_numbers(), "model.onnx")
-        np.savez("data.npz", image=np.arange(2 * 3 * 16 * 16, dtype=np.uint8).reshape(2, 3, 16, 16))
+        np.savez("data.npz", image=(255 * networks.images(20)).astype(np.uint8))
         assert sepfactor("compress", "model.onnx", "--data", "data.npz", *QUICK).exit_code == 0
         assert sepfactor("compress", "model.onnx", *QUICK, "-o", "synthetic.onnx").exit_code == 0
 
@@ -399,7 +402,7 @@ class TestInputs:
         assert run.exit_code == 0, run.output
         rows = {layer["name"]: layer for layer in strict(run.stdout)["layers"]}
         assert rows["body.first"]["replaced"]
-        assert rows["head.last"]["reason"] == "left alone as asked"
+        assert rows["head.last"]["reason"]["code"] == "ignored"
 
     def test_names_that_look_like_markup(self, sepfactor: Run) -> None:
         model = networks.plain()
@@ -441,9 +444,9 @@ class TestNothingToDo:
         run = sepfactor("compress", "model.onnx", "--data", "data.npz", *QUICK, "--json", "-")
         assert run.exit_code == 4
         rows = {layer["name"]: layer for layer in strict(run.stdout)["layers"]}
-        assert "put back" in rows["body.first"]["reason"]
-        assert "0.91×" in rows["body.first"]["reason"]
-        assert rows["body.first"]["trial_interval"] == pytest.approx([0.95 * 0.91, 1.05 * 0.91])
+        assert rows["body.first"]["reason"]["code"] == "no-faster"
+        assert "0.91×" in rows["body.first"]["reason"]["detail"]
+        assert rows["body.first"]["trial_interval"] == pytest.approx([0.99 * 0.91, 1.01 * 0.91])
 
     def test_no_convolution(self, refused: Callable[..., str]) -> None:
         onnx.save(networks.without_conv(), "model.onnx")

@@ -38,7 +38,7 @@ def run(root: Path, *arguments: str, env: Mapping[str, str] = {}) -> subprocess.
         capture_output=True,
         check=False,
         env={**clean, "PYTHONPATH": str(root), **env},
-        timeout=60,
+        timeout=300,
     )
 
 
@@ -122,7 +122,7 @@ def test_a_reader_that_goes_away(root: Path) -> None:
             stderr=subprocess.PIPE,
             check=False,
             env={**os.environ, "PYTHONPATH": str(root)},
-            timeout=60,
+            timeout=300,
         )
     assert b"Traceback" not in done.stderr
     assert b"unexpectedly" not in done.stderr

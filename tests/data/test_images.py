@@ -1,6 +1,7 @@
 """Images to inputs, to the last pixel."""
 
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -35,11 +36,11 @@ def only(folder, *shape, dtype="f4", **settings):
 def test_default_is_rgb_between_0_and_1(folder):
     feeds = open_feeds(folder, image_input("n", 3, "h", "w"))
     assert feeds.description == f"{folder}: 1 sample"
-    assert feeds.preprocessing.as_dict() == {
+    assert asdict(feeds.preprocessing) == {
         "color": "rgb",
         "scale": 1 / 255,
-        "mean": [],
-        "std": [],
+        "mean": (),
+        "std": (),
         "layout": "nchw",
         "resize": None,
     }
@@ -212,7 +213,7 @@ def test_models_that_take_no_images(folder):
     for inputs, message in [
         (image_input(1, 3, 2, 3) * 2, "model with one input"),
         (image_input(1, 6), "four axes, but the input 'x' .* has 2"),
-        (image_input(1, 2, 3, 3), r"rgb images in layout nchw have 3 channels.*has 2: set layout to nhwc"),
+        (image_input(1, 4, 8, 3), r"rgb images in layout nchw have 3 channels.*has 4: set layout to nhwc"),
         (image_input(1, 4, 8, 8), r"has 4: give a \.npz"),
         (image_input(2, 3, 2, 3), r"there are 1 images, fewer than the batch of 2"),
     ]:
@@ -273,3 +274,16 @@ def test_labels_by_file_name(tmp_path):
     table.write_text("3.png,3\n3.png,4\n")
     with pytest.raises(DataError, match=r"'3\.png' has the labels 3 and 4"):
         open_feeds(folder, spec, labels=table)
+
+
+@pytest.mark.parametrize("sizes", [("h", "w"), (None, None), (5, 6), ("h", 6)])
+@pytest.mark.parametrize("asked", ["nchw", "nhwc"])
+def test_the_shape_of_the_input_shows_its_layout(folder, sizes, asked):
+    """No picture is cut to as many columns as it has channels."""
+    for shape, layout in (((1, *sizes, 3), "nhwc"), ((1, 3, *sizes), "nchw")):
+        feeds = open_feeds(folder, image_input(*shape), preprocessing=Preprocessing(layout=asked))
+        assert feeds.preprocessing.layout == layout
+        (feed, *_) = feeds
+        assert feed["x"].shape[3 if layout == "nhwc" else 1] == 3
+        assert min(feed["x"].shape[1:3] if layout == "nhwc" else feed["x"].shape[2:]) > 1
+        assert any("layout" in note for note in feeds.notes) == (layout != asked)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from sepfactor.data import InputSpec, Preprocessing, open_feeds
-from sepfactor.errors import DataError, OptionError
+from sepfactor.errors import DataError, OptionError, UserCodeError
 
 X = InputSpec("x", np.dtype(np.float32), ("batch", 2))
 Y = InputSpec("y", np.dtype(np.int64), ("batch",))
@@ -220,14 +220,14 @@ def test_function_in_a_module(tmp_path, monkeypatch):
     ],
 )
 def test_functions_that_do_not_serve(script, name, message):
-    with pytest.raises(DataError, match=message):
+    with pytest.raises((DataError, UserCodeError), match=message):
         open_feeds(f"{script}:{name}", [X])
 
 
 def test_modules_that_cannot_be_imported(tmp_path):
     (tmp_path / "bad.py").write_text("import no_such_module_at_all")
     for place in (tmp_path / "bad.py", tmp_path / "absent.py", "no_such_package.module"):
-        with pytest.raises(DataError, match=r"(bad|absent|module).*:f cannot be imported \("):
+        with pytest.raises(UserCodeError, match=r"(bad|absent|module).*:f cannot be imported \("):
             open_feeds(f"{place}:f", [X])
 
 
@@ -246,6 +246,18 @@ def test_iterators_are_read_once_and_no_further_than_the_limit():
     assert feeds.labels.tolist() == [0, 1, 2, 3]
     assert feeds.description == "the generator given: first 4 samples"
     assert len(open_feeds(endless, [X], limit=2)) == 2
+
+
+def test_what_never_ends_is_refused_unless_it_is_limited(monkeypatch):
+    endless = {"x": np.ones((1, 2), np.float32)}
+    monkeypatch.setattr("sepfactor.data.sources.MOST_ITEMS", 7)
+    with pytest.raises(DataError, match=r"more than 7 items.*--limit"):
+        open_feeds(iter(lambda: endless, None), [X])
+    assert len(open_feeds(iter([endless] * 7), [X])) == 7
+    assert len(open_feeds(iter([endless] * 99), [X], limit=9)) == 9
+    monkeypatch.setattr("sepfactor.data.sources.MOST_BYTES", 20)
+    with pytest.raises(DataError, match="--limit"):
+        open_feeds(iter(lambda: endless, None), [X])
 
 
 def test_a_reused_buffer_is_copied():

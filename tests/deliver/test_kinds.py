@@ -16,12 +16,12 @@ from click.testing import CliRunner
 import sepfactor
 from sepfactor.cli import main
 from sepfactor.factor import Factorization
-from sepfactor.fit.sequential import Fitted
+from sepfactor.fit.layer_fit import Fit
 from sepfactor.graph.kind import CONV_2D
 from sepfactor.graph.survey import Site, survey
 from sepfactor.measure.timing_cache import MemoryCache
-from sepfactor.search.layer_timing import Place, Stopwatch
-from tests.fit.small import RUNTIME, Feed, built, fitted, off_by, opened, outputs, smooth, weights
+from sepfactor.search.layer_timing import LayerTimer, Place
+from tests.fit.small import ENGINE, Feed, built, fitted, off_by, opened, outputs, smooth, weights
 from tests.graph.build import check, model, normal
 from tests.timing import decide_times
 
@@ -36,6 +36,7 @@ class Case:
         proto: reads ``x``, writes ``y``. data: one sample for each seed.
         plan: schemes and ranks of some of its sites, by output.
         options: that are needed to have it looked at. samples: enough to fit it to.
+        least: SNR in dB to ask for: answers that vary little beside their biases are harder to keep.
     """
 
     proto: onnx.ModelProto
@@ -43,6 +44,7 @@ class Case:
     plan: Plan
     options: dict[str, Any] = field(default_factory=dict)
     samples: int = 24
+    least: float = 15.0
 
     def feeds(self, count: int, seed: int = 0) -> list[Feed]:
         return [{"x": self.data(seed + i)} for i in range(count)]
@@ -141,6 +143,7 @@ CASES = {
         {"a": ("channel-out", (16,)), "b": ("channel-out", (16,)), "y": ("channel-out", (12,))},
         {"linear_layers": True},
         samples=300,
+        least=5.0,
     ),
     "matmul": Case(
         model(
@@ -164,7 +167,7 @@ CASES = {
 every_kind = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
 
-def in_weight_space(case: Case) -> dict[str, Fitted]:
+def in_weight_space(case: Case) -> dict[str, Fit]:
     found = {}
     for site in case.sites():
         if site.output in case.plan:
@@ -172,7 +175,7 @@ def in_weight_space(case: Case) -> dict[str, Fitted]:
             scheme, rank = case.plan[site.output]
             (chosen,) = sepfactor.factor.select_schemes([scheme])
             bare = Factorization(chosen.decompose(site.stage).build(rank), site.bias)
-            found[site.output] = Fitted(bare, scheme, None, 0, 0)
+            found[site.output] = Fit(bare, scheme, None, 0, 0)
     return found
 
 
@@ -221,7 +224,7 @@ def test_the_whole_way_from_the_command_line(case: Case, way: Path) -> None:
         ["inspect", *common],
         ["plan", *common, "--max-macs", "70%", "-o", "plan.json"],
         ["apply", "model.onnx", "plan.json", "-o", "applied.onnx", "--bench-seconds", "0"],
-        ["compress", *common, "--min-snr", "15", "--bench-seconds", "0.1", "-o", "out.onnx"],
+        ["compress", *common, "--min-snr", str(case.least), "--bench-seconds", "0.1", "-o", "out.onnx"],
     ):
         done = CliRunner().invoke(main, arguments)
         assert done.exit_code == 0, done.output
@@ -229,7 +232,7 @@ def test_the_whole_way_from_the_command_line(case: Case, way: Path) -> None:
     for file in ("applied.onnx", "out.onnx"):
         check(onnx.load(file))
     right, found = (outputs(net, case.feeds(24)) for net in (case.proto, (way / "out.onnx").read_bytes()))
-    assert np.linalg.norm(found - right) < 10 ** (-14 / 20) * np.linalg.norm(right)
+    assert np.linalg.norm(found - right) < 10 ** ((1 - case.least) / 20) * np.linalg.norm(right)
 
 
 @pytest.mark.parametrize("case", [c for name, c in CASES.items() if name != "conv-3d"])
@@ -240,7 +243,7 @@ def test_times_of_one_kind_are_not_those_of_another(case: Case) -> None:
     for stage, kind in ((replace(site.stage, upsampling=()), CONV_2D), (site.stage, site.kind)):
         dense = Factorization.of(stage)
         place = Place((1, 9), 1, np.dtype(np.float32), kind)
-        (time,) = Stopwatch(RUNTIME, 0, cache).times(dense, [dense], place)
+        (time,) = LayerTimer(ENGINE, 0, cache).times(dense, [dense], place)
         assert time is not None
     assert len(cache.entries) == 2
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sepfactor.data.images import Preprocessing
+from sepfactor.data import Preprocessing
 from sepfactor.deliver.pictures import PictureBook
-from sepfactor.report.compared import Picture
+from sepfactor.results import Picture
 
 Array = np.ndarray
 
@@ -111,7 +111,7 @@ class TestClassifiers:
     def book(
         self, count: int, labels: Array | None = None, preprocessing: Preprocessing | None = None
     ) -> PictureBook:
-        return PictureBook(None if preprocessing is None else preprocessing.as_dict(), labels)
+        return PictureBook(preprocessing, labels)
 
     def test_only_changed_classes_and_the_surest_first(self) -> None:
         book = self.book(4, labels=np.array([1, 1, -1, 0]))

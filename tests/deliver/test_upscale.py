@@ -27,9 +27,9 @@ def error_of(root: Path, **options: Any) -> tuple[float, sepfactor.Result]:
         **options,
     )
     assert result.report.accuracy is not None
-    (found,) = result.report.accuracy["outputs"]
-    assert found["name"] == "upscaled"
-    return found["relative_error"], result
+    (found,) = result.report.accuracy.outputs
+    assert found.name == "upscaled"
+    return found.relative_error, result
 
 
 def test_a_fifth_of_each_layer_costs_little_of_the_picture(root: Path) -> None:

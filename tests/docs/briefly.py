@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
+from sepfactor.search.settings import DEFAULT
 from tests.timing import decide_times
 
 
 def time_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Candidates are twice as fast as their layers, networks are hardly timed, and few plans are built."""
-    import sepfactor.benchmark as benchmark
-    import sepfactor.deliver.verify as verify
-    import sepfactor.search.planner as search
-    from sepfactor.study.study import Job
+    """Candidates are twice as fast as their layers, networks take what is decided, few plans are built."""
+    from sepfactor.search.choose import choose
 
-    timed, interleaved = verify.time_networks, benchmark.interleave
-
-    def time_networks(models: Any, feed: Any, runtime: Any, seconds: float, *rest: Any) -> Any:
-        return timed(models, feed, runtime, min(seconds, 0.05), *rest)
-
-    def interleave(calls: Any, **settings: Any) -> Any:
-        return interleaved(calls, **settings | {"budget_s": 0.05})
-
-    monkeypatch.setattr(verify, "time_networks", time_networks)
-    monkeypatch.setattr(benchmark, "interleave", interleave)
-    monkeypatch.setattr(search, "_BUILDS", 2)
-    monkeypatch.setattr(Job, "timing_seconds", 0.0)
     decide_times(monkeypatch, 2.0)
+    monkeypatch.setattr(choose, "__defaults__", (None, replace(DEFAULT, builds=2)))
 
 
 if __name__ == "__main__":

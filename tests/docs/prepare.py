@@ -28,7 +28,7 @@ def _retrained() -> None:
 PREPARED: dict[str, Callable[[], None]] = {
     "model.onnx": lambda: onnx.save(networks.plain(), "model.onnx"),
     "classifier.onnx": lambda: onnx.save(networks.classifier(), "classifier.onnx"),
-    "images.npz": lambda: np.savez("images.npz", image=networks.images(8)),
+    "images.npz": lambda: np.savez("images.npz", image=networks.images(16)),
     "retrained.onnx": _retrained,
 }
 

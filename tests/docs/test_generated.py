@@ -13,10 +13,11 @@ from rich.console import Console
 import sepfactor
 from docs import generate
 from sepfactor.cli import COMMANDS
+from sepfactor.codes import BudgetVerdict
 from sepfactor.factor import SCHEME_NAMES, select_schemes
 from sepfactor.options import Options
-from sepfactor.report.model import Budget
 from sepfactor.report.text import report_view
+from sepfactor.results import Budget
 from tests.docs.blocks import PAGES, ROOT
 from tests.report.samples import rich_report
 
@@ -35,7 +36,7 @@ def test_every_option_is_told_of_once() -> None:
 
 def test_every_reason_is_found_where_it_is_given() -> None:
     """A few that anybody would look for: should the code say them otherwise, the collector is blind."""
-    found = {reason for reasons in generate.reasons().values() for reason in reasons}
+    found = {text: code for reasons in generate.reasons().values() for text, code in reasons.items()}
     assert len(found) > 30
     for part in (
         "put back: ",
@@ -47,17 +48,22 @@ def test_every_reason_is_found_where_it_is_given() -> None:
         assert any(part in reason for reason in found), part
 
 
+def pattern_of(text: str) -> str:
+    """Of what a template may say."""
+    return ".*".join(re.escape(part) for part in text.split(generate.GAP))
+
+
 @pytest.mark.parametrize("name", ["digits_resnet", "upscale2x", "fixed_filters"])
 def test_reasons_given_for_real_layers_are_in_the_list(name: str) -> None:
-    found = [reason for reasons in generate.reasons().values() for reason in reasons]
-    patterns = [".*".join(re.escape(part) for part in reason.split(generate.GAP)) for reason in found]
+    found = [item for reasons in generate.reasons().values() for item in reasons.items()]
     options = {"scheme": "spatial", "max_error": 1e-4, "limit": 1, "refit": False}
     _, plans = sepfactor.plan(f"{ROOT}/models/{name}.onnx", **options)
     seen = sepfactor.inspect(f"{ROOT}/models/{name}.onnx", limit=1)
     given = {layer.reason for layer in plans[0].layers} | {layer.reason for layer in seen.layers}
     given |= {reason for layer in seen.layers for reason in layer.refusals.values()}
-    for reason in given - {""}:
-        assert any(re.fullmatch(pattern, reason) for pattern in patterns), reason
+    for reason in given - {None}:
+        fitting = [code for text, code in found if re.fullmatch(pattern_of(text), str(reason))]
+        assert reason.code in fitting, reason
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -88,7 +94,7 @@ def test_columns_and_lines_of_the_report_are_called_so() -> None:
     text = (DOCS / "report.md").read_text(encoding="utf-8")
     text = text[text.index("## The tables") : text.index("## Is a drop")]
     console = Console(width=400, file=io.StringIO(), record=True)
-    console.print(report_view(rich_report(budget=Budget(verdict="kept", is_met=True))))
+    console.print(report_view(rich_report(budget=Budget(verdict=BudgetVerdict("kept", True, "kept")))))
     shown = set(re.findall(r"\w+", console.export_text()))
     for names in re.findall(r"^- \*\*(.*?)\*\*", text, re.MULTILINE):
         assert set(re.findall(r"\w+", names)) <= shown, names

@@ -312,6 +312,15 @@ class TestSolve:
         right = matrix @ normal(4, 8, 2)
         close(matrix @ solve(matrix, right), right, 1e-5)
 
+    @given(st.integers(2, 10), seeds)
+    def test_directions_that_are_rounding_are_not_blown_up(self, size: int, seed: int) -> None:
+        factor = normal(seed, size, size - 1)
+        matrix = factor @ factor.T
+        matrix += 1e-16 * np.trace(matrix) * np.eye(size)  # by luck every pivot may be above zero
+        right = matrix @ normal(seed, size, 2) + 1e-13 * np.trace(matrix)
+        known = np.linalg.pinv(factor @ factor.T, rcond=1e-13) @ right
+        assert np.abs(solve(matrix, right)).max() < 1e3 * (1 + np.abs(known).max())
+
     def test_of_nothing_is_nothing(self) -> None:
         assert not solve(np.zeros((3, 3)), np.ones((3, 2))).any()
         assert np.isfinite(solve(-np.eye(3), np.ones((3, 2)))).all()

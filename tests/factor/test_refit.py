@@ -244,3 +244,16 @@ def test_what_was_never_seen_stays_finite(scheme: Scheme, blank: object) -> None
         assert np.isfinite(part.weight).all()
         assert np.abs(part.weight).max() < 1e6
     assert loss(stage, moments, found) <= loss(stage, moments, start) + 1e-7
+
+
+@every_scheme
+@given(st.integers(2, 6), seeds)
+def test_of_fewer_rows_than_weights_the_start_is_a_floor(scheme: Scheme, count: int, seed: int) -> None:
+    """Least squares have endless solutions then; many sweeps must not wander off among them."""
+    stage = DEPTHWISE if "separable" in scheme.name else STAGE
+    moments = rows_for(stage, seed, count=count).moments()
+    decomposition = scheme.decompose(stage)
+    start = Factorization(decomposition.build((2,) * len(decomposition.full_rank)))
+    found = refit(stage, start, moments, sweeps=8)
+    assert loss(stage, moments, found) <= loss(stage, moments, start) + 1e-12
+    assert max(np.abs(part.weight).max() for part in found.stages) < 1e6

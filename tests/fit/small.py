@@ -10,16 +10,19 @@ import onnx
 import onnx_ir as ir
 
 from sepfactor.factor.scheme import Rank
-from sepfactor.fit.sequential import FitSettings, Fitted, Wish, fit
+from sepfactor.fit.layer_fit import Fit, FitTask
+from sepfactor.fit.output_metrics import output_metrics
+from sepfactor.fit.sequential import fit
+from sepfactor.fit.settings import FitSettings
 from sepfactor.graph.load import load
 from sepfactor.graph.prepare import prepare
 from sepfactor.graph.rebuild import Replacement, rebuild
 from sepfactor.graph.survey import Site, survey
-from sepfactor.measure import Runtime
+from sepfactor.measure.onnxruntime_engine import OnnxRuntime
 from sepfactor.progress import silent
 from tests.graph.build import model, normal, session
 
-RUNTIME = Runtime()
+ENGINE = OnnxRuntime()
 EVERYWHERE = 1e9
 """Entries to read per layer: every position of every map."""
 
@@ -78,31 +81,50 @@ def site_of(prepared: ir.Model, output: str) -> Site:
     return next(site for site in survey(prepared) if site.output == output)
 
 
-def wishes(
+def tasks(
     prepared: ir.Model, wanted: Mapping[str, tuple[str, Rank]], *, linear_layers: bool = False
-) -> list[Wish]:
+) -> list[FitTask]:
     """What is wanted of some sites; the others are kept."""
+    sites = survey(prepared, linear_layers=linear_layers)
+    metrics = output_metrics(prepared, [site for site in sites if site.output in wanted])
     return [
-        Wish(site, (wanted[site.output][0],), wanted[site.output][1]) if site.output in wanted else Wish(site)
-        for site in survey(prepared, linear_layers=linear_layers)
+        FitTask(site, (wanted[site.output][0],), wanted[site.output][1], metric=metrics.get(site.output))
+        if site.output in wanted
+        else FitTask(site)
+        for site in sites
     ]
 
 
 def fitted(
     proto: onnx.ModelProto,
-    wanted: Mapping[str, tuple[str, Rank]] | Sequence[Wish],
+    wanted: Mapping[str, tuple[str, Rank]] | Sequence[FitTask],
     data: Sequence[Feed],
     held_out: Sequence[Feed] = (),
     seed: int = 0,
     linear_layers: bool = False,
     **settings: Any,
-) -> dict[str, Fitted]:
+) -> dict[str, Fit]:
+    """The fits by output name of the site; those better left alone are absent."""
     prepared = opened(proto)
-    asked = wishes(prepared, wanted, linear_layers=linear_layers) if isinstance(wanted, Mapping) else wanted
-    return fit(prepared, asked, data, RUNTIME, seed, silent, FitSettings(**settings), held_out)
+    asked = tasks(prepared, wanted, linear_layers=linear_layers) if isinstance(wanted, Mapping) else wanted
+    return fits(prepared, asked, data, held_out, seed, **settings)
 
 
-def built(proto: onnx.ModelProto, found: Mapping[str, Fitted], *, linear_layers: bool = False) -> ir.Model:
+def fits(
+    prepared: ir.Model,
+    asked: Sequence[FitTask],
+    data: Sequence[Feed],
+    held_out: Sequence[Feed] = (),
+    seed: int = 0,
+    **settings: Any,
+) -> dict[str, Fit]:
+    """The same of these tasks."""
+    found = fit(prepared, asked, data, ENGINE, seed, silent, FitSettings(**settings), held_out)
+    pairs = zip(asked, found, strict=True)
+    return {task.site.output: one for task, one in pairs if one is not None}
+
+
+def built(proto: onnx.ModelProto, found: Mapping[str, Fit], *, linear_layers: bool = False) -> ir.Model:
     """The network with what was fitted in it."""
     prepared = opened(proto)
     sites = {site.output: site for site in survey(prepared, linear_layers=linear_layers)}

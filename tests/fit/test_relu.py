@@ -11,23 +11,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sepfactor.codes import Reason
 from sepfactor.data.patches import usable
 from sepfactor.factor import Factorization, Stage, select_schemes
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.refit import refit
-from sepfactor.fit.propagation import Walk
+from sepfactor.fit.evidence import observe
+from sepfactor.fit.propagation import Propagation
 from sepfactor.fit.relu import error_behind_relu, refit_behind_relu
 from sepfactor.fit.samples import Rows
 from sepfactor.fit.sampling import read_rows
+from sepfactor.fit.settings import fit_method
 from sepfactor.graph.load import load
 from sepfactor.options import Options
 from sepfactor.progress import silent
-from sepfactor.search.ranks import Search
-from sepfactor.search.rules import subject_of
-from sepfactor.study.study import open_job
+from sepfactor.search.proposals import dense_layer
+from sepfactor.search.ranks import RankSearch
+from sepfactor.study.study import open_study
 from tests.fit.small import (
+    ENGINE,
     EVERYWHERE,
-    RUNTIME,
     built,
     feeds,
     fitted,
@@ -145,8 +148,8 @@ class TestRows:
             **weights(w1=(outs, 3, 3, 3), w2=(outs, 3, 3, 3)),
         )
         prepared, entries = opened(proto), 3e4
-        walks = Walk(prepared, SEEN, RUNTIME), Walk(prepared, SEEN, RUNTIME)
-        at = walks[0].cutter.position("a")
+        walks = Propagation(prepared, SEEN, ENGINE), Propagation(prepared, SEEN, ENGINE)
+        at = walks[0].partition.position("a")
         walks[0].advance(at + 1)
         walks[1].advance(at)
         parts = read_rows(
@@ -277,14 +280,14 @@ class TestConstantsAddedBefore:
         felt = []
         for proto, output in ((whole, "s"), (apart, "p")):
             options = Options(data=data, linear_layers=True, bench_seconds=0)
-            job = open_job(load(proto), options, silent)
-            (site,) = [site for site in job.sites if site.output == output]
-            assert output in job.rectified
-            subject = subject_of(job, site)
-            assert not isinstance(subject, str)
-            assert subject.rectified
+            study = open_study(load(proto), options, silent)
+            (seen,) = [seen for seen in observe(study) if seen.site.output == output]
+            assert seen.rectified
+            layer = dense_layer(study, fit_method(study), seen)
+            assert not isinstance(layer, Reason)
+            assert layer.rectified
             (scheme,) = select_schemes(["channel-out"])
-            felt.append(Search(subject, scheme).candidate((5,)).weighted_error)
+            felt.append(RankSearch(layer, scheme).candidate((5,)).weighted_error)
         assert felt[0] == pytest.approx(felt[1], rel=1e-4)
 
     @pytest.mark.parametrize("shape", [(3, 20), (7, 1, 20)])
@@ -297,4 +300,4 @@ class TestConstantsAddedBefore:
         found = fitted(proto, {"p": ("channel-out", (12,))}, data, linear_layers=True)
         assert off_by(built(proto, found, linear_layers=True), proto, data) < 0.9
         options = Options(data={"x": data[0]["x"]}, linear_layers=True, bench_seconds=0)
-        assert not open_job(load(proto), options, silent).rectified
+        assert not any(seen.rectified for seen in observe(open_study(load(proto), options, silent)))

@@ -20,7 +20,7 @@ class Stub:
 
     def __init__(self, images: list[Turns]) -> None:
         self._images = images
-        self.cutter = self
+        self.partition = self
 
     def __len__(self) -> int:
         return len(self._images)

@@ -13,13 +13,16 @@ import pytest
 from sepfactor.factor import Chain, Factorization, select_schemes
 from sepfactor.factor.statistics import on_grid
 from sepfactor.fit import sequential as engine
-from sepfactor.fit.sequential import Fitted, Wish, fit
+from sepfactor.fit.layer_fit import Fit, FitTask
+from sepfactor.fit.sequential import fit
+from sepfactor.fit.settings import RIDGES
 from sepfactor.graph.survey import survey
 from tests.fit.small import (
+    ENGINE,
     EVERYWHERE,
-    RUNTIME,
     built,
     feeds,
+    fits,
     fitted,
     off_by,
     opened,
@@ -27,8 +30,8 @@ from tests.fit.small import (
     residual_network,
     site_of,
     smooth,
+    tasks,
     weights,
-    wishes,
 )
 from tests.graph.build import model, normal
 
@@ -37,7 +40,7 @@ PLAN = dict.fromkeys(("a", "b", "c", "y"), ("spatial-vertical", (6,)))
 SEEN, UNSEEN = feeds(12), feeds(6, seed=1)
 
 
-def same(one: dict[str, Fitted], other: dict[str, Fitted]) -> bool:
+def same(one: dict[str, Fit], other: dict[str, Fit]) -> bool:
     return list(one) == list(other) and all(
         np.array_equal(a.weight, b.weight)
         for name in one
@@ -45,7 +48,7 @@ def same(one: dict[str, Fitted], other: dict[str, Fitted]) -> bool:
     )
 
 
-def in_weight_space(proto: onnx.ModelProto, plan: Any) -> dict[str, Fitted]:
+def in_weight_space(proto: onnx.ModelProto, plan: Any) -> dict[str, Fit]:
     found = {}
     for site in survey(opened(proto)):
         if site.output in plan:
@@ -53,7 +56,7 @@ def in_weight_space(proto: onnx.ModelProto, plan: Any) -> dict[str, Fitted]:
             name, rank = plan[site.output]
             (scheme,) = select_schemes([name])
             factorization = Factorization(scheme.decompose(site.stage).build(rank), site.bias)
-            found[site.output] = Fitted(factorization, name, None, 0, 0)
+            found[site.output] = Fit(factorization, name, None, 0, 0)
     return found
 
 
@@ -91,13 +94,13 @@ class TestErrorOfTheNetwork:
 
     def test_lossless_rewrites_stay_as_they_are_and_change_nothing_else(self) -> None:
         prepared = opened(NETWORK)
-        asked = wishes(prepared, {})
+        asked = tasks(prepared, {})
         stage = asked[1].site.stage
         assert stage is not None
         (scheme,) = select_schemes(["depthwise-pointwise"])
         exact = Factorization(scheme.decompose(stage).build((9,)), asked[1].site.bias)
-        asked[1] = Wish(asked[1].site, fixed=exact)
-        found = fit(prepared, asked, SEEN, RUNTIME, 0, lambda *_: None)
+        asked[1] = FitTask(asked[1].site, fixed=exact)
+        found = fits(prepared, asked, SEEN)
         assert list(found) == ["b"]
         assert found["b"].factorization is exact
         assert found["b"].ridge is None
@@ -124,11 +127,11 @@ class TestErrorOfTheNetwork:
         assert found["y"].before == pytest.approx(off_by(built(NETWORK, last), NETWORK, UNSEEN), rel=1e-3)
         for one in found.values():
             assert one.after < one.before
-            assert one.ridge in engine.RIDGES
+            assert one.ridge in RIDGES
             assert one.scheme == "spatial-vertical"
 
 
-def _with_best_bias(bare: Fitted, found: dict[str, Fitted]) -> Factorization:
+def _with_best_bias(bare: Fit, found: dict[str, Fit]) -> Factorization:
     """With the bias that makes the mean exact on what was fitted to, everything before as found."""
     right = outputs(NETWORK, SEEN).mean((0, 2, 3))
     left = outputs(built(NETWORK, found | {"y": bare}), SEEN).mean((0, 2, 3))
@@ -225,8 +228,8 @@ class TestKeptLayers:
     def test_that_are_not_wished_for_are_not_touched(self) -> None:
         prepared = opened(NETWORK)
         plan = {"a": ("spatial-vertical", (3,))}
-        asked = [wish for wish in wishes(prepared, plan) if wish.site.output in ("a", "y")]
-        found = fit(prepared, asked, SEEN, RUNTIME, 0, lambda *_: None)
+        asked = [task for task in tasks(prepared, plan) if task.site.output in ("a", "y")]
+        found = fits(prepared, asked, SEEN)
         assert set(found) == {"a", "y"}
         after = built(NETWORK, found)
         for name in ("w2", "b2", "w3", "b3"):
@@ -364,13 +367,13 @@ class TestSamples:
     @pytest.mark.parametrize("batch", [1, 4])
     def test_no_more_is_read_than_asked_for(self, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
         counts = []
-        original = engine._fit_site
+        original = engine.fit_layer
 
-        def spy(wish: Wish, seen: Any, held: Any, *others: Any) -> Any:
-            counts.append((seen.moments().count + held.moments().count) * wish.site.stage.weight[0].size)
-            return original(wish, seen, held, *others)
+        def spy(task: FitTask, seen: Any, held: Any, *others: Any) -> Any:
+            counts.append((seen.moments().count + held.moments().count) * task.site.stage.weight[0].size)
+            return original(task, seen, held, *others)
 
-        monkeypatch.setattr(engine, "_fit_site", spy)
+        monkeypatch.setattr(engine, "fit_layer", spy)
         data = [{"x": smooth(batch, seed=i)} for i in range(4)]
         fitted(NETWORK, PLAN, data, entries=2e4)
         assert len(counts) == 4
@@ -401,16 +404,16 @@ class TestSamples:
 def test_progress_names_the_layers() -> None:
     told: list[tuple[Any, ...]] = []
     prepared = opened(NETWORK)
-    fit(prepared, wishes(prepared, PLAN), SEEN[:3], RUNTIME, 0, lambda *said: told.append(said))
+    fit(prepared, tasks(prepared, PLAN), SEEN[:3], ENGINE, 0, lambda *said: told.append(said))
     names = [site.name for site in survey(prepared)]
     assert told == [*(("fit", i, 4, name) for i, name in enumerate(names)), ("fit", 4, 4, "")]
 
 
 def test_factors_beyond_the_range_of_the_weights_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Inputs of nearly nothing ask for factors of nearly infinity."""
-    usual = engine._fit_site
+    usual = engine.fit_layer
 
-    def huge(*given: Any) -> Fitted | None:
+    def huge(*given: Any) -> Fit | None:
         found = usual(*given)
         if found is None:
             return None
@@ -421,5 +424,5 @@ def test_factors_beyond_the_range_of_the_weights_are_not_used(monkeypatch: pytes
         return replace(found, factorization=Factorization(chains, found.factorization.bias))
 
     assert fitted(NETWORK, PLAN, SEEN)
-    monkeypatch.setattr(engine, "_fit_site", huge)
+    monkeypatch.setattr(engine, "fit_layer", huge)
     assert fitted(NETWORK, PLAN, SEEN) == {}

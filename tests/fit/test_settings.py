@@ -15,14 +15,13 @@ from sepfactor.factor import select_schemes
 from sepfactor.factor.moments import MomentSums
 from sepfactor.fit import sequential as engine
 from sepfactor.fit import settings as method
-from sepfactor.fit.propagation import Walk
-from sepfactor.fit.sequential import FitSettings
-from sepfactor.fit.settings import Method, _is_map, choose_method
+from sepfactor.fit.propagation import Propagation
+from sepfactor.fit.settings import FitMethod, FitSettings, fit_method
 from sepfactor.graph.load import load
 from sepfactor.graph.survey import survey
-from sepfactor.measure import Runtime
 from sepfactor.options import Options
-from sepfactor.study.splits import gather
+from sepfactor.progress import silent
+from sepfactor.study.study import _is_map, open_study
 from tests import networks
 from tests.fit.small import opened, residual_network, smooth
 from tests.timing import decide_times
@@ -36,31 +35,30 @@ def _always_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     decide_times(monkeypatch, 2.0)
 
 
-def method_of(model: onnx.ModelProto, **options: Any) -> Method:
-    loaded, asked = load(model), Options(**options)
-    return choose_method(loaded, gather(loaded, asked, Runtime()), asked)
+def method_of(model: onnx.ModelProto, **options: Any) -> FitMethod:
+    return fit_method(open_study(load(model), Options(**options), silent))
 
 
 class TestMethod:
     def test_real_data_are_fitted_to_in_sequence(self) -> None:
         found = method_of(networks.plain(), data={"image": networks.images()})
-        assert found.settings == FitSettings()
-        assert found.settings.sequential
-        assert found.settings.correct_kept
-        assert found.settings.residual
+        assert found.full == FitSettings()
+        assert found.full.sequential
+        assert found.full.correct_kept
+        assert found.full.residual
         assert found.ridge is not None
         assert found.ridge < 0.01
 
     def test_synthetic_ones_layer_by_layer_and_held_back(self) -> None:
         found = method_of(networks.classifier())
-        assert found.settings is not None
-        assert not (found.settings.sequential or found.settings.residual or found.settings.correct_kept)
-        assert found.settings.ridges == (found.ridge,)
+        assert found.full is not None
+        assert not (found.full.sequential or found.full.residual or found.full.correct_kept)
+        assert found.full.ridges == (found.ridge,)
         assert found.ridge is not None
         assert found.ridge >= 0.1
 
     def test_but_in_sequence_where_images_come_out(self) -> None:
-        assert method_of(networks.plain()).settings == FitSettings()
+        assert method_of(networks.plain()).full == FitSettings()
 
     @pytest.mark.parametrize(
         ("shape", "is_map"),
@@ -85,7 +83,7 @@ class TestMethod:
 
     @pytest.mark.parametrize("data", [None, {"image": networks.images()}])
     def test_without_refit_nothing_is(self, data: Any) -> None:
-        assert method_of(networks.plain(), refit=False, data=data) == Method(None, None)
+        assert method_of(networks.plain(), refit=False, data=data) == FitMethod(None, None, None)
 
 
 def kernels(model: Any) -> dict[str, np.ndarray]:
@@ -109,7 +107,7 @@ def test_without_refit_the_factors_are_those_of_the_bare_weights() -> None:
             np.testing.assert_array_equal(value, part.weight.astype(np.float32))
         np.testing.assert_array_equal(next(v for v in own if v.ndim == 1), site.bias)
         assert row.fitted_error is None
-    assert result.report.data["fitted_on"] == 0
+    assert result.report.data.fitted_on == 0
 
 
 def test_with_it_the_network_is_nearer_to_what_it_was() -> None:
@@ -119,7 +117,7 @@ def test_with_it_the_network_is_nearer_to_what_it_was() -> None:
     )
     assert fitted.accuracy is not None
     assert bare.accuracy is not None
-    errors = [r.accuracy["outputs"][0]["relative_error"] for r in (fitted, bare)]
+    errors = [r.accuracy.outputs[0].relative_error for r in (fitted, bare)]
     assert errors[0] < 0.5 * errors[1]
     for row in fitted.layers:
         assert row.fitted_error < row.unfitted_error
@@ -143,7 +141,7 @@ def test_layers_to_keep_are_kept_byte_for_byte(pattern: str) -> None:
         for row in result.report.layers:
             if pattern in ("*", row.output):
                 assert not (row.replaced or row.corrected)
-                assert row.reason == "left alone as asked"
+                assert str(row.reason) == "left alone as asked"
 
 
 class TestMemory:
@@ -151,27 +149,27 @@ class TestMemory:
         return sepfactor.compress(residual_network(), data=DATA, **PLAN, **options).report
 
     def test_all_there_are_where_it_suffices(self) -> None:
-        assert self.report().data["fitted_on"] == 9
-        assert self.report(held_out=0.5).data["fitted_on"] == 6
+        assert self.report().data.fitted_on == 9
+        assert self.report(held_out=0.5).data.fitted_on == 6
 
     def test_fewer_where_it_does_not(self) -> None:
-        assert self.report(memory="1B").data["fitted_on"] == 1
-        some = self.report(memory="150kB").data["fitted_on"]
+        assert self.report(memory="1B").data.fitted_on == 1
+        some = self.report(memory="150kB").data.fitted_on
         assert 1 < some < 9
-        assert self.report(memory="200kB").data["fitted_on"] > some
+        assert self.report(memory="200kB").data.fitted_on > some
 
     def test_is_kept_to(self, monkeypatch: pytest.MonkeyPatch) -> None:
         held: dict[int, int] = {}
         most = [0]
-        advance = Walk.advance
+        advance = Propagation.advance
 
-        def spy(walk: Walk, position: int) -> None:
+        def spy(walk: Propagation, position: int) -> None:
             advance(walk, position)
             if len(walk) > 1:  # not the one that finds out how much an image takes
                 held[id(walk)] = walk.bytes
                 most[0] = max(most[0], sum(held.values()))
 
-        monkeypatch.setattr(Walk, "advance", spy)
+        monkeypatch.setattr(Propagation, "advance", spy)
         self.report(memory=200_000)
         assert 100_000 < most[0] <= 200_000
 
@@ -191,7 +189,8 @@ class TestMemory:
         assert entries == {27}
         for row in wide:
             assert not (row.replaced or row.corrected)
-            assert row.reason == "the moments of its patches (108 entries, 0.0 GB) do not fit into --memory"
+            assert row.reason is not None
+            assert (row.reason.code, row.reason.detail) == ("no-room", "108 entries, 0.0 GB")
         assert all(row.replaced for row in self.report(memory="190kB").layers)
         assert entries == {27, 108}
 
@@ -207,18 +206,18 @@ class TestMemory:
 
 
 def test_nothing_is_fitted_where_nothing_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "Walk", None)
+    monkeypatch.setattr(engine, "Propagation", None)
     report = sepfactor.compress(
         networks.inseparable(), data={"image": networks.images()}, max_error=0.05, bench_seconds=0
     ).report
-    assert report.data["fitted_on"] == 0
+    assert report.data.fitted_on == 0
 
 
 def test_a_single_sample_serves_for_all() -> None:
     report = sepfactor.compress(residual_network(), data={"x": smooth(1)}, **PLAN).report
     assert report.totals.replaced == 4
-    assert report.data["fitted_on"] == 1
-    assert report.data["samples"] == 1
+    assert report.data.fitted_on == 1
+    assert report.data.samples == 1
 
 
 def test_a_fixed_batch() -> None:

@@ -16,8 +16,7 @@ from sepfactor.graph.instrument import (
     with_outputs,
 )
 from sepfactor.graph.prepare import prepare
-from sepfactor.measure import Runtime
-from sepfactor.measure.profile import profile_nodes
+from sepfactor.measure import OnnxRuntime
 from tests.graph.build import assert_same, interface, model, norm_of, normal, run
 from tests.graph.nested import NESTED
 
@@ -81,7 +80,7 @@ def test_nodes_are_called_after_what_they_write() -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_every_convolution_gets_its_own_event(prepared: bool, threads: int) -> None:
     view = prepare(graph(BLOCK)) if prepared else graph(BLOCK)
-    nodes = profile_nodes(with_node_names(view), FEED, Runtime(threads), runs=2)
+    nodes = OnnxRuntime(threads).profile(with_node_names(view), FEED, runs=2)
     events = {node.name: node.median_ms for node in nodes if node.op_type in ("Conv", "FusedConv")}
     assert len(events) == 5
     found = convolution_times(view, events)
@@ -148,7 +147,7 @@ OTHERS = model(
 def test_every_other_kind_gets_its_own_event() -> None:
     """Also where it took in an activation or a bias."""
     view = prepare(graph(OTHERS))
-    nodes = profile_nodes(with_node_names(view), {"x": normal(1, 8, 6, 6)}, Runtime(), runs=2)
+    nodes = OnnxRuntime().profile(with_node_names(view), {"x": normal(1, 8, 6, 6)}, runs=2)
     kinds = ("Gemm", "FusedGemm", "MatMul", "ConvTranspose")
     events = {node.name: node.median_ms for node in nodes if node.op_type in kinds}
     assert len(events) == 3

@@ -141,7 +141,7 @@ def test_sites_that_share_a_weight_are_replaced_each() -> None:
 def test_there_was_no_bias_of_a_product_before_opset_7() -> None:
     proto = model("y = MatMul(x, w)", "float[N,9] x", "float[N,9] y", opset=6, w=normal(9, 9))
     (site,) = opened(proto)[1]
-    assert site.skipped == "it is of opset 6, in which onnxruntime adds no bias to a product"
+    assert str(site.skipped) == "it is of opset 6, in which onnxruntime adds no bias to a product"
 
 
 def test_nothing_is_listed_unless_asked_for() -> None:
@@ -155,14 +155,14 @@ SKIPPED = {
     "an enormous factor": (
         "y = Gemm<alpha = 1e20>(x, w)",
         {"w": normal(6, 4)},
-        "its weight times its alpha of 1e+20 holds numbers up to",
+        "its weight times its alpha of 1e+20 holds numbers too large",
     ),
-    "a column": ("y = Gemm(x, w, c)", {"w": normal(6, 4), "c": normal(5, 1)}, "bias of shape (5, 1)"),
-    "a row each": ("y = Gemm(x, w, c)", {"w": normal(6, 4), "c": normal(5, 4)}, "bias of shape (5, 4)"),
+    "a column": ("y = Gemm(x, w, c)", {"w": normal(6, 4), "c": normal(5, 1)}, "(of shape (5, 1), for 4)"),
+    "a row each": ("y = Gemm(x, w, c)", {"w": normal(6, 4), "c": normal(5, 4)}, "(of shape (5, 4), for 4)"),
     "a computed bias": (
-        "d = Neg(c)  y = Gemm(x, w, d)",
+        "d = RandomNormalLike(c)  y = Gemm(x, w, d)",
         {"w": normal(6, 4), "c": normal(4)},
-        "its bias is not a constant: it is computed by Neg",
+        "its bias is not a constant: it is computed by RandomNormalLike",
     ),
     "activations": ("t = Transpose(x)  y = MatMul(x, t)", {}, "it is computed by Transpose"),
     "the other way round": ("y = MatMul(w, x)", {"w": normal(4, 5)}, "it reads a constant"),
@@ -177,7 +177,7 @@ def test_what_is_skipped_says_why(body: str, weights: dict[str, np.ndarray], sai
     prepared = prepare(ir.from_proto(model(body, "float[5,6] x", "float[P,Q] y", **weights)))
     (site,) = survey(prepared, linear_layers=True)
     assert site.skipped is not None
-    assert said in site.skipped
+    assert said in str(site.skipped)
     assert (site.stage, site.output) == (None, "y")
 
 
@@ -297,6 +297,6 @@ def test_those_of_a_body_go_the_whole_way(name: str, tmp_path: Path, monkeypatch
 def test_a_body_is_of_the_operator_set_of_its_model() -> None:
     proto = held("loop")
     proto.opset_import[0].version = 6
-    assert {site.skipped for site in opened(proto)[1]} == {
+    assert {str(site.skipped) for site in opened(proto)[1]} == {
         "it is of opset 6, in which onnxruntime adds no bias to a product"
     }

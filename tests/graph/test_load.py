@@ -182,3 +182,43 @@ def test_weights_that_are_not_there(external: Path, damage: Callable[[Path], obj
     assert said in text
     assert str(external) in text
     assert str(external.with_name("weights")) in text
+
+
+SHUFFLED = {
+    "a cast behind all": model(
+        "y = Relu(c)  [k] c = Conv<pads = [1,1,1,1]>(b, w)  b = Relu(a)  a = Neg(x)",
+        "float[N,4,H,W] x",
+        "float[N,4,H,W] y",
+        w=normal(4, 4, 3, 3),
+    ),
+    "a branch before what it reads": model(
+        """y = If(yes) <then_branch = t () => (float[N,4,H,W] d) {d = Conv<pads = [1,1,1,1]>(a, w)},
+                        else_branch = e () => (float[N,4,H,W] f) {f = Neg(a)}>
+           a = Relu(x)""",
+        "float[N,4,H,W] x",
+        "float[N,4,H,W] y",
+        w=normal(4, 4, 3, 3),
+        yes=np.array(True),
+    ),
+}
+
+
+@pytest.mark.parametrize("proto", SHUFFLED.values(), ids=SHUFFLED.keys())
+def test_nodes_out_of_order_are_sorted_as_onnxruntime_does(proto: onnx.ModelProto) -> None:
+    before = proto.SerializeToString()
+    loaded = load(proto)
+    assert any("moved behind it" in note for note in loaded.notes)
+    prepared = prepare(loaded.model)
+    assert [site.skipped for site in survey(prepared)] == [None]
+    assert_same(run(serialized(prepared), FEED), run(before, FEED))
+    assert proto.SerializeToString() == before
+
+
+def test_nodes_in_order_stay_where_they_are() -> None:
+    assert load(DATA).notes == ()
+
+
+def test_nodes_in_a_circle_have_no_order() -> None:
+    proto = onnx.ModelProto.FromString(DATA)
+    proto.graph.node[0].input[0] = "y"
+    assert "read each other in a circle" in complaint(proto)

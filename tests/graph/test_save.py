@@ -15,6 +15,7 @@ import pytest
 
 from sepfactor.errors import OutputError
 from sepfactor.graph import save
+from sepfactor.graph.external import locations
 from sepfactor.graph.instrument import serialized
 from sepfactor.graph.save import check_destination, publish, staged
 from tests.graph.build import assert_same, model, normal, run
@@ -125,6 +126,30 @@ def test_what_appears_in_the_last_moment_stays(target: Path, monkeypatch: pytest
     assert names(target) == ["out.onnx"]
 
 
+@pytest.mark.parametrize("name", ["m.json", "m.textproto", "m.onnxtxt", "m.prototxt", "m.ort"])
+def test_names_of_other_forms(name: str, tmp_path: Path) -> None:
+    assert "ends in .onnx" in refusal(tmp_path / name)
+
+
+@pytest.mark.parametrize("length", [200, 201, 240, 250])
+def test_long_names(length: int, tmp_path: Path) -> None:
+    target = tmp_path / ("x" * (length - 5) + ".onnx")
+    check_destination(target, overwrite=False)
+    write(target)
+    assert names(target) == [target.name]
+    assert "too long" in refusal(tmp_path / ("x" * 250 + ".onnx"))
+
+
+def test_a_link_stays_and_leads_to_the_result(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    link = tmp_path / "link.onnx"
+    link.symlink_to(tmp_path / "far" / "out.onnx")
+    write(link)
+    assert link.is_symlink()
+    assert_same(run((tmp_path / "far" / "out.onnx").read_bytes(), FEED), run(PROTO, FEED))
+    assert "exists already" in refusal(link)
+
+
 def test_places_that_cannot_be_written(tmp_path: Path, target: Path) -> None:
     assert "is a folder" in refusal(tmp_path)
     assert "is a folder" in refusal(tmp_path, overwrite=True)
@@ -133,7 +158,7 @@ def test_places_that_cannot_be_written(tmp_path: Path, target: Path) -> None:
     with pytest.raises(OutputError, match="missing"), staged(MODEL, missing):
         pass
     target.write_bytes(b"")
-    assert "does not exist" in refusal(target / "below.onnx")
+    assert "there is no folder" in refusal(target / "below.onnx")
 
 
 @as_anyone
@@ -247,7 +272,7 @@ def test_what_differs_is_the_name_alone(target: Path) -> None:
     second = target.with_name("out.onnx.data2")
     assert second.read_bytes() == data
     renamed = onnx.load(target, load_external_data=False)
-    (location,) = save._locations(renamed)
+    (location,) = locations(renamed)
     assert location.value == second.name
     location.value = "out.onnx.data"
     assert renamed.SerializeToString() == first
@@ -297,6 +322,7 @@ import os, shutil, signal, sys
 from pathlib import Path
 import onnx_ir as ir
 from sepfactor.graph import save
+from sepfactor.graph.external import locations
 save.PROTOBUF_LIMIT, overwrite = int(sys.argv[1]), sys.argv[2] == "True"
 
 def publish(left):

@@ -77,7 +77,6 @@ def test_it_is_the_dense_one(make: object, by_axis: bool) -> None:
 @pytest.mark.parametrize(
     ("dims", "indices"),
     [
-        ([2**40, 2**40], [0]),
         ([-1, 4], [0]),
         ([4, 4, 3, 3], [144]),
         ([4, 4, 3, 3], [-1]),

@@ -21,7 +21,7 @@ from sepfactor.graph.stand_in import (
     unknown_operators,
     with_outputs_held,
 )
-from sepfactor.measure.session import known_operators
+from sepfactor.measure.onnxruntime_session import known_operators
 from tests.graph.build import assert_same, check, model, normal, run
 
 X, Y = "float[N,4,9,9] x", "float[N,C,P,Q] y"

@@ -87,12 +87,12 @@ SKIPPED = {
     ),
     "fed": (lambda: only("y = Conv(x, w)", f"{X}, float[4,4,3,3] w"), "weight is not a constant: it is fed"),
     "computed": (
-        lambda: only("v = Neg(w)  y = Conv(x, v)", w=normal(4, 4, 3, 3)),
-        "weight is not a constant: it is computed by Neg",
+        lambda: only("v = RandomNormalLike(w)  y = Conv(x, v)", w=normal(4, 4, 3, 3)),
+        "weight is not a constant: it is computed by RandomNormalLike",
     ),
     "bias computed": (
-        lambda: only("v = Neg(c)  y = Conv(x, w, v)", w=normal(4, 4, 3, 3), c=normal(4)),
-        "bias is not a constant: it is computed by Neg",
+        lambda: only("v = RandomNormalLike(c)  y = Conv(x, w, v)", w=normal(4, 4, 3, 3), c=normal(4)),
+        "bias is not a constant: it is computed by RandomNormalLike",
     ),
     "not finite": (lambda: only("y = Conv(x, w)", w=HOLED), "weight holds 2 NaN or infinite values"),
     "of a constant": (
@@ -105,11 +105,11 @@ SKIPPED = {
     ),
     "enormous": (
         lambda: only("y = Conv(x, w)", w=np.full((4, 4, 3, 3), 3e38, np.float32)),
-        "weight holds numbers up to 3e+38, too large",
+        "weight holds numbers too large to fit anything to (up to 3e+38)",
     ),
     "strides of nothing": (
         lambda: only("y = Conv<strides = [0,1]>(x, w)", w=normal(4, 4, 3, 3)),
-        "not a valid Conv: group 1, strides (0, 1)",
+        "not a valid Conv (group 1, strides (0, 1)",
     ),
     "strides of another rank": (
         lambda: only("y = Conv<strides = [1]>(x, w)", w=normal(4, 4, 3, 3)),
@@ -137,11 +137,11 @@ SKIPPED = {
     ),
     "groups": (
         lambda: only("y = Conv<group = 3>(x, w)", w=normal(4, 4, 3, 3)),
-        "do not divide into 3 groups",
+        "do not divide into its groups (4 into 3)",
     ),
     "open map": (
         lambda: only('y = Conv<auto_pad = "SAME_UPPER", strides = [2,1]>(x, w)', w=normal(4, 4, 3, 3)),
-        "auto_pad=SAME_UPPER at stride 2×1",
+        "(SAME_UPPER at stride 2×1)",
     ),
 }
 
@@ -149,8 +149,8 @@ SKIPPED = {
 @pytest.mark.parametrize(("make", "said"), SKIPPED.values(), ids=SKIPPED.keys())
 def test_what_is_skipped_says_why(make: object, said: str) -> None:
     site = make()
-    assert said in site.skipped
-    assert len(site.skipped.split()) >= 3
+    assert said in str(site.skipped)
+    assert len(str(site.skipped).split()) >= 3
     assert site.stage is None
     assert site.output == "y"
     assert site.broken == ("NaN" in said)
@@ -172,7 +172,7 @@ def test_weights_that_are_inputs_with_a_default_are_constants_once_prepared() ->
     proto = with_weights_as_inputs(model("y = Conv(x, w, c)", X, Y, w=normal(4, 4, 3, 3), c=normal(4)))
     (raw,) = survey(ir.from_proto(proto))
     assert raw.skipped is not None
-    assert "fed at run time" in raw.skipped
+    assert "fed at run time" in str(raw.skipped)
     assert raw.weight_shape == (4, 4, 3, 3)
     (site,) = sites(proto)
     assert site.skipped is None
@@ -194,7 +194,7 @@ def test_inside_bodies_and_functions() -> None:
            <domain: "local", opset_import: ["": 17]> f (x, w) => (y) { [k] y = Conv(x, w) }"""
     )
     (site,) = sites(local)
-    assert (site.name, site.skipped) == ("k", "inside a model-local function")
+    assert (site.name, str(site.skipped)) == ("k", "inside a model-local function")
 
 
 def test_only_the_standard_convolution_counts() -> None:

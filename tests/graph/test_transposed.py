@@ -160,9 +160,9 @@ SKIPPED = {
         '<auto_pad = "SAME_UPPER", strides = [5,1]>(x, w)',
         "auto_pad=SAME_UPPER asks for more than its kernel reaches",
     ),
-    "groups": ("<group = 3>(x, w)", "its 4 inputs do not divide into 3 groups"),
-    "unknown": ('<auto_pad = "SOME">(x, w)', "not a valid ConvTranspose: there is no auto_pad=SOME"),
-    "another kernel": ("<kernel_shape = [2,2]>(x, w)", "not a valid ConvTranspose: its kernel_shape"),
+    "groups": ("<group = 3>(x, w)", "its inputs do not divide into its groups (4 into 3)"),
+    "unknown": ('<auto_pad = "SOME">(x, w)', "not a valid ConvTranspose (there is no auto_pad=SOME)"),
+    "another kernel": ("<kernel_shape = [2,2]>(x, w)", "not a valid ConvTranspose (its kernel_shape"),
 }
 
 
@@ -171,7 +171,7 @@ def test_what_is_skipped_says_why(said: str, reason: str) -> None:
     proto = model(f"y = ConvTranspose{said}", "float[N,4,H,W] x", "float[N,2,P,Q] y", w=normal(4, 2, 3, 3))
     (site,) = survey(ir.from_proto(proto))
     assert site.skipped is not None
-    assert reason in site.skipped
+    assert reason in str(site.skipped)
     assert site.weight_shape == (2, 4, 3, 3)
 
 

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from sepfactor.errors import DataError
-from sepfactor.measure import OutputComparison, OutputMeter, Share
+from sepfactor.measure import OutputMeter
+from sepfactor.measure.proportions import wilson
+from sepfactor.results import OutputDifference
 
 Array = np.ndarray[Any, Any]
 
 
-def compare(reference: object, candidate: object, **more: Any) -> OutputComparison:
+def compare(reference: object, candidate: object, **more: Any) -> OutputDifference:
     meter = OutputMeter("y")
     meter.update(_floats(reference), _floats(candidate), **more)
     return meter.result()
@@ -74,7 +76,7 @@ def test_streaming_equals_one_shot(shape: tuple[int, ...]) -> None:
         for run in np.split(np.arange(6), cuts):
             own = None if labels is None else labels[run]
             meter.update(a[run], b[run], labels=own, target=target[run])
-        return meter.result().as_dict()
+        return meter.result().model_dump(mode="json")
 
     assert flat(measured([1, 2, 5])) == pytest.approx(flat(measured([])), rel=1e-12)
 
@@ -148,8 +150,8 @@ def test_labels_by_hand() -> None:
     reference = np.eye(7, dtype=np.float32)[[0, 1, 2, 3]]
     candidate = reference[:, ::-1] + 0.5 * reference  # class c becomes 6 − c, except that c is second
     found = compare(reference, candidate, labels=np.array([0, 1, 2, 4]))
-    assert found.top1.reference == Share(3, 4)
-    assert found.top1.candidate == Share(0, 4)
+    assert found.top1.reference == wilson(3, 4)
+    assert found.top1.candidate == wilson(0, 4)
     assert (found.top1.lost, found.top1.gained, found.top1.drop) == (3, 0, 0.75)
     assert found.top5.candidate.value == 0.75 + 0.25  # 4 is the last of the five
     assert found.agreement == 0.25
@@ -158,7 +160,7 @@ def test_labels_by_hand() -> None:
 def test_unknown_labels_are_left_out() -> None:
     scores = np.eye(3, dtype=np.float32)
     found = compare(scores, scores, labels=np.array([0, -1, 0]))
-    assert found.top1.reference == Share(1, 2)
+    assert found.top1.reference == wilson(1, 2)
     assert found.top5 is None  # of three classes all are among the five best
     assert compare(scores, scores, labels=np.full(3, -1)).top1 is None
 
@@ -275,10 +277,10 @@ def test_targets_that_do_not_fit(target: Array) -> None:
 
 
 def test_wilson_by_hand() -> None:
-    assert (Share(8, 10).low, Share(8, 10).high) == pytest.approx((0.49016, 0.94332), abs=1e-5)
-    assert (Share(0, 20).low, Share(20, 20).high) == (0.0, 1.0)
-    assert Share(0, 20).high == pytest.approx(0.16113, abs=1e-5)
-    assert Share(500, 1000).high - Share(500, 1000).low < Share(5, 10).high - Share(5, 10).low
+    assert (wilson(8, 10).low, wilson(8, 10).high) == pytest.approx((0.49016, 0.94332), abs=1e-5)
+    assert (wilson(0, 20).low, wilson(20, 20).high) == (0.0, 1.0)
+    assert wilson(0, 20).high == pytest.approx(0.16113, abs=1e-5)
+    assert wilson(500, 1000).high - wilson(500, 1000).low < wilson(5, 10).high - wilson(5, 10).low
 
 
 @pytest.mark.parametrize(
@@ -290,14 +292,14 @@ def test_wilson_by_hand() -> None:
         OutputMeter("y").result(),
     ],
 )
-def test_json_is_strict(found: OutputComparison) -> None:
-    plain = found.as_dict()
-    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+def test_json_is_strict(found: OutputDifference) -> None:
+    plain = json.loads(found.model_dump_json(), parse_constant=pytest.fail)
+    assert json.loads(OutputDifference.model_validate(plain).model_dump_json()) == plain
 
 
 def test_json_says_what_the_object_says() -> None:
     a = np.eye(6, dtype=np.float32)
-    plain = compare(a, a, labels=np.arange(6), target=a + 1).as_dict()
+    plain = json.loads(compare(a, a, labels=np.arange(6), target=a + 1).model_dump_json())
     assert plain["snr_db"] is None
     assert plain["relative_error"] == 0
     assert plain["shape"] == [6]

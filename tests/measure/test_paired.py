@@ -44,18 +44,18 @@ def test_a_little_on_few_samples_is_not_sold_as_a_fact() -> None:
     assert found.value == pytest.approx(0.004)
     assert found.low < 0 < found.high
     assert not found.is_certain
-    assert found.verdict.startswith("may be chance: 95 % interval −")
+    assert found.verdict.text.startswith("may be chance: 95 % interval −")
 
 
 def test_much_is_a_fact() -> None:
     found = PairedDrop(40, 5, 500)
     assert found.low > 0
     assert found.is_certain
-    assert found.verdict.startswith("more than chance")
+    assert found.verdict.text.startswith("more than chance")
 
 
 def test_nothing_differs() -> None:
     found = PairedDrop(0, 0, 10)
     assert (found.value, found.p_value) == (0, 1)
     assert found.low == -found.high != 0  # ten samples do not prove equality
-    assert "no sample differs" in found.verdict
+    assert "no sample differs" in found.verdict.text

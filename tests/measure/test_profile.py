@@ -11,9 +11,9 @@ import pytest
 
 from sepfactor.errors import ModelError
 from sepfactor.graph.instrument import with_node_names
-from sepfactor.measure import Runtime, profile_nodes
-from sepfactor.measure.profile import _medians, _per_run
-from sepfactor.measure.session import open_session, run
+from sepfactor.measure import NodeTime, OnnxRuntime
+from sepfactor.measure.onnxruntime_session import open_inference_session, run_session
+from sepfactor.measure.profile import _medians, _per_run, scaled_to
 from tests.graph.nested import NESTED
 from tests.measure.models import TWO_CONVOLUTIONS, model
 
@@ -32,7 +32,7 @@ def test_every_node_once_in_order_and_nothing_left_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    nodes = profile_nodes(TWO_CONVOLUTIONS, FEED, Runtime(), runs=3)
+    nodes = OnnxRuntime().profile(TWO_CONVOLUTIONS, FEED, runs=3)
     convolutions = [node for node in nodes if node.op_type == "Conv"]
     assert len(convolutions) == 2
     assert len({(node.name, node.node_index) for node in nodes}) == len(nodes)
@@ -42,10 +42,9 @@ def test_every_node_once_in_order_and_nothing_left_behind(
 
 
 def test_nodes_without_a_name_are_told_apart() -> None:
-    nodes = profile_nodes(
+    nodes = OnnxRuntime().profile(
         model("a = Sin(x)  y = Sin(a)", "float[4] x", "float[4] y"),
         {"x": np.ones(4, np.float32)},
-        Runtime(),
         runs=1,
     )
     assert [(n.op_type, n.node_index) for n in nodes] == [("Sin", 0), ("Sin", 1)]
@@ -110,9 +109,11 @@ def test_times_of_real_bodies_add_up_to_the_run(name: str, threads: int, tmp_pat
     """To the microsecond, since rounding down adds up too."""
     nested = NESTED[name]
     model = with_node_names(ir.from_proto(nested.proto))
-    session = open_session(model, Runtime(threads), profile_prefix=tmp_path / "profile")
+    session = open_inference_session(
+        model, threads=threads, provider="cpu", profile_prefix=tmp_path / "profile"
+    )
     for _ in range(3):
-        run(session, nested.feed)
+        run_session(session, nested.feed)
     events = json.loads(Path(session.end_profiling()).read_text())
     whole = [event["dur"] for event in events if event["name"] == "model_run"]
     first = events.index(next(event for event in events if event["name"] == "model_run"))
@@ -126,8 +127,16 @@ def test_times_of_real_bodies_add_up_to_the_run(name: str, threads: int, tmp_pat
 
 def test_bad_requests() -> None:
     with pytest.raises(ModelError):
-        profile_nodes(b"junk", FEED, Runtime())
+        OnnxRuntime().profile(b"junk", FEED)
     with pytest.raises(ModelError):
-        profile_nodes(TWO_CONVOLUTIONS, {}, Runtime())
+        OnnxRuntime().profile(TWO_CONVOLUTIONS, {})
     with pytest.raises(ValueError, match="at least one"):
-        profile_nodes(TWO_CONVOLUTIONS, FEED, Runtime(), runs=0)
+        OnnxRuntime().profile(TWO_CONVOLUTIONS, FEED, runs=0)
+
+
+def test_scaled_to_a_run_that_was_not_profiled_they_keep_their_shares() -> None:
+    nodes = [NodeTime("a", "Conv", 0, 3.0), NodeTime("b", "Relu", 1, 1.0)]
+    assert [node.median_ms for node in scaled_to(nodes, 8.0)] == [6.0, 2.0]
+    assert scaled_to(nodes, None) == nodes
+    nothing = [NodeTime("a", "Conv", 0, 0.0)]
+    assert scaled_to(nothing, 8.0) == nothing

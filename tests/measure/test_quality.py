@@ -9,24 +9,31 @@ import numpy as np
 import pytest
 
 from sepfactor.errors import DataError, ModelError
+from sepfactor.measure.engine import Session
+from sepfactor.measure.onnxruntime_engine import OnnxSession
 from sepfactor.measure.quality import Judge
 from tests.graph.build import model, session
 
 CLASSES = 5
 
 
-def scores(noise: float = 0.0, seed: int = 0) -> Any:
+def opened(network: Any) -> Session:
+    """A session of the engine."""
+    return OnnxSession(session(network))
+
+
+def scores(noise: float = 0.0, seed: int = 0) -> Session:
     """A session of ``(N, 8) → (N, 5)`` class scores, with noise on its weights."""
     rng = np.random.default_rng(seed)
     weight = np.random.default_rng(99).standard_normal((8, CLASSES))
     weight = (weight + noise * rng.standard_normal(weight.shape)).astype(np.float32)
-    return session(model("y = MatMul (x, w)", "float[N, 8] x", "float[N, 5] y", w=weight))
+    return opened(model("y = MatMul (x, w)", "float[N, 8] x", "float[N, 5] y", w=weight))
 
 
-def image(noise: float = 0.0) -> Any:
+def image(noise: float = 0.0) -> Session:
     """A session of ``(N, 1, 4, 4) → (N, 1, 4, 4)``."""
     weight = np.float32([1.0 + noise]).reshape(1, 1, 1, 1)
-    return session(model("y = Mul (x, w)", "float[N, 1, 4, 4] x", "float[N, 1, 4, 4] y", w=weight))
+    return opened(model("y = Mul (x, w)", "float[N, 1, 4, 4] x", "float[N, 1, 4, 4] y", w=weight))
 
 
 def feeds(count: int, seed: int = 1) -> list[dict[str, np.ndarray]]:
@@ -41,7 +48,7 @@ def pictures(count: int) -> list[dict[str, np.ndarray]]:
 
 def right(data: list[dict[str, np.ndarray]]) -> np.ndarray:
     """The original's classes, but for every fourth."""
-    best = np.concatenate([scores().run(None, feed)[0] for feed in data]).argmax(1)
+    best = np.concatenate([scores().run(feed)[0] for feed in data]).argmax(1)
     return np.where(np.arange(len(best)) % 4 == 0, (best + 1) % CLASSES, best)
 
 
@@ -51,7 +58,7 @@ class TestJudge:
         data = feeds(200)
         judge = Judge(scores(), data, right(data), estimate=True)
         quality = judge(scores(0.4))
-        before, after = (np.concatenate([s.run(None, f)[0] for f in data]) for s in (scores(), scores(0.4)))
+        before, after = (np.concatenate([s.run(f)[0] for f in data]) for s in (scores(), scores(0.4)))
         likely = np.exp(before) / np.exp(before).sum(axis=1, keepdims=True)
         assert quality.kind == judge.kind == "estimate"
         assert quality.original == pytest.approx(float(likely.max(axis=1).mean()), rel=1e-4)
@@ -119,7 +126,7 @@ class TestJudge:
         assert together.expected != alone.expected
 
     def test_an_output_is_missing(self) -> None:
-        other = session(model("z = MatMul (x, w)", "float[N, 8] x", "float[N, 5] z", w=np.ones((8, 5), "f4")))
+        other = opened(model("z = MatMul (x, w)", "float[N, 8] x", "float[N, 5] z", w=np.ones((8, 5), "f4")))
         with pytest.raises(ModelError, match="'y'"):
             Judge(scores(), feeds(2))(other)
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from sepfactor.errors import ModelError
-from sepfactor.measure.session import Runtime, open_session, run
-from sepfactor.measure.time_limit import LIMIT_S, patience
+from sepfactor.measure import OnnxRuntime
+from sepfactor.measure.time_limit import LIMIT_S, run_seconds
 from tests.graph.build import model, normal
 
 FEED = {"x": normal(1, 3, 16, 16)}
@@ -37,7 +37,7 @@ def loop(trips: int) -> bytes:
 
 def refusal() -> str:
     with pytest.raises(ModelError) as caught:
-        run(open_session(loop(2**40), Runtime()), FEED)
+        OnnxRuntime().open(loop(2**40)).run(FEED)
     return str(caught.value)
 
 
@@ -50,20 +50,20 @@ def test_a_loop_without_end(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
 
 
 def test_what_ends_in_time_is_left_alone() -> None:
-    session = open_session(loop(3), Runtime())
-    (here,) = run(session, FEED)
+    session = OnnxRuntime().open(loop(3))
+    (here,) = session.run(FEED)
     with ThreadPoolExecutor(1) as pool:
-        (there,) = pool.submit(run, session, FEED).result()
+        (there,) = pool.submit(session.run, FEED).result()
     np.testing.assert_array_equal(here, there)
 
 
 @pytest.mark.parametrize("feed", [{}, {"x": normal(1, 4, 16, 16)}, {"x": np.array(["a"])}])
 def test_errors_are_those_of_the_run(feed: dict[str, np.ndarray]) -> None:
-    session = open_session(loop(3), Runtime())
+    session = OnnxRuntime().open(loop(3))
     with ThreadPoolExecutor(1) as pool:
-        for call in (run, lambda *given: pool.submit(run, *given).result()):
+        for call in (session.run, lambda given: pool.submit(session.run, given).result()):
             with pytest.raises(ModelError, match="cannot run the model"):
-                call(session, feed)
+                call(feed)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_how_long_is_said_by_the_environment(
     said: str, seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEPFACTOR_RUN_SECONDS", said)
-    assert patience() == seconds
+    assert run_seconds() == seconds
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")

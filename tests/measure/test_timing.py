@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gc
-import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
-from sepfactor.measure import Ratio, interleave, ratio, summarise
+from sepfactor.measure import ratio, summarise
+from sepfactor.measure.timing import WallClock, time_in_turns
+from sepfactor.results import Ratio, Timing
 
 
 class Clock:
@@ -31,6 +33,11 @@ class Clock:
         return run
 
 
+def in_turns(calls: Sequence[Callable[[], object]], clock: Clock, **more: Any) -> np.ndarray:
+    """``(calls, rounds)`` milliseconds by this clock."""
+    return time_in_turns(calls, WallClock(clock), **more).samples
+
+
 def noisy(seed: int, milliseconds: float, spread: float = 0.1) -> Callable[[], float]:
     rng = np.random.default_rng(seed)
     return lambda: milliseconds * 1e-3 * float(rng.lognormal(0, spread))
@@ -39,7 +46,7 @@ def noisy(seed: int, milliseconds: float, spread: float = 0.1) -> Callable[[], f
 def test_samples_are_milliseconds_of_each_call() -> None:
     clock = Clock()
     calls = [clock.call(0, lambda: 0.010), clock.call(1, lambda: 0.005)]
-    samples = interleave(calls, max_rounds=20, clock=clock)
+    samples = in_turns(calls, clock, max_rounds=20)
     assert samples.shape == (2, 20)
     np.testing.assert_allclose(samples, [[10.0] * 20, [5.0] * 20])
 
@@ -48,7 +55,7 @@ def test_samples_are_milliseconds_of_each_call() -> None:
 def test_every_round_holds_every_call_and_none_follows_itself(count: int) -> None:
     clock = Clock()
     calls = [clock.call(i, lambda: 1e-6) for i in range(count)]
-    interleave(calls, max_rounds=200, warmup=0, clock=clock)
+    in_turns(calls, clock, max_rounds=200, warmup=0)
     rounds = np.array(clock.order).reshape(200, count)
     assert all(sorted(order) == list(range(count)) for order in rounds.tolist())
     follows = Counter(zip(clock.order, clock.order[1:], strict=False))
@@ -59,7 +66,7 @@ def test_every_round_holds_every_call_and_none_follows_itself(count: int) -> Non
 def test_the_same_seed_gives_the_same_order() -> None:
     def order(seed: int) -> list[int]:
         clock = Clock()
-        interleave([clock.call(i, lambda: 1.0) for i in range(4)], seed=seed, clock=clock)
+        in_turns([clock.call(i, lambda: 1.0) for i in range(4)], clock, seed=seed)
         return clock.order
 
     assert order(3) == order(3)
@@ -69,7 +76,7 @@ def test_the_same_seed_gives_the_same_order() -> None:
 def test_warmup_is_run_and_not_counted() -> None:
     clock = Clock()
     slow_at_first = iter([9.0, 9.0, *[1e-3] * 30])
-    samples = interleave([clock.call(0, lambda: next(slow_at_first))], max_rounds=30, warmup=2, clock=clock)
+    samples = in_turns([clock.call(0, lambda: next(slow_at_first))], clock, max_rounds=30, warmup=2)
     np.testing.assert_allclose(samples, 1.0)
 
 
@@ -77,7 +84,7 @@ def test_the_budget_ends_it_but_not_before_min_rounds() -> None:
     def rounds(seconds: float) -> int:
         clock = Clock()
         call = clock.call(0, lambda: seconds)
-        return interleave([call], budget_s=1.0, min_rounds=5, max_rounds=50, clock=clock).shape[1]
+        return in_turns([call], clock, seconds=1.0, min_rounds=5, max_rounds=50).shape[1]
 
     assert rounds(10.0) == 5
     assert rounds(0.0625) == 16
@@ -88,7 +95,7 @@ def test_precision_stops_sooner_and_delivers() -> None:
     def measured(precision: float | None, spread: float = 0.1) -> np.ndarray:
         clock = Clock()
         calls = [clock.call(i, noisy(i, ms, spread)) for i, ms in enumerate((10, 7, 5))]
-        return interleave(calls, budget_s=1e9, precision=precision, clock=clock)
+        return in_turns(calls, clock, seconds=1e9, precision=precision)
 
     assert measured(None).shape[1] == 2000
     assert measured(0.05, spread=1e-4).shape[1] == 9
@@ -96,14 +103,14 @@ def test_precision_stops_sooner_and_delivers() -> None:
     assert 9 < samples.shape[1] < 2000
     for other in samples[1:]:
         found = ratio(samples[0], other)
-        assert found.high - found.low <= 2 * 0.02 * found.speedup
+        assert found.high - found.low <= 2 * 0.02 * found.ratio
     assert measured(0.1).shape[1] < samples.shape[1]
 
 
 def test_precision_means_nothing_for_one_call() -> None:
     clock = Clock()
     call = clock.call(0, lambda: 1e-3)
-    assert interleave([call], max_rounds=40, precision=0.5, clock=clock).shape == (1, 40)
+    assert in_turns([call], clock, max_rounds=40, precision=0.5).shape == (1, 40)
 
 
 @pytest.mark.parametrize("was_on", [True, False])
@@ -119,7 +126,7 @@ def test_the_garbage_collector_is_off_meanwhile_and_left_as_it_was(was_on: bool)
     try:
         (gc.enable if was_on else gc.disable)()
         with pytest.raises(KeyError):
-            interleave([call], warmup=2)
+            time_in_turns([call], WallClock(), warmup=2)
         assert gc.isenabled() is was_on
     finally:
         (gc.enable if before else gc.disable)()
@@ -128,9 +135,9 @@ def test_the_garbage_collector_is_off_meanwhile_and_left_as_it_was(was_on: bool)
 
 def test_nonsense_is_refused() -> None:
     with pytest.raises(ValueError, match="min_rounds"):
-        interleave([])
+        time_in_turns([], WallClock())
     with pytest.raises(ValueError, match="min_rounds"):
-        interleave([int], min_rounds=9, max_rounds=8)
+        time_in_turns([int], WallClock(), min_rounds=9, max_rounds=8)
     with pytest.raises(ValueError, match="pair"):
         ratio(np.ones(3), np.ones(4))
 
@@ -142,8 +149,8 @@ def test_a_planted_ratio_is_recovered(planted: float) -> None:
     baseline = 10 * drift * rng.lognormal(0, 0.02, 300)
     candidate = 10 / planted * drift * rng.lognormal(0, 0.02, 300)
     found = ratio(baseline, candidate)
-    assert found.low <= found.speedup <= found.high
-    assert found.speedup == pytest.approx(planted, rel=0.03)
+    assert found.low <= found.ratio <= found.high
+    assert found.ratio == pytest.approx(planted, rel=0.03)
     assert found.low <= planted <= found.high
     assert found.measurable
 
@@ -157,15 +164,15 @@ def test_an_identical_pair_shows_no_change_about_19_times_in_20() -> None:
 
 def test_the_very_same_samples_are_exactly_one() -> None:
     samples = np.random.default_rng(0).lognormal(size=30)
-    assert ratio(samples, samples) == Ratio(1.0, 1.0, 1.0)
-    assert ratio(samples, samples).verdict == "no measurable change (1.00–1.00)"
+    assert ratio(samples, samples) == Ratio(ratio=1.0, low=1.0, high=1.0)
+    assert ratio(samples, samples).verdict.text == "no measurable change (1.00–1.00)"
 
 
 def test_exchanging_the_two_inverts_the_ratio() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.lognormal(0, 0.1, 100), 2 * rng.lognormal(0, 0.1, 100)
     there, back = ratio(a, b, seed=5), ratio(b, a, seed=5)
-    assert there.speedup == pytest.approx(1 / back.speedup)
+    assert there.ratio == pytest.approx(1 / back.ratio)
     assert there.low == pytest.approx(1 / back.high, rel=1e-3)
 
 
@@ -179,21 +186,22 @@ def test_more_rounds_narrow_the_interval() -> None:
 @pytest.mark.parametrize(
     ("found", "verdict"),
     [
-        (Ratio(1.84, 1.81, 1.88), "1.84× faster (95 % interval 1.81–1.88)"),
-        (Ratio(0.5, 0.4, 0.8), "2.00× slower (95 % interval 1.25–2.50)"),
-        (Ratio(1.01, 0.98, 1.03), "no measurable change (0.98–1.03)"),
-        (Ratio(1.01, 1.0, 1.03), "no measurable change (1.00–1.03)"),
-        (Ratio(1.004, 1.002, 1.006), "1.004× faster (95 % interval 1.002–1.006)"),
+        (Ratio(ratio=1.84, low=1.81, high=1.88), "1.84× faster (95 % interval 1.81–1.88)"),
+        (Ratio(ratio=0.5, low=0.4, high=0.8), "2.00× slower (95 % interval 1.25–2.50)"),
+        (Ratio(ratio=1.01, low=0.98, high=1.03), "no measurable change (0.98–1.03)"),
+        (Ratio(ratio=1.01, low=1.0, high=1.03), "no measurable change (1.00–1.03)"),
+        (Ratio(ratio=1.004, low=1.002, high=1.006), "1.004× faster (95 % interval 1.002–1.006)"),
     ],
 )
 def test_verdicts(found: Ratio, verdict: str) -> None:
-    assert found.verdict == verdict
-    assert json.loads(json.dumps(found.as_dict()))["verdict"] == verdict
+    assert found.verdict.text == verdict
+    assert found.verdict.code in verdict or found.verdict.code == "unchanged"
+    assert Ratio.model_validate_json(found.model_dump_json()) == found
 
 
 def test_summary_is_median_and_quartiles() -> None:
     summary = summarise(np.array([5.0, 1.0, 2.0, 4.0, 3.0]))
-    assert summary.as_dict() == {"median_ms": 3.0, "low_ms": 2.0, "high_ms": 4.0, "rounds": 5}
+    assert summary == Timing(median_ms=3.0, low_ms=2.0, high_ms=4.0, rounds=5)
 
 
 def test_whoever_watches_is_told_how_far_it_is() -> None:
@@ -201,10 +209,10 @@ def test_whoever_watches_is_told_how_far_it_is() -> None:
     clock = Clock()
     told: list[float] = []
     calls = [clock.call(0, lambda: 0.05)]
-    interleave(calls, budget_s=2.0, min_rounds=4, clock=clock, watch=told.append)
+    in_turns(calls, clock, seconds=2.0, min_rounds=4, watch=told.append)
     assert told == sorted(told)
     assert 4 < len(told) < 12
     assert told[-1] == 1.0
     told.clear()
-    interleave([clock.call(0, lambda: 3.0)], budget_s=2.0, min_rounds=4, clock=clock, watch=told.append)
+    in_turns([clock.call(0, lambda: 3.0)], clock, seconds=2.0, min_rounds=4, watch=told.append)
     assert told == [0.25, 0.5, 0.75, 1.0, 1.0]

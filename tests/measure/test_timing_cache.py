@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sepfactor.measure.timing_cache import DiskCache, MemoryCache, RecordingCache
+from sepfactor.measure.timing_cache import DISTURBED, FORMAT, DiskCache, MemoryCache, RecordingCache
 
 HERE, ELSEWHERE = {"processor": "one"}, {"processor": "another"}
 
@@ -27,6 +28,29 @@ def test_it_is_found_by_the_next_process(tmp_path: Path) -> None:
 def test_another_machine_sees_nothing(tmp_path: Path) -> None:
     DiskCache(tmp_path / "times.sqlite", HERE).put("a", {"ms": 1.5})
     assert DiskCache(tmp_path / "times.sqlite", ELSEWHERE).get("a") is None
+
+
+def test_a_disturbed_time_is_gone_with_the_process(tmp_path: Path) -> None:
+    path = tmp_path / "times.sqlite"
+    DiskCache(path, HERE).put("a", {"ms": 1.0, DISTURBED: 0.0})
+    here = DiskCache(path, HERE)
+    here.put("a", {"ms": 9.0, DISTURBED: 1.0})
+    here.put("b", {"ms": 9.0, DISTURBED: 1.0})
+    assert [here.get(key) for key in "ab"] == [{"ms": 9.0, DISTURBED: 1.0}] * 2
+    assert [DiskCache(path, HERE).get(key) for key in "ab"] == [{"ms": 1.0, DISTURBED: 0.0}, None]
+
+
+def test_entries_of_another_format_are_not_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither those that tell their format, nor those from before there was one."""
+    path = tmp_path / "times.sqlite"
+    for known in (FORMAT - 1, FORMAT + 1):
+        with monkeypatch.context() as patch:
+            patch.setattr("sepfactor.measure.timing_cache.FORMAT", known)
+            DiskCache(path, HERE).put("a", {"ms": 1.0})
+    with closing(sqlite3.connect(path)) as database, database:
+        old = json.dumps(HERE, sort_keys=True)
+        database.execute("INSERT INTO times VALUES (?, 'a', '{\"ms\": 1.0}')", (old,))
+    assert DiskCache(path, HERE).get("a") is None
 
 
 def test_the_last_one_counts(tmp_path: Path) -> None:

@@ -10,22 +10,23 @@ import pytest
 from sepfactor.deliver.describe import describe_data, describe_options
 from sepfactor.deliver.verify import _notes
 from sepfactor.graph.load import load
-from sepfactor.measure import Accuracy, Runtime, compare_sessions, open_session
+from sepfactor.measure import OnnxRuntime, compare_sessions
 from sepfactor.options import Options
-from sepfactor.study.splits import gather
+from sepfactor.results import Accuracy
+from sepfactor.study.splits import open_splits
 from tests.measure.models import model
 
-RUNTIME = Runtime()
+RUNTIME = OnnxRuntime()
 X = np.random.default_rng(0).random((60, 1, 4, 4)).astype(np.float32)
 SCORES = model("y = Flatten(x)", "float[N,1,4,4] x", "float[N,16] y")
 
 
 def gathered(network: bytes, **options: Any) -> Any:
-    return gather(load(network), Options(**options), RUNTIME)
+    return open_splits(load(network), Options(**options), RUNTIME)
 
 
 def judged(network: bytes, feeds: Any) -> Accuracy:
-    session = open_session(network, RUNTIME)
+    session = RUNTIME.open(network)
     return compare_sessions(session, session, feeds, labels=feeds.labels, targets=feeds.targets)
 
 
@@ -39,8 +40,8 @@ def test_targets_belong_to_what_is_judged_on(batch: int) -> None:
     found = judged(network, found_in.judged_on).outputs[0].target
     peak = np.ptp(found_in.judged_on.targets)
     assert found.reference_psnr_db == pytest.approx(20 * np.log10(peak / 0.1), rel=1e-4)
-    assert describe_data(found_in, Options())["targets"] is True
-    assert describe_data(replace(found_in, judged_on=found_in.fit), Options())["targets"] is False
+    assert describe_data(found_in, Options()).targets is True
+    assert describe_data(replace(found_in, judged_on=found_in.fit), Options()).targets is False
     assert describe_options(Options(targets=targets))["targets"] == "ndarray"
     assert gathered(network, data={"x": X}, targets=targets).judged_on.has_targets
 
@@ -49,8 +50,8 @@ def test_targets_belong_to_what_is_judged_on(batch: int) -> None:
 def test_a_baseline_at_chance_is_noted(shift: int, noted: bool) -> None:
     labels = (X.reshape(60, 16).argmax(axis=1) + shift) % 16
     data = gathered(SCORES, data={"x": X}, eval_data={"x": X}, labels=labels)
-    job = SimpleNamespace(data=data, options=Options(), loaded=SimpleNamespace(notes=()))
-    trial: Any = SimpleNamespace(job=job, built=SimpleNamespace(decisions=()), plan=None, outcome=None)
-    notes = _notes(trial, judged(SCORES, data.judged_on))
+    study = SimpleNamespace(splits=data, options=Options(), loaded=SimpleNamespace(notes=()), sites=())
+    written: Any = SimpleNamespace(study=study, chosen=SimpleNamespace(given=None, outcome=None))
+    notes = _notes(written, judged(SCORES, data.judged_on))
     assert any("The original itself gets only 0.0 % right" in note for note in notes) is noted
-    assert not _notes(trial, None)
+    assert not _notes(written, None)

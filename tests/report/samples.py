@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from sepfactor.report.compared import Comparison
-from sepfactor.report.model import (
+from sepfactor.codes import Reason
+from sepfactor.report.png import data_uri
+from sepfactor.results import (
+    Accuracy,
     Bench,
     BenchRow,
+    Comparison,
+    Data,
+    Environment,
+    Equality,
     FrontPoint,
     Inspection,
     Layer,
     LayerInspection,
+    OutputDifference,
     Picture,
     Planning,
+    Ratio,
     Report,
+    RewriteRow,
     Speed,
+    Tidied,
+    Timing,
     Totals,
 )
-from sepfactor.report.png import data_uri
 
-ENVIRONMENT = {"threads": 1, "onnxruntime": "1.0", "provider": "CPU", "processor": "[any] one"}
 OUTPUT: dict[str, Any] = {
     "name": "logits",
     "samples": 40,
@@ -37,7 +47,10 @@ OUTPUT: dict[str, Any] = {
     "top1": None,
     "top5": None,
     "target": None,
+    "shape": (10,),
+    "max_abs": 0.1,
 }
+"""Of an output of no classes; see :func:`output`."""
 
 
 HISTOGRAM: dict[str, Any] = {
@@ -53,38 +66,57 @@ TOP: dict[str, Any] = {
     "drop_low": -0.05,
     "drop_high": 0.1,
     "p_value": 1.0,
-    "verdict": "may be chance: 95 % interval −5.00 to 10.00 points, McNemar p = 1",
+    "verdict": {
+        "code": "by-chance",
+        "text": "may be chance: 95 % interval −5.00 to 10.00 points, McNemar p = 1",
+    },
     "lost": 1,
     "gained": 0,
 }
 DOT = data_uri(np.zeros((8, 8), np.uint8))
 """A black square."""
 
-FULL_ENVIRONMENT: dict[str, Any] = {
-    "onnxruntime": "1.0",
-    "onnx": "1.0",
-    "numpy": "2.0",
-    "sepfactor": "0",
-    "processor": "[any] one",
-    "physical_cores": None,
-    "logical_cores": 2,
-    "usable_cores": 2,
-    "threads": 1,
-    "provider": "CPU",
-    "platform": "Linux",
-    "python": "3.11",
-}
-DATA: dict[str, Any] = {
-    "description": "x.npz: 120 samples",
-    "fitted_on": 80,
-    "judged_on": "x.npz: 40 samples",
-    "synthetic": False,
-    "samples": 40,
-    "labels": True,
-    "targets": False,
-    "seed": 7,
-    "preprocessing": None,
-}
+ENVIRONMENT = Environment(
+    onnxruntime="1.0",
+    onnx="1.0",
+    numpy="2.0",
+    sepfactor="0",
+    processor="[any] one",
+    physical_cores=None,
+    logical_cores=2,
+    usable_cores=2,
+    threads=1,
+    provider="CPU",
+    platform="Linux",
+    python="3.11",
+)
+DATA = Data(
+    description="x.npz: 120 samples",
+    fitted_on=80,
+    judged_on="x.npz: 40 samples",
+    synthetic=False,
+    samples=40,
+    labels=True,
+    targets=False,
+    seed=7,
+    preprocessing=None,
+)
+
+
+def data(**fields: Any) -> Data:
+    """Some data, other than ``DATA`` in these fields."""
+    return DATA.model_copy(update=fields)
+
+
+def accuracy(*outputs: dict[str, Any]) -> Accuracy:
+    """Of outputs that differ from ``OUTPUT`` in these fields."""
+    found = tuple(OutputDifference.model_validate(OUTPUT | fields) for fields in outputs)
+    return Accuracy(outputs=found, samples=40, with_labels=40, classifier=found[0].name)
+
+
+def timing(milliseconds: float) -> Timing:
+    """Of runs that take about as long as this."""
+    return Timing(median_ms=milliseconds, low_ms=0.95 * milliseconds, high_ms=1.05 * milliseconds, rounds=30)
 
 
 def layer(**fields: Any) -> Layer:
@@ -116,7 +148,7 @@ REPLACED = layer(
     weight_error=1e-8,
     output_error=1e-8,
 )
-KEPT = layer(name="head.last", reason="put back: it measured no faster")
+KEPT = layer(name="head.last", reason=Reason("no-faster", "put back: it measured no faster"))
 
 
 def report(**fields: Any) -> Report:
@@ -126,7 +158,7 @@ def report(**fields: Any) -> Report:
         "output": "[/c].onnx",
         "options": {},
         "environment": ENVIRONMENT,
-        "data": {"judged_on": "x.npz: 40 samples", "synthetic": False},
+        "data": data(fitted_on=0, description="x.npz: 40 samples"),
         "layers": (REPLACED, KEPT),
         "totals": Totals(
             convolutions=2,
@@ -138,7 +170,7 @@ def report(**fields: Any) -> Report:
             bytes_before=150_000,
             bytes_after=9_000,
         ),
-        "accuracy": {"outputs": [OUTPUT]},
+        "accuracy": accuracy({}),
         "speed": None,
     }
     return Report(**common | fields)
@@ -146,26 +178,16 @@ def report(**fields: Any) -> Report:
 
 def rich_report(**fields: Any) -> Report:
     """With something in every part of it."""
-    run = {"median_ms": 2.0, "low_ms": 1.9, "high_ms": 2.1, "rounds": 30}
-    ratio = {"speedup": 1.84, "low": 1.81, "high": 1.88, "verdict": "1.84× faster (95 % interval 1.81–1.88)"}
     spectrum = {"spatial-vertical": ((1, 0.9), (4, 0.5), (15, 0.0)), "channel-out": ((1, 0.8), (16, 0.0))}
     common: dict[str, Any] = {
-        "environment": FULL_ENVIRONMENT,
         "data": DATA,
         "layers": (
             REPLACED.model_copy(update={"spectrum": spectrum}),
             KEPT.model_copy(update={"spectrum": {"channel-out": ((1, 0.7), (8, 0.0))}}),
             layer(name="middle", replaced=True, scheme="spatial-vertical", rank=(4,), **FITTED),
         ),
-        "accuracy": {
-            "outputs": [
-                OUTPUT | {"shape": [10], "max_abs": 0.1, "agreement": 0.975, "top1": TOP, "errors": HISTOGRAM}
-            ],
-            "samples": 40,
-            "with_labels": 40,
-            "classifier": "logits",
-        },
-        "speed": Speed(runs={"original": run, "result": run}, speedup=ratio),
+        "accuracy": accuracy({"agreement": 0.975, "top1": TOP, "errors": HISTOGRAM}),
+        "speed": Speed(ratio=1.84, low=1.81, high=1.88, original=timing(3.68), result=timing(2.0)),
         "front": (
             FrontPoint(label="mild", speedup=1.3, interval=(1.25, 1.36), drop=0.001),
             FrontPoint(label="strong", speedup=1.84, interval=(1.81, 1.88), drop=0.004, chosen=True),
@@ -179,13 +201,16 @@ def rich_report(**fields: Any) -> Report:
 
 def tidied() -> Speed:
     """Of a file that tidying alone made faster than factoring did."""
-    runs = {
-        name: {"median_ms": ms, "low_ms": ms, "high_ms": ms, "rounds": 30}
-        for name, ms in (("original", 5.28), ("prepared", 2.08), ("result", 2.0))
-    }
-    whole = {"speedup": 2.64, "low": 2.6, "high": 2.7, "verdict": "2.64× faster (95 % interval 2.60–2.70)"}
-    part = {"speedup": 1.04, "low": 1.02, "high": 1.06, "verdict": "1.04× faster (95 % interval 1.02–1.06)"}
-    return Speed(runs=runs, speedup=whole, factorisation=part)
+    return Speed(
+        ratio=2.64,
+        low=2.6,
+        high=2.7,
+        original=timing(5.28),
+        prepared=timing(2.08),
+        result=timing(2.0),
+        tidying=Ratio(ratio=2.54, low=2.5, high=2.6),
+        factoring=Ratio(ratio=1.04, low=1.02, high=1.06),
+    )
 
 
 def planning(**fields: Any) -> Planning:
@@ -194,7 +219,7 @@ def planning(**fields: Any) -> Planning:
         "sepfactor_version": "0",
         "model": "a[b].onnx",
         "options": {"seed": 0},
-        "environment": FULL_ENVIRONMENT,
+        "environment": ENVIRONMENT,
         "data": DATA,
         "budget": None,
         "front": (
@@ -220,6 +245,8 @@ FITTED: dict[str, Any] = {
 
 def inspection() -> Inspection:
     """Of a layer that can be factored and one that cannot."""
+    one, two = Reason("a", "one"), Reason("b", "two")
+    refusals = {"x": one, "y": two, "z": two}
     rows = (
         LayerInspection(
             name="a",
@@ -229,12 +256,12 @@ def inspection() -> Inspection:
             ranks={"spatial-vertical": ((1,), (2,), (4,)), "trim": ((), (), ())},
             full_ranks={"spatial-vertical": (15,), "trim": ()},
         ),
-        LayerInspection(name="b", output="z", weight_shape=(), refusals={"x": "one", "y": "two", "z": "two"}),
+        LayerInspection(name="b", output="z", weight_shape=(), refusals=refusals),
     )
     return Inspection(
         sepfactor_version="0",
         model="m",
-        environment=FULL_ENVIRONMENT,
+        environment=ENVIRONMENT,
         data=DATA,
         energy_shares=(0.9, 0.99, 0.999),
         layers=rows,
@@ -244,38 +271,52 @@ def inspection() -> Inspection:
 
 def bench() -> Bench:
     """Of two models."""
-    timing = {"median_ms": 2.0, "low_ms": 1.9, "high_ms": 2.1, "rounds": 30.0}
+    same = Ratio(ratio=1.0, low=0.98, high=1.03)
     return Bench(
         sepfactor_version="0",
-        environment=FULL_ENVIRONMENT | {"threads": 0},
+        environment=ENVIRONMENT.model_copy(update={"threads": 0}),
         data=DATA,
         rows=(
-            BenchRow(model="a[b].onnx", timing=timing),
-            BenchRow(model="c.onnx", timing=timing, speedup={"verdict": "no measurable change (0.98–1.03)"}),
+            BenchRow(model="a[b].onnx", timing=timing(2.0)),
+            BenchRow(model="c.onnx", timing=timing(2.0), speedup=same),
         ),
+    )
+
+
+def rewritten() -> Tidied:
+    """Of a network with a rule that is kept and one that is not."""
+    faster = Ratio(ratio=1.5, low=1.4, high=1.6, clock="cpu")
+    slower = Ratio(ratio=0.8, low=0.7, high=0.9, clock="cpu")
+    reason = Reason("slower", "the network is slower with it")
+    return Tidied(
+        sepfactor_version="0",
+        model="a[b].onnx",
+        output="c.onnx",
+        is_changed=True,
+        environment=ENVIRONMENT,
+        data=DATA,
+        rules=(
+            RewriteRow(rule="hard-swish", does="one", times=2, saves_ms=1.0, speedup=faster),
+            RewriteRow(rule="prelu", does="two", times=1, reason=reason, saves_ms=-0.5, speedup=slower),
+        ),
+        outputs=(
+            Equality(name="same", snr_db=math.inf, rounding_snr_db=math.inf, max_abs=0.0, max_ulps=0.0),
+            Equality(name="y[0]", snr_db=117.0, rounding_snr_db=111.0, max_abs=1e-6, max_ulps=3.0),
+        ),
+        original=timing(3.0),
+        result=timing(2.0),
+        speedup=faster,
+        seconds=4.0,
     )
 
 
 def comparison() -> Comparison:
     """Of two classifiers."""
-    output = OUTPUT | {
-        "shape": (10,),
-        "max_abs": 0.1,
-        "agreement": 0.975,
-        "kl": 0.01,
-        "top1": TOP,
-        "errors": HISTOGRAM,
-    }
-    return Comparison.model_validate(
-        {
-            "sepfactor_version": "0",
-            "reference": "a[b].onnx",
-            "candidate": "c.onnx",
-            "environment": FULL_ENVIRONMENT,
-            "data": DATA,
-            "samples": 40,
-            "with_labels": 40,
-            "outputs": [output],
-            "classifier": "logits",
-        }
+    return Comparison(
+        sepfactor_version="0",
+        reference="a[b].onnx",
+        candidate="c.onnx",
+        environment=ENVIRONMENT,
+        data=DATA,
+        accuracy=accuracy({"agreement": 0.975, "kl": 0.01, "top1": TOP, "errors": HISTOGRAM}),
     )

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from sepfactor.codes import Reason
 from sepfactor.report.html import COLUMNS, report_html
-from sepfactor.report.model import Layer
+from sepfactor.results import Layer
 from tests.report.samples import FITTED, KEPT, layer, planning, rich_report
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -53,7 +54,8 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a report with many layers, one with an evil name."""
     layers = [
-        layer(name=f"block{i}.conv", reason="stays", milliseconds_before=i % 7 + 0.5) for i in range(20)
+        layer(name=f"block{i}.conv", reason=Reason("x", "stays"), milliseconds_before=i % 7 + 0.5)
+        for i in range(20)
     ]
     evil = KEPT.model_copy(update={"name": HOSTILE})
     report = rich_report(layers=(*rich_report().layers, evil, wide(), *layers))

@@ -8,7 +8,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from sepfactor.report.grid import Column, Grid
+from sepfactor.report.grid import Column, Grid, _end
 
 NAMES = ["backbone.layer1.0.conv1.weight_and_more_of_a_name", "短い名前", "b"]
 WHY = ["put back: separable-depthwise 1 measured no faster (0.95× alone)", "", "a 1-D convolution"]
@@ -111,3 +111,14 @@ def test_cells_are_text_not_markup() -> None:
     Console(file=file, width=40, force_terminal=True).print(table)
     assert "[red]x[/blue]" in file.getvalue()
     assert "[bold]" in file.getvalue()
+
+
+@pytest.mark.parametrize("letter", ["n", "字", "e\u0301"])
+def test_the_end_of_a_name_of_any_length_is_shown(letter: str) -> None:
+    for width in (8, 30):
+        for count in (1, width // 2, width, 200_000):
+            name = letter * count
+            shown = _end(name, width)
+            assert cell_len(shown) <= width
+            assert name.endswith(shown.removeprefix("…"))
+            assert shown == name or shown.startswith("…")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 
 import pytest
 
-from sepfactor.report.base import Document
 from sepfactor.report.markup import markdown, notebook, view
-from tests.report.samples import KEPT, bench, comparison, inspection, report, rich_report
+from sepfactor.results import Document
+from tests.report.samples import KEPT, bench, comparison, inspection, report, rewritten, rich_report
 
-ALL = pytest.mark.parametrize("make", [report, rich_report, inspection, bench, comparison])
+ALL = pytest.mark.parametrize("make", [report, rich_report, inspection, bench, comparison, rewritten])
 
 
 class Balanced(HTMLParser):
@@ -37,10 +39,18 @@ class Balanced(HTMLParser):
 @ALL
 def test_a_notebook_gets_whole_html(make: Callable[[], Document]) -> None:
     page = Balanced()
-    page.feed(make()._repr_html_())
+    page.feed(make()._repr_html_() or "")
     page.close()
     assert page.open == []
     assert "Measured" in page.text
+
+
+@pytest.mark.parametrize("way", ["benchmark", "comparison", "inspection", "pipeline", "tidying"])
+def test_whoever_returns_documents_lets_notebooks_show_them(way: str) -> None:
+    """Results know nothing of views: importing what makes them has to bring the two together."""
+    found = f"import sepfactor.{way}; from sepfactor.results import Document; print(bool(Document.as_html))"
+    done = subprocess.run([sys.executable, "-c", found], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
 
 
 @ALL

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from sepfactor.codes import BudgetVerdict, Reason
 from sepfactor.errors import OptionError
 from sepfactor.report import html
 from sepfactor.report.charts import charts
 from sepfactor.report.html import COLUMNS, report_html
-from sepfactor.report.model import Budget
-from sepfactor.report.verdict import verdict
-from tests.report.samples import KEPT, planning, rich_report, tidied
+from sepfactor.results import Budget
+from tests.report.samples import KEPT, accuracy, planning, rich_report, tidied
 
 pytest.importorskip("jinja2")
 pytest.importorskip("vl_convert")
@@ -75,7 +75,7 @@ def test_it_holds_the_report_it_was_made_from() -> None:
 
 
 def test_hostile_names_stay_text() -> None:
-    layer = KEPT.model_copy(update={"name": HOSTILE, "reason": HOSTILE})
+    layer = KEPT.model_copy(update={"name": HOSTILE, "reason": Reason("x", HOSTILE)})
     report = rich_report(model=HOSTILE, notes=(HOSTILE,), layers=(layer,), options={HOSTILE: HOSTILE})
     page, usual = Page(report_html(report)), Page(report_html(rich_report()))
     assert json.loads(page.scripts["report"])["model"] == HOSTILE
@@ -95,7 +95,7 @@ def test_what_comes_first() -> None:
 @pytest.mark.parametrize("speed", [rich_report().speed, tidied(), None])
 def test_the_headline_is_the_verdict(speed: Any) -> None:
     report = rich_report(speed=speed, model="a (b) <c>.onnx")
-    assert Page(report_html(report)).headline == verdict(report)
+    assert Page(report_html(report)).headline == report.headline
 
 
 def test_what_tidying_gained_is_not_credited_to_factoring() -> None:
@@ -103,7 +103,7 @@ def test_what_tidying_gained_is_not_credited_to_factoring() -> None:
     assert "factoring alone 1.04×" in page.headline
     assert "2.08 ms tidied but not factored" in plain(page.text)
     assert "because tidying the graph alone made them faster" in page.text
-    speed = tidied().model_copy(update={"factorisation": None})
+    speed = tidied().model_copy(update={"tidying": None, "factoring": None})
     usual = Page(report_html(rich_report(speed=speed)))
     assert "tidied" not in usual.text
     assert "tidying" not in usual.text
@@ -171,10 +171,10 @@ def test_a_page_of_plans() -> None:
 
 def test_a_page_of_one_plan() -> None:
     points = tuple(p.model_copy(update={"chosen": p.snr_db == 50.0}) for p in planning().front)
-    budget = Budget(verdict="SNR at least 45 dB: kept, 50.0 dB", is_met=True)
+    budget = Budget(verdict=BudgetVerdict("kept", True, "SNR at least 45 dB: kept, 50.0 dB"))
     page = Page(report_html(planning(front=points, budget=budget, plans=("a.plan.json",))))
     assert page.headline == "A plan for a[b].onnx: 2.40× as fast, SNR 50.0 dB"
-    assert budget.verdict in page.text
+    assert budget.verdict.text in page.text
     assert "a.plan.json" in page.text
     bare = Page(report_html(planning(front=(), plans=("a.plan.json",))))
     assert bare.headline == "A plan for a[b].onnx, layer by layer"
@@ -239,3 +239,17 @@ def test_without_the_extra_it_says_what_to_install(package: str, monkeypatch: py
     monkeypatch.setattr(builtins, "__import__", lacking)
     with pytest.raises(OptionError, match=rf"needs the package {package}.*pip install 'sepfactor\[html\]'"):
         html.check_html()
+
+
+def test_how_it_was_measured() -> None:
+    said = plain(Page(report_html(rich_report())).text)
+    for word in ("onnxruntime 1.0", "[any] one", "1 thread", "x.npz: 40 samples", "80 samples", "Seed 7"):
+        assert word in said
+
+
+def test_a_page_of_equal_outputs() -> None:
+    """Infinite decibels are no JSON, and no page either if they got through."""
+    equal = accuracy({"relative_error": 0.0, "snr_db": None, "psnr_db": None})
+    page = Page(report_html(rich_report(accuracy=equal)))
+    assert json.loads(page.scripts["report"], parse_constant=pytest.fail)["accuracy"]["outputs"]
+    assert "SNR ∞ dB" in plain(page.text)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
-from sepfactor.report.base import Document
 from sepfactor.report.schemas import make, names, published
-from tests.report.samples import bench, comparison, inspection, rich_report
+from sepfactor.results import Document
+from tests.report.samples import bench, comparison, inspection, planning, rewritten, rich_report
 
 
 @pytest.mark.parametrize("name", names())
@@ -28,10 +28,16 @@ def check(name: str, found: Any) -> None:
     Draft202012Validator(published(name)).validate(found)
 
 
-SPEEDUP = {"speedup": 1.0, "low": 0.98, "high": 1.03, "verdict": "no measurable change (0.98–1.03)"}
 SAMPLES = pytest.mark.parametrize(
     ("name", "document"),
-    [("report", rich_report), ("inspection", inspection), ("bench", bench), ("comparison", comparison)],
+    [
+        ("report", rich_report),
+        ("inspection", inspection),
+        ("bench", bench),
+        ("comparison", comparison),
+        ("planning", planning),
+        ("tidied", rewritten),
+    ],
 )
 
 
@@ -51,8 +57,27 @@ def test_unknown_and_missing_fields_do_not(name: str, document: Callable[[], Doc
         check(name, found | {"environment": {}})
 
 
-def test_what_models_leave_open_is_spelled_out() -> None:
+def test_they_go_down_to_the_leaves() -> None:
     found = json.loads(rich_report().to_json())
     del found["accuracy"]["outputs"][0]["snr_db"]
     with pytest.raises(ValidationError):
         check("report", found)
+
+
+@pytest.mark.parametrize("name", names())
+def test_only_what_users_name_has_names_of_its_own(name: str) -> None:
+    """Options, schemes and operator types; whatever else is known by name has its type."""
+    free = set()
+
+    def look(value: Any, place: str = "") -> None:
+        if isinstance(value, dict):
+            if isinstance(value.get("additionalProperties"), dict | bool) and value["additionalProperties"]:
+                free.add(place)
+            for key, part in value.items():
+                look(part, key if key not in ("properties", "anyOf") else place)
+        elif isinstance(value, list):
+            for part in value:
+                look(part, place)
+
+    look(make(name))
+    assert free <= {"options", "spectrum", "ranks", "full_ranks", "seen_ranks", "refusals", "operators"}

@@ -11,21 +11,27 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
-from sepfactor.report.base import Document
+from sepfactor.codes import Reason
 from sepfactor.report.inspected import inspection_verdict, inspection_view
 from sepfactor.report.markup import view
-from sepfactor.report.model import Inspection, Layer, LayerInspection, Speed
 from sepfactor.report.text import bench_view, comparison_view, report_view
-from sepfactor.report.words import (
-    count,
-    decibel,
-    error,
-    milliseconds,
-    output_line,
-    percent,
-    signed,
+from sepfactor.results import Document, Inspection, Layer, LayerInspection, OutputDifference, Ratio, Speed
+from sepfactor.words import count, decibel, error, milliseconds, percent, signed
+from tests.report.samples import (
+    KEPT,
+    OUTPUT,
+    REPLACED,
+    TOP,
+    accuracy,
+    bench,
+    comparison,
+    data,
+    inspection,
+    layer,
+    report,
+    rewritten,
+    timing,
 )
-from tests.report.samples import KEPT, OUTPUT, REPLACED, TOP, bench, comparison, inspection, layer, report
 
 
 def shown(view: RenderableType, width: int = 160) -> str:
@@ -78,9 +84,8 @@ def test_a_minus_is_a_minus_sign() -> None:
     assert percent(-0.0123) == "−1.23 %"
     assert decibel(-3.04) == "−3.0 dB"
     assert signed(-0.001, 2) == "0.00"
-    worse = {"reference": {"value": 0.9}, "candidate": {"value": 0.95}, "drop": -0.05}
-    assert "(drop −5.00 points)" in output_line(OUTPUT | {"top1": worse, "cosine": -0.5})
-    assert "-" not in output_line(OUTPUT | {"cosine": -0.5})
+    assert "(drop −5.00 points; may be" in line(top1=TOP | {"drop": -0.05}, cosine=-0.5)
+    assert "-" not in line(cosine=-0.5)
 
 
 def test_decibels() -> None:
@@ -88,35 +93,38 @@ def test_decibels() -> None:
     assert decibel(31.44) == "31.4 dB"
 
 
+def line(**fields: object) -> str:
+    return OutputDifference.model_validate(OUTPUT | fields).line()
+
+
 class TestOutputs:
     def test_a_map(self) -> None:
-        assert output_line(OUTPUT) == "off by 1.23 %, SNR 38.2 dB, PSNR 44.0 dB, cosine 0.99992"
+        assert line() == "off by 1.23 %, SNR 38.2 dB, PSNR 44.0 dB, cosine 0.99992"
 
     def test_class_scores(self) -> None:
-        top1 = {"reference": {"value": 0.9}, "candidate": {"value": 0.875}, "drop": 0.025}
-        line = output_line(OUTPUT | {"agreement": 0.975, "kl": 0.0031, "top1": top1})
-        assert "same answer on 97.50 % of 40, KL 0.0031" in line
-        assert "top-1 90.00 % → 87.50 % (drop 2.50 points)" in line
-        assert "PSNR" not in line
+        said = line(agreement=0.975, kl=0.0031, top1=TOP)
+        assert "same answer on 97.50 % of 40, KL 0.0031" in said
+        assert "top-1 90.00 % → 87.50 % (drop 2.50 points;" in said
+        assert "PSNR" not in said
 
     def test_a_drop_comes_with_what_may_be_concluded_from_it(self) -> None:
-        assert "(drop 2.50 points; may be chance: 95 % interval" in output_line(OUTPUT | {"top1": TOP})
+        assert "(drop 2.50 points; may be chance: 95 % interval" in line(top1=TOP)
         none = TOP | {"lost": 0, "gained": 0, "drop": 0.0}
-        assert "(no sample differs)" in output_line(OUTPUT | {"top1": none})
+        assert "(no sample differs)" in line(top1=none)
 
     def test_equal(self) -> None:
-        line = output_line(OUTPUT | {"relative_error": 0.0, "snr_db": None, "psnr_db": None, "cosine": 1.0})
-        assert line == "off by 0 %, SNR ∞ dB, PSNR ∞ dB, cosine 1.00000"
+        said = line(relative_error=0.0, snr_db=None, psnr_db=None, cosine=1.0)
+        assert said == "off by 0 %, SNR ∞ dB, PSNR ∞ dB, cosine 1.00000"
 
     def test_no_longer_finite(self) -> None:
-        assert "NOT FINITE in 7 values" in output_line(OUTPUT | {"relative_error": None, "nonfinite": 7})
+        assert "NOT FINITE in 7 values" in line(relative_error=None, nonfinite=7)
 
     def test_of_another_shape(self) -> None:
-        assert "shape differs" in output_line(OUTPUT | {"mismatched": 2})
+        assert "shape differs" in line(mismatched=2)
 
     def test_against_the_truth(self) -> None:
-        target = {"reference_psnr_db": 32.0, "candidate_psnr_db": 31.5}
-        assert "against the target 32.0 dB → 31.5 dB" in output_line(OUTPUT | {"target": target})
+        target = {"reference_psnr_db": 32.0, "candidate_psnr_db": 31.5, "drop_db": 0.5, "peak": 1.0}
+        assert "against the target 32.0 dB → 31.5 dB" in line(target=target)
 
 
 class TestReport:
@@ -132,7 +140,7 @@ class TestReport:
             *("3→16 5×5", "16×16", "separable-depthwise 1", "307 k → 30.7 k", "1.2 k → 120", "1.25 → 0.25"),
             *(
                 "4.87×",
-                "put back: the best candidate measured no faster",
+                "put back: it measured no faster",
                 "a[b].onnx → [/c].onnx",
                 "614 k → 338 k (1.82× fewer)",
             ),
@@ -141,16 +149,19 @@ class TestReport:
             assert word in text
 
     def test_speed(self) -> None:
-        run = {"median_ms": 2.0, "low_ms": 1.9, "high_ms": 2.1, "rounds": 30}
-        prepared = {"median_ms": 1.5, "low_ms": 1.4, "high_ms": 1.6, "rounds": 30}
         speed = Speed(
-            runs={"original": run, "prepared": prepared, "result": run},
-            speedup={"low": 1.9, "verdict": "2.00× faster"},
-            factorisation={"low": 1.4, "verdict": "1.50× faster"},
+            ratio=2.0,
+            low=1.9,
+            high=2.1,
+            original=timing(2.0),
+            prepared=timing(1.5),
+            result=timing(1.0),
+            tidying=Ratio(ratio=1.33, low=1.3, high=1.4),
+            factoring=Ratio(ratio=1.5, low=1.4, high=1.6),
         )
         text = shown(report_view(report(speed=speed)))
-        assert "2.00× faster: tidying the graph alone 1.33×, factoring alone 1.50×" in text
-        assert "prepared 1.5 ms (1.4–1.6)" in text
+        assert "): tidying the graph alone 1.33×, factoring alone 1.50× (95 %" in text
+        assert "prepared 1.5 ms (1.42–1.5" in text
         assert "30 interleaved runs" in text
 
     def test_notes_stand_out(self) -> None:
@@ -164,13 +175,13 @@ class TestReport:
     @pytest.mark.parametrize("width", [80, 120, 160])
     def test_kept_layers_take_a_line_for_each_reason(self, width: int) -> None:
         slow = [
-            layer(name=f"a{i}", reason=f"put back: tucker2 {i}×2 measured no faster (0.8× alone)")
+            layer(name=f"a{i}", reason=Reason("no-faster", "put back: no faster", f"tucker2 {i}×2, 0.8×"))
             for i in range(9)
         ]
         rough = [
             layer(
                 name=f"b{i}",
-                reason=f"nothing cheaper stays within 0.1 of its output (closest: trim, off by 0.{i})",
+                reason=Reason("rough", "nothing cheaper stays within 0.1", f"closest: trim, off by 0.{i}"),
             )
             for i in range(1, 4)
         ]
@@ -197,11 +208,11 @@ class TestReport:
         assert re.search(r"MACs +614 k, unchanged", shown(report_view(report(totals=sums))))
 
     def test_a_layer_that_never_ran(self) -> None:
-        bare = Layer(name="idle", output="z", weight_shape=(), reason="it did not run")
+        bare = Layer(name="idle", output="z", weight_shape=(), reason=Reason("not-run", "it did not run"))
         assert "it did not run" in shown(report_view(report(layers=(bare,))))
 
     def test_infinities_are_null_in_json(self) -> None:
-        text = report(accuracy={"outputs": [OUTPUT | {"snr_db": math.inf}]}).to_json()
+        text = report(accuracy=accuracy({"relative_error": 0.0, "snr_db": math.inf})).to_json()
         assert "Infinity" not in text
         assert '"snr_db": null' in text
 
@@ -252,7 +263,7 @@ class TestInspection:
 
     def test_made_up_inputs_are_said_to_be(self) -> None:
         assert "made-up" not in inspection_verdict(self.of(0.5))
-        assert "made-up" in inspection_verdict(self.of(0.5, data={"description": "", "synthetic": True}))
+        assert "made-up" in inspection_verdict(self.of(0.5, data=data(synthetic=True)))
 
     def test_layers_that_take_little_time_are_counted(self) -> None:
         found = self.of(*(0.01 * i for i in range(14)))
@@ -302,6 +313,21 @@ class TestComparison:
 
 
 @pytest.mark.parametrize("width", [80, 160])
-@pytest.mark.parametrize("make", [report, inspection, bench, comparison])
+@pytest.mark.parametrize("make", [report, inspection, bench, comparison, rewritten])
 def test_no_line_is_wider_than_the_terminal(make: Callable[[], Document], width: int) -> None:
     assert all(cell_len(line) <= width for line in shown(view(make()), width).splitlines())
+
+
+def test_tidied() -> None:
+    text = shown(view(rewritten()))
+    assert "1.50× faster (95 % interval 1.40–1.60): 3 ms → 2 ms" in text
+    assert "117.0 dB at y[0], 3.0 units in the last place at most (rounding alone: 111.0 dB)" in text
+    assert "−0.500" in text
+    assert "no: the network is" in text
+
+
+def test_what_tidying_left_as_it_was() -> None:
+    as_it_was = {"is_changed": False, "result": None, "speedup": None, "rules": ()}
+    text = shown(view(rewritten().model_copy(update=as_it_was)))
+    assert "nothing was found" in text
+    assert "a copy" in text

@@ -19,17 +19,18 @@ import pytest
 
 from sepfactor.graph import save
 from sepfactor.pipeline import Result
-from sepfactor.search.layer_timing import Stopwatch
+from sepfactor.search.layer_timing import LayerTimer
+from sepfactor.study import study
 from tests import networks
 from tests.robustness.way import attempt
 
-TIMES = Stopwatch.times
+TIMING_CACHE = study._timing_cache
 """As it is before anything is pretended."""
 
 KILLS = int(os.environ.get("SEPFACTOR_KILLS", "8"))
 """Set it to 50 or more for the long mode."""
 
-QUICK = ("--max-error", "0.05", "--bench-seconds", "0.1")
+QUICK = ("--max-error", "0.05", "--bench-seconds", "0.1", "--force")
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
 
@@ -61,7 +62,7 @@ With a low ``LIMIT`` even small models keep their tensors beside them.
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     onnx.save(networks.plain(), tmp_path / "model.onnx")
-    np.savez(tmp_path / "data.npz", image=networks.images(8))
+    np.savez(tmp_path / "data.npz", image=networks.images(16))
     return tmp_path
 
 
@@ -173,7 +174,7 @@ class TestKilledWhileWriting:
         return run
 
     @pytest.mark.parametrize(
-        "where", ["onnx_ir.save", "os.fsync", "sepfactor.pipeline.publish", "shutil.rmtree"]
+        "where", ["onnx_ir.save", "os.fsync", "sepfactor.deliver.result.publish", "shutil.rmtree"]
     )
     def test_the_next_run_clears_away_what_is_left(
         self, where: str, killed: Callable[[str], None], start: Start, folder: Path
@@ -187,7 +188,7 @@ class TestKilledWhileWriting:
 
     def test_the_old_output_stays(self, killed: Callable[[str], None], folder: Path) -> None:
         (folder / "out.onnx").write_text("old")
-        killed("sepfactor.pipeline.publish")
+        killed("sepfactor.deliver.result.publish")
         assert (folder / "out.onnx").read_text() == "old"
 
 
@@ -239,7 +240,7 @@ class TestCache:
 
     @pytest.fixture(autouse=True)
     def _as_fast_as_it_is(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(Stopwatch, "times", TIMES)
+        monkeypatch.setattr(study, "_timing_cache", TIMING_CACHE)
 
     @staticmethod
     def compress(folder: Path) -> Result:
@@ -279,7 +280,7 @@ class TestCache:
     ) -> None:
         monkeypatch.setenv("SEPFACTOR_CACHE", str(folder / "cache"))
         self.compress(folder)
-        monkeypatch.setattr(Stopwatch, "_time", lambda *_: pytest.fail("timed again"))
+        monkeypatch.setattr(LayerTimer, "_time", lambda *_: pytest.fail("timed again"))
         self.compress(folder)
 
 

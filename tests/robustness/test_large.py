@@ -30,7 +30,7 @@ from sepfactor.graph import save
 from tests import networks
 way.pretend_faster(setattr)
 save.PROTOBUF_LIMIT = min(save.PROTOBUF_LIMIT, int(sys.argv[2]))
-data = {"image": networks.images(8)}
+data = {"image": networks.images(24)}
 way.attempt(networks.plain(), data=data)  # so that all is imported
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 result = way.attempt(sys.argv[1], "out.onnx", data=data, min_snr=20.0)

@@ -49,7 +49,7 @@ def test_the_whole_way(drawn: Drawn, options: dict[str, Any], with_data: bool) -
         assert out.exists() == (result.report.totals.replaced > 0)
         for layer in result.report.layers:
             assert layer.replaced or layer.reason
-            event(layer.scheme or " ".join((layer.reason or "").split()[:4]))
+            event(layer.scheme or " ".join(str(layer.reason).split()[:4]))
         if not out.exists():
             return
         onnx.checker.check_model(out, full_check=True)

@@ -23,9 +23,11 @@ from sepfactor.factor import (
     weight_error,
 )
 from sepfactor.factor.stage import Ints
+from sepfactor.search.candidate import Factorized
 from sepfactor.search.candidates import propose
-from sepfactor.search.ranks import MacsByRank, Search, energy_ranks, ranks
-from sepfactor.search.subject import Candidate, Subject, rank_text
+from sepfactor.search.dense_layer import DenseLayer
+from sepfactor.search.ranks import MacsByRank, RankSearch, energy_ranks, ranks
+from sepfactor.text import rank_text
 from tests.factor.kinds import taken_by, with_zero_border
 from tests.strategies import normal, same, seeds, sizes, stages, unpadded
 
@@ -34,17 +36,17 @@ every_scheme = pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: sch
 EPSILON = float(np.finfo(np.float32).eps)
 
 
-def subject_of(stage: Stage, size: Ints | None = None, seed: int = 0, samples: int = 200) -> Subject:
+def layer_of(stage: Stage, size: Ints | None = None, seed: int = 0, samples: int = 200) -> DenseLayer:
     """``stage`` on white noise; maps of 12 pixels on each axis if not said."""
     size = size or (12,) * len(stage.axes)
     patches = normal(seed, samples, stage.in_channels, *stage.kernel_shape).astype(np.float32)
-    return Subject(stage, normal(seed, stage.out_channels), size, Statistics(patches), EPSILON)
+    return DenseLayer(stage, normal(seed, stage.out_channels), size, Statistics(patches), EPSILON)
 
 
 @st.composite
-def subjects(draw: st.DrawFn, scheme: Scheme) -> Subject:
+def layers(draw: st.DrawFn, scheme: Scheme) -> DenseLayer:
     stage = draw(taken_by(scheme))
-    return subject_of(stage, draw(sizes(stage)), draw(seeds))
+    return layer_of(stage, draw(sizes(stage)), draw(seeds))
 
 
 def wide(outs: int, ins: int, kernel: Ints = (3, 3), group: int = 1, seed: int = 0) -> Stage:
@@ -72,13 +74,13 @@ def macs_of(factorization: Factorization, size: Ints) -> int:
     return total
 
 
-def check(candidate: Candidate, subject: Subject) -> None:
+def check(candidate: Factorized, layer: DenseLayer) -> None:
     """What a candidate says of itself is true."""
-    assert candidate.macs == macs_of(candidate.factorization, subject.size) < subject.macs
-    assert candidate.factorization.bias is subject.bias
-    assert candidate.weight_error == weight_error(subject.stage, candidate.factorization)
-    same_patches = subject.stage if candidate.scheme == "trim" else candidate.factorization.dense()
-    right, other = (subject.statistics.outputs(s.weight, s.group) for s in (subject.stage, same_patches))
+    assert candidate.macs == macs_of(candidate.factorization, layer.size) < layer.macs
+    assert candidate.factorization.bias is layer.bias
+    assert candidate.weight_error == weight_error(layer.stage, candidate.factorization)
+    same_patches = layer.stage if candidate.scheme == "trim" else candidate.factorization.dense()
+    right, other = (layer.statistics.outputs(s.weight, s.group) for s in (layer.stage, same_patches))
     spread = np.linalg.norm(right - right.mean(axis=0))
     if spread > 1e-3:
         found = np.linalg.norm(other - right) / spread
@@ -101,13 +103,13 @@ def test_macs_at_every_rank_are_those_of_the_chains_built(scheme: Scheme, data: 
 @every_scheme
 @given(st.data())
 def test_the_front_is_what_nothing_beats(scheme: Scheme, data: st.DataObject) -> None:
-    search = Search(data.draw(subjects(scheme)), scheme)
+    search = RankSearch(data.draw(layers(scheme)), scheme)
     front = search.front()
     errors = [float(search.decomposition.squared_error[rank]) for rank in front]
     costs = [search.macs(rank) for rank in front]
     assert all(a > b for a, b in itertools.pairwise(errors))
     assert all(a < b for a, b in itertools.pairwise(costs))
-    stage, limit = search.subject.stage, search.subject.macs
+    stage, limit = search.layer.stage, search.layer.macs
     on_grid = [rank for rank in ranks(search.decomposition, stage) if search.macs(rank) < limit]
     assert set(front) <= set(on_grid)
     for rank in on_grid:
@@ -115,15 +117,15 @@ def test_the_front_is_what_nothing_beats(scheme: Scheme, data: st.DataObject) ->
         assert any(e <= error and c <= cost for e, c in zip(errors, costs, strict=True))
 
 
-def affordable(search: Search) -> list[Candidate]:
+def affordable(search: RankSearch) -> list[Factorized]:
     return [search.candidate(rank) for rank in search.front()]
 
 
 @every_scheme
 @given(st.data())
 def test_within_an_error_the_cheapest_is_found(scheme: Scheme, data: st.DataObject) -> None:
-    subject = data.draw(subjects(scheme))
-    search = Search(subject, scheme)
+    layer = data.draw(layers(scheme))
+    search = RankSearch(layer, scheme)
     front = affordable(search)
     limits = [0.0, 1e9, data.draw(st.floats(0, 1)), *(c.output_error for c in front)]
     best_error = front[-1].output_error if front else math.inf
@@ -138,7 +140,7 @@ def test_within_an_error_the_cheapest_is_found(scheme: Scheme, data: st.DataObje
             assert nearest.rank == front[-1].rank
             assert best_error > limit
             continue
-        check(best, subject)
+        check(best, layer)
         if front[-1].exact:
             good = [c for c in front if c.exact or c.output_error == 0]
             assert best.exact or best.output_error == 0
@@ -157,32 +159,32 @@ def test_within_an_error_the_cheapest_is_found(scheme: Scheme, data: st.DataObje
 def test_candidates_cost_less_than_the_layer_or_there_is_a_reason(
     scheme: Scheme, data: st.DataObject
 ) -> None:
-    subject = data.draw(subjects(scheme))
+    layer = data.draw(layers(scheme))
     asked = data.draw(
         st.one_of(
             st.fixed_dictionaries({"rank": st.integers(1, 20), "max_error": st.none()}),
             st.fixed_dictionaries({"rank": st.none(), "max_error": st.floats(0, 1)}),
         )
     )
-    proposal = propose(subject, [scheme], **asked)
+    proposal = propose(layer, [scheme], **asked)
     for candidate in proposal.candidates:
-        check(candidate, subject)
+        check(candidate, layer)
     assert bool(proposal.candidates) != bool(proposal.reason)
     if proposal.reason:
-        assert len(proposal.reason.split()) >= 4
+        assert len(str(proposal.reason).split()) >= 4
 
 
 @given(stages(), st.one_of(st.none(), st.integers(1, 6)), st.floats(0, 1))
 def test_all_schemes_together(stage: Stage, rank: int | None, max_error: float) -> None:
-    subject = subject_of(stage, (16, 16))
-    proposal = propose(subject, SCHEMES, rank=rank, max_error=None if rank else max_error)
-    alone = [propose(subject, [s], rank=rank, max_error=None if rank else max_error) for s in SCHEMES]
+    layer = layer_of(stage, (16, 16))
+    proposal = propose(layer, SCHEMES, rank=rank, max_error=None if rank else max_error)
+    alone = [propose(layer, [s], rank=rank, max_error=None if rank else max_error) for s in SCHEMES]
     single = [c for p in alone for c in p.candidates]
     assert {c.label for c in proposal.candidates} == {c.label for c in single}
     keys = [(not c.exact, c.output_error if rank else c.macs) for c in proposal.candidates]
     assert keys == sorted(keys)
     if not proposal.candidates:
-        assert len(proposal.reason.split()) >= 3
+        assert len(str(proposal.reason).split()) >= 3
 
 
 LAYER = wide(64, 48)
@@ -206,10 +208,10 @@ LAYER = wide(64, 48)
     ],
 )
 def test_widths_are_rounded_up_to_the_block_grid(name: str, asked: int, found: Rank | None) -> None:
-    proposal = propose(subject_of(LAYER), select_schemes([name]), rank=asked, max_error=None)
+    proposal = propose(layer_of(LAYER), select_schemes([name]), rank=asked, max_error=None)
     if found is None:
         assert proposal.candidates == ()
-        assert f"rank {asked}" in proposal.reason
+        assert f"rank {asked}" in str(proposal.reason)
     else:
         (candidate,) = proposal.candidates
         assert candidate.rank == found
@@ -240,17 +242,17 @@ def test_narrow_layers_have_no_grid(stage: Stage, step: int) -> None:
 @pytest.mark.parametrize("max_error", [0.03, 0.1, 0.3])
 def test_on_a_real_sized_layer_every_rank_was_weighed(max_error: float) -> None:
     """All ranks of all schemes, tried one by one, find nothing cheaper."""
-    subject = subject_of(wide(32, 32))
-    found = {c.scheme: c for c in propose(subject, SCHEMES, rank=None, max_error=max_error).candidates}
+    layer = layer_of(wide(32, 32))
+    found = {c.scheme: c for c in propose(layer, SCHEMES, rank=None, max_error=max_error).candidates}
     assert found
     for scheme in SCHEMES:
-        if scheme.refuses(subject.stage) is not None:
+        if scheme.refuses(layer.stage) is not None:
             continue
-        search = Search(subject, scheme)
+        search = RankSearch(layer, scheme)
         every = [
             search.candidate(rank)
-            for rank in ranks(search.decomposition, subject.stage)
-            if search.macs(rank) < subject.macs
+            for rank in ranks(search.decomposition, layer.stage)
+            if search.macs(rank) < layer.macs
         ]
         good = [c.macs for c in every if c.output_error <= max_error]
         if scheme.name not in found:
@@ -283,9 +285,9 @@ def test_exactly_low_rank_kernels_are_lossless_whatever_the_data(scheme: Scheme)
     expected = tuple(16 if is_width else 1 for is_width in scheme.decompose(stage).widths)
     for seed, samples in ((0, 200), (1, 3), (2, 1)):
         for max_error in (0.0, 0.5):
-            subject = subject_of(stage, seed=seed, samples=samples)
-            (candidate,) = propose(subject, [scheme], rank=None, max_error=max_error).candidates
-            check(candidate, subject)
+            layer = layer_of(stage, seed=seed, samples=samples)
+            (candidate,) = propose(layer, [scheme], rank=None, max_error=max_error).candidates
+            check(candidate, layer)
             assert candidate.exact
             assert candidate.rank == expected
             assert candidate.weight_error < 1e-6
@@ -294,7 +296,7 @@ def test_exactly_low_rank_kernels_are_lossless_whatever_the_data(scheme: Scheme)
 
 def test_a_lossless_rank_is_preferred_to_a_cheaper_lossy_one() -> None:
     stage = planted(by("spatial-vertical"), 20)  # on the grid that is 32
-    search = Search(subject_of(stage), by("spatial-vertical"))
+    search = RankSearch(layer_of(stage), by("spatial-vertical"))
     assert search.candidate((16,)).output_error < 0.9
     for max_error in (0.0, 0.9):
         best, _ = search.within(max_error)
@@ -306,11 +308,11 @@ def test_a_lossless_rank_is_preferred_to_a_cheaper_lossy_one() -> None:
 @every_scheme
 def test_a_kernel_of_zeros_takes_the_least_rank(scheme: Scheme) -> None:
     stage = planted(scheme, 3)
-    subject = subject_of(replace(stage, weight=np.zeros_like(stage.weight)))
-    if scheme.refuses(subject.stage) is None:
-        (candidate,) = propose(subject, [scheme], rank=None, max_error=0.0).candidates
+    layer = layer_of(replace(stage, weight=np.zeros_like(stage.weight)))
+    if scheme.refuses(layer.stage) is None:
+        (candidate,) = propose(layer, [scheme], rank=None, max_error=0.0).candidates
         assert candidate.exact
-        assert len(Search(subject, scheme).front()) == 1
+        assert len(RankSearch(layer, scheme).front()) == 1
 
 
 def by(name: str) -> Scheme:
@@ -325,18 +327,18 @@ GAUSS = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
 @pytest.mark.parametrize("kernel", [SOBEL, SOBEL.T, GAUSS], ids=["sobel", "sobel across", "gauss"])
 def test_fixed_filters_are_found_without_loss(kernel: np.ndarray) -> None:
     depthwise = same(replace(wide(8, 8, kernel.shape, 8), weight=np.tile(kernel, (8, 1, 1, 1))))
-    (best, *_) = propose(subject_of(depthwise), SCHEMES, rank=None, max_error=0.0).candidates
+    (best, *_) = propose(layer_of(depthwise), SCHEMES, rank=None, max_error=0.0).candidates
     assert best.exact
     assert best.scheme in ("separable-depthwise", "trim")
     gray = same(replace(wide(1, 1, kernel.shape), weight=kernel[None, None]))
-    spatial = propose(subject_of(gray), select_schemes(["spatial"]), rank=None, max_error=0.0)
+    spatial = propose(layer_of(gray), select_schemes(["spatial"]), rank=None, max_error=0.0)
     assert {c.rank for c in spatial.candidates} == {(1,)}
     assert all(c.exact for c in spatial.candidates)
 
 
 def test_lossless_ones_come_first() -> None:
     stage = planted(by("spatial-vertical"), 3)
-    proposal = propose(subject_of(stage), SCHEMES, rank=None, max_error=0.9)
+    proposal = propose(layer_of(stage), SCHEMES, rank=None, max_error=0.9)
     exact = [c.exact for c in proposal.candidates]
     assert exact[0]
     assert exact == sorted(exact, reverse=True)
@@ -345,28 +347,27 @@ def test_lossless_ones_come_first() -> None:
 
 def test_a_kernel_without_structure_is_kept_with_a_reason() -> None:
     noise = replace(wide(32, 32), weight=normal(0, 32, 32, 3, 3))
-    proposal = propose(subject_of(noise), SCHEMES, rank=None, max_error=1e-3)
+    proposal = propose(layer_of(noise), SCHEMES, rank=None, max_error=1e-3)
     assert proposal.candidates == ()
-    assert "0.001" in proposal.reason
-    assert any(scheme.name in proposal.reason for scheme in SCHEMES)
-    assert propose(subject_of(noise), SCHEMES, rank=100, max_error=None).reason == (
-        "no scheme of rank 100 costs fewer multiplications"
-    )
+    assert "0.001" in str(proposal.reason)
+    assert any(scheme.name in str(proposal.reason) for scheme in SCHEMES)
+    ranked = propose(layer_of(noise), SCHEMES, rank=100, max_error=None)
+    assert str(ranked.reason) == "no scheme of the rank asked for costs fewer multiplications (rank 100)"
 
 
 def test_reasons_of_refusal_are_handed_on() -> None:
     pointwise = wide(32, 32, (1, 1))
-    reason = propose(subject_of(pointwise), select_schemes(["tucker2"]), rank=None, max_error=0.1).reason
+    reason = propose(layer_of(pointwise), select_schemes(["tucker2"]), rank=None, max_error=0.1).reason
     assert reason == by("tucker2").refuses(pointwise)
-    reason = propose(subject_of(wide(8, 8, (1, 1), 8)), SCHEMES, rank=None, max_error=0.1).reason
+    reason = propose(layer_of(wide(8, 8, (1, 1), 8)), SCHEMES, rank=None, max_error=0.1).reason
     assert reason in [scheme.refuses(wide(8, 8, (1, 1), 8)) for scheme in SCHEMES]
 
 
 def test_where_no_rank_saves_anything() -> None:
     tiny = wide(1, 1, (2, 2))
-    proposal = propose(subject_of(tiny), select_schemes(["spatial"]), rank=None, max_error=1.0)
+    proposal = propose(layer_of(tiny), select_schemes(["spatial"]), rank=None, max_error=1.0)
     assert proposal.candidates == ()
-    assert proposal.reason == "no scheme costs fewer multiplications at any rank"
+    assert str(proposal.reason) == "no scheme costs fewer multiplications at any rank"
 
 
 @every_scheme

@@ -9,12 +9,14 @@ import onnx_ir as ir
 import pytest
 
 from sepfactor.factor import Factorization, select_schemes
-from sepfactor.fit.sequential import Wish, fit
+from sepfactor.fit.layer_fit import FitTask
+from sepfactor.fit.output_metrics import output_metrics
+from sepfactor.fit.sequential import fit
 from sepfactor.graph.load import load
 from sepfactor.graph.prepare import prepare
 from sepfactor.graph.rebuild import Replacement, rebuild
 from sepfactor.graph.survey import survey
-from sepfactor.measure import Runtime, open_session
+from sepfactor.measure import OnnxRuntime
 from sepfactor.progress import silent
 
 Image = pytest.importorskip("PIL.Image")
@@ -32,10 +34,10 @@ def luma(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
 
 
 def mean_psnr(model: bytes, pairs: list[tuple[dict[str, np.ndarray], np.ndarray]]) -> float:
-    session, inside = open_session(model, Runtime()), slice(BORDER, -BORDER)
+    session, inside = OnnxRuntime().open(model), slice(BORDER, -BORDER)
     found = []
     for feed, high in pairs:
-        wrong = (np.clip(session.run(None, feed)[0][0, 0], 0, 1) - high)[inside, inside]
+        wrong = (np.clip(session.run(feed)[0][0, 0], 0, 1) - high)[inside, inside]
         found.append(-10 * np.log10(np.mean(np.square(wrong, dtype=np.float64))))
     return float(np.mean(found))
 
@@ -52,19 +54,21 @@ def test_espcn_at_ranks_that_ruin_it_unfitted(shared_dir: Path) -> None:
     file = shared_dir / "models" / "espcn_super_resolution_10.onnx"
     prepared = prepare(load(file).model)
     (scheme,) = select_schemes(["spatial-vertical"])
-    bare, wishes = [], []
-    for site in survey(prepared):
+    bare, tasks, sites = [], [], survey(prepared)
+    metrics = output_metrics(prepared, sites)
+    for site in sites:
         rank = RANKS.get(site.output)
-        wishes.append(Wish(site) if rank is None else Wish(site, (scheme.name,), rank))
+        metric = metrics.get(site.output)
+        tasks.append(FitTask(site) if rank is None else FitTask(site, (scheme.name,), rank, metric=metric))
         if rank is not None and site.stage is not None:
             factors = Factorization(scheme.decompose(site.stage).build(rank), site.bias)
             bare.append(Replacement(site, factors, {}))
     assert len(bare) == 2
-    found = fit(prepared, wishes, seen, Runtime(), 0, silent)
+    found = fit(prepared, tasks, seen, OnnxRuntime(), 0, silent)
     fitted = [
-        Replacement(wish.site, found[wish.site.output].factorization, {})
-        for wish in wishes
-        if wish.site.output in found
+        Replacement(task.site, one.factorization, {})
+        for task, one in zip(tasks, found, strict=True)
+        if one is not None
     ]
     original, ruined, kept = (
         mean_psnr(as_bytes(model), pairs)

@@ -1,0 +1,157 @@
+"""What runs networks, as the rest sees it: open one, run it, time several in turns, profile one.
+
+An engine is a frozen dataclass with these methods; :mod:`sepfactor.measure.onnxruntime_engine` is the first,
+and :mod:`sepfactor.measure.engines` lists them by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from numpy.typing import NDArray
+
+from sepfactor.measure.rounds import Rounds
+from sepfactor.results import Clock, Environment
+
+Feed = Mapping[str, NDArray[Any]]
+"""Inputs of one run, by name."""
+
+Level = Literal["all", "basic", "none"]
+"""How much an engine may rewrite a graph: whatever it can; what keeps nodes apart; nothing."""
+
+Watch = Callable[[float], None]
+"""Told which share of the work is done."""
+
+
+class ValueInfo(Protocol):
+    """An input or an output, described as onnxruntime describes it.
+
+    Attributes:
+        name: in the graph.
+        type: such as ``tensor(float)``.
+        shape: a number, a symbolic name or None per axis.
+    """
+
+    name: str
+    type: str
+    shape: Sequence[Any]
+
+
+class Session(Protocol):
+    """A network, opened to be run."""
+
+    def get_inputs(self) -> Sequence[ValueInfo]:
+        """What it takes, in the order of the graph."""
+
+    def get_outputs(self) -> Sequence[ValueInfo]:
+        """What it gives, in the order of the graph."""
+
+    def run(self, feed: Feed) -> list[NDArray[Any]]:
+        """Every output of one run, in the order of the graph.
+
+        Raises:
+            ModelError: the feed does not fit, or the run fails or takes too long.
+        """
+
+
+@dataclass(frozen=True)
+class NodeTime:
+    """Time of one node of the optimised graph, by the wall clock.
+
+    Attributes:
+        name: of the node as the engine names it; onnxruntime calls a blocked Conv after its output value
+            (``<value>_nchwc``), and a node without a name ``<op>_<index>``.
+        op_type: operator type.
+        node_index: in the optimised graph.
+        median_ms: median over the runs, milliseconds. Of a node with bodies (If, Loop, Scan) only what the
+            nodes in them leave of it, so that times add up.
+    """
+
+    name: str
+    op_type: str
+    node_index: int
+    median_ms: float
+
+
+class Engine(Protocol):
+    """What runs networks.
+
+    Attributes:
+        threads: threads within one operator; 0 leaves the number to the engine.
+        provider: what runs the operators, such as ``cpu``.
+        clock: what its times are of: the processor's work (``cpu``), or all that passes (``wall``).
+        environment: this machine, as it is now, and the software on it.
+    """
+
+    @property
+    def threads(self) -> int: ...  # noqa: D102 — the class says it
+    @property
+    def provider(self) -> str: ...  # noqa: D102
+    @property
+    def clock(self) -> Clock: ...  # noqa: D102
+    @property
+    def environment(self) -> Environment: ...  # noqa: D102
+
+    def with_threads(self, threads: int) -> Engine:
+        """The same with another number of threads within one operator."""
+
+    def open(
+        self, model: Path | bytes, *, level: Level = "all", optimised_path: Path | None = None
+    ) -> Session:
+        """Open a network.
+
+        Args:
+            model: path, or a serialised ModelProto; its tensors lie within, or in files of the folder that
+                :class:`~sepfactor.serialized.Serialized` bytes name.
+            level: how much of the graph may be rewritten.
+            optimised_path: write the optimised graph there, if this engine can.
+
+        Raises:
+            ModelError: the engine cannot load the network.
+            OptionError: the provider is unknown, or does not start on this machine.
+            OutputError: the folder of ``optimised_path`` is missing.
+        """
+
+    def time(
+        self,
+        runs: Sequence[tuple[Session, Feed]],
+        *,
+        seconds: float = 5.0,
+        min_rounds: int = 9,
+        precision: float | None = None,
+        seed: int = 0,
+        watch: Watch | None = None,
+    ) -> Rounds:
+        """Time sessions of this engine in turns, each on its feed; the first is what others are compared to.
+
+        Args:
+            runs: what to time. Each was run before, so that nothing fails here.
+            seconds: at most so long, but not before ``min_rounds``.
+            min_rounds: at least so many rounds.
+            precision: stop sooner, when the 95 % interval of every ratio to the first is within ± this share.
+            seed: of the order, and of the intervals by which it stops.
+            watch: told now and then how far it is.
+        """
+
+    def profile(
+        self, model: Path | bytes, feed: Feed, *, runs: int = 10, watch: Watch | None = None
+    ) -> list[NodeTime]:
+        """Time of every node of the optimised graph, in the order of execution.
+
+        Profiling slows a network down, and is by the wall clock: it says which nodes weigh what, and
+        :meth:`time` says how long the network takes.
+
+        Args:
+            model: as in :meth:`open`.
+            feed: inputs by name.
+            runs: how many runs the medians are over.
+            watch: told which share of them is done.
+
+        Raises:
+            ModelError: the network cannot be loaded or run.
+            OutputError: there is no room for the profile.
+            ValueError: there is nothing to take a median of.
+        """

@@ -1,0 +1,168 @@
+"""onnxruntime as an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from sepfactor.errors import OptionError
+from sepfactor.measure.engine import Feed, Level, NodeTime, Session, ValueInfo, Watch
+from sepfactor.measure.machine import this_machine
+from sepfactor.measure.onnxruntime_session import (
+    CPU,
+    onnxruntime_module,
+    open_inference_session,
+    provider_name,
+    run_session,
+)
+from sepfactor.measure.profile import profile_nodes
+from sepfactor.measure.rounds import Rounds
+from sepfactor.measure.timing import (
+    Meter,
+    SeveralThreads,
+    WallClock,
+    WorkOfThisThread,
+    has_fine_thread_clock,
+    time_in_turns,
+)
+from sepfactor.results import Clock, Environment
+
+if TYPE_CHECKING:
+    from onnxruntime.capi.onnxruntime_inference_collection import InferenceSession
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxSession:
+    """A network that onnxruntime runs.
+
+    Attributes:
+        inference: onnxruntime's own session.
+    """
+
+    inference: InferenceSession
+
+    def get_inputs(self) -> Sequence[ValueInfo]:
+        """What it takes, in the order of the graph."""
+        inputs: Sequence[ValueInfo] = self.inference.get_inputs()
+        return inputs
+
+    def get_outputs(self) -> Sequence[ValueInfo]:
+        """What it gives, in the order of the graph."""
+        outputs: Sequence[ValueInfo] = self.inference.get_outputs()
+        return outputs
+
+    def run(self, feed: Feed) -> list[NDArray[Any]]:
+        """Every output of one run, in the order of the graph.
+
+        Raises:
+            ModelError: the feed does not fit, the run fails or takes longer than
+                :func:`~sepfactor.measure.time_limit.run_seconds` allows, or an output is not a tensor.
+        """
+        return run_session(self.inference, feed)
+
+
+@dataclass(frozen=True)
+class OnnxRuntime:
+    """onnxruntime with so many threads and this execution provider.
+
+    Attributes:
+        threads: threads within one operator; 0 leaves the number to onnxruntime.
+        provider: execution provider, short (``cpu``, ``cuda``) or in full (``CPUExecutionProvider``).
+    """
+
+    threads: int = 1
+    provider: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.threads < 0:
+            raise OptionError(
+                f"{self.threads} threads cannot be: give 1 or more, or 0 for onnxruntime's default."
+            )
+
+    def provider_name(self) -> str:
+        """The full name of the provider.
+
+        Raises:
+            OptionError: this onnxruntime has no such provider.
+        """
+        return provider_name(self.provider)
+
+    def with_threads(self, threads: int) -> OnnxRuntime:
+        """The same with another number of threads within one operator."""
+        return replace(self, threads=threads)
+
+    @property
+    def clock(self) -> Clock:
+        """The processor's work, where the calling thread does all of it: a thread has a clock of its own."""
+        alone = self.threads == 1 and self.provider_name() == CPU
+        return "cpu" if alone and has_fine_thread_clock() else "wall"
+
+    @property
+    def environment(self) -> Environment:
+        """This machine, as it is now, and the software on it."""
+        return this_machine(
+            onnxruntime=str(onnxruntime_module().__version__),
+            threads=self.threads,
+            provider=self.provider_name(),
+            clock=self.clock,
+        )
+
+    def open(
+        self, model: Path | bytes, *, level: Level = "all", optimised_path: Path | None = None
+    ) -> OnnxSession:
+        """Open a network; see :meth:`sepfactor.measure.engine.Engine.open`."""
+        return OnnxSession(
+            open_inference_session(
+                model,
+                threads=self.threads,
+                provider=self.provider,
+                level=level,
+                optimised_path=optimised_path,
+            )
+        )
+
+    def time(
+        self,
+        runs: Sequence[tuple[Session, Feed]],
+        *,
+        seconds: float = 5.0,
+        min_rounds: int = 9,
+        precision: float | None = None,
+        seed: int = 0,
+        watch: Watch | None = None,
+    ) -> Rounds:
+        """Time sessions in turns; see :meth:`sepfactor.measure.engine.Engine.time`."""
+        return time_in_turns(
+            [_call(session, feed) for session, feed in runs],
+            self._meter(),
+            seconds=seconds,
+            min_rounds=min_rounds,
+            precision=precision,
+            seed=seed,
+            watch=watch,
+        )
+
+    def profile(
+        self, model: Path | bytes, feed: Feed, *, runs: int = 10, watch: Watch | None = None
+    ) -> list[NodeTime]:
+        """Time of every node; see :meth:`sepfactor.measure.engine.Engine.profile`."""
+        return profile_nodes(
+            model, feed, threads=self.threads, provider=self.provider, runs=runs, watch=watch
+        )
+
+    def _meter(self) -> Meter:
+        if self.clock == "cpu":
+            return WorkOfThisThread()
+        return SeveralThreads() if self.provider_name() == CPU else WallClock()
+
+
+def _call(session: Session, feed: Feed) -> Callable[[], object]:
+    """A run by the calling thread itself, whose clock is read, and without anything around it."""
+    if not isinstance(session, OnnxSession):
+        raise TypeError(f"onnxruntime times its own sessions, not a {type(session).__name__}")
+    run, inputs = session.inference.run, dict(feed)
+    return lambda: run(None, inputs)

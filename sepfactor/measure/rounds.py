@@ -1,0 +1,162 @@
+"""Times of networks run in turns, and what may be concluded from them.
+
+A machine drifts: clocks rise and fall, neighbours come and go. So networks are run in turns, A B A B, and
+what is reported is the ratio of medians, with an interval from a bootstrap that draws blocks of consecutive
+rounds: a disturbance that hits a round hits all networks in it, and one that lasts hits the next round too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sepfactor.measure.bootstrap import Openings, Samples, log_ratio_interval
+from sepfactor.results import Clock, Ratio, Timing
+
+Mask = NDArray[np.bool_]
+
+_FEWEST = 5
+"""Undisturbed runs of a network that its median may be taken of."""
+
+_NEAR = 1.5
+"""A run of several threads that took longer than this times the least was waiting for a core."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rounds:
+    """Times of networks run in turns; column by column the same round.
+
+    Attributes:
+        wall: time that passed, ``(networks, rounds)`` milliseconds.
+        cpu: time the processor worked for the run, likewise; None where no clock says that.
+        disturbed: from which runs other programs took a core away, ``(networks, rounds)``.
+        openings: number of the opening of the networks that each round belongs to, ``(rounds,)``; None of
+            a single one.
+    """
+
+    wall: Samples
+    cpu: Samples | None
+    disturbed: Mask
+    openings: Openings | None = None
+
+    @classmethod
+    def of_several_threads(cls, wall: Samples, switched: Mask) -> Rounds:
+        """Where no clock counts the work: disturbed is what was taken off a core, or waited for one.
+
+        Args:
+            wall: ``(networks, rounds)`` milliseconds.
+            switched: whether the operating system took a thread of this process off its core meanwhile.
+        """
+        return cls(wall, None, switched | (wall > _NEAR * wall.min(axis=1, keepdims=True)))
+
+    @classmethod
+    def of_openings(cls, parts: Sequence[Rounds]) -> Rounds:
+        """All rounds of the same networks, timed anew each time they were opened."""
+        clocks = [part.cpu for part in parts if part.cpu is not None]
+        return cls(
+            np.concatenate([part.wall for part in parts], axis=1),
+            np.concatenate(clocks, axis=1) if len(clocks) == len(parts) else None,
+            np.concatenate([part.disturbed for part in parts], axis=1),
+            np.repeat(np.arange(len(parts)), [part.wall.shape[1] for part in parts]),
+        )
+
+    @property
+    def clock(self) -> Clock:
+        """What the figures are of."""
+        return "wall" if self.cpu is None else "cpu"
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether so few runs were left alone that figures are of disturbed ones."""
+        least = min(_FEWEST, self.wall.shape[1])
+        return self.cpu is None and bool(((~self.disturbed).sum(axis=1) < least).any())
+
+    @property
+    def samples(self) -> Samples:
+        """The times that count, ``(networks, rounds)`` milliseconds; NaN for a run that does not."""
+        if self.cpu is not None:
+            return self.cpu
+        return self.wall if self.is_disturbed else np.where(self.disturbed, np.nan, self.wall)
+
+    def median_ms(self, network: int) -> float:
+        """Median of the times that count, milliseconds."""
+        return float(np.nanmedian(self.samples[network]))
+
+    def timing(self, network: int) -> Timing:
+        """How long this network takes."""
+        return Timing(
+            **_quartiles(self.samples[network]),
+            clock=self.clock,
+            wall_ms=float(np.median(self.wall[network])),
+            disturbed=float(self.disturbed[network].mean()),
+            is_disturbed=self.is_disturbed,
+        )
+
+    def ratio(self, network: int, baseline: int = 0, *, seed: int = 0) -> Ratio:
+        """How many times faster than the baseline this network is."""
+        samples, wall = self.samples, np.median(self.wall, axis=1)
+        return Ratio(
+            **_interval(samples[baseline], samples[network], self.openings, seed),
+            clock=self.clock,
+            wall_ratio=float(wall[baseline] / wall[network]),
+            disturbed=float(self.disturbed[[baseline, network]].mean()),
+            is_disturbed=self.is_disturbed,
+        )
+
+    def first(self, count: int) -> Rounds:
+        """Those of so many networks."""
+        cpu = None if self.cpu is None else self.cpu[:count]
+        return replace(self, wall=self.wall[:count], cpu=cpu, disturbed=self.disturbed[:count])
+
+    def less(self, milliseconds: float, least_share: float) -> Rounds:
+        """Without what is known to take so long in every run; of each run is left at least this share."""
+
+        def lessened(times: Samples) -> Samples:
+            return np.maximum(times - milliseconds, least_share * times)
+
+        cpu = None if self.cpu is None else lessened(self.cpu)
+        return replace(self, wall=lessened(self.wall), cpu=cpu)
+
+
+def summarise(samples: Samples) -> Timing:
+    """Median and quartiles of ``(rounds,)`` milliseconds; NaN does not count."""
+    return Timing(**_quartiles(samples))
+
+
+def ratio(baseline: Samples, candidate: Samples, *, openings: Openings | None = None, seed: int = 0) -> Ratio:
+    """Speedup of the candidate, with a 95 % interval from a bootstrap over blocks of rounds.
+
+    Args:
+        baseline: ``(rounds,)`` milliseconds; NaN does not count.
+        candidate: ``(rounds,)`` milliseconds, of the same rounds.
+        openings: number of the opening of the networks that each round belongs to, ``(rounds,)``.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: the two are not of the same rounds.
+    """
+    return Ratio(**_interval(baseline, candidate, openings, seed))
+
+
+def are_precise(rounds: Rounds, precision: float, seed: int) -> bool:
+    """Whether undisturbed runs say every ratio to the first within ± ``precision`` of it."""
+    ratios = (rounds.ratio(network, seed=seed) for network in range(1, len(rounds.wall)))
+    return not rounds.is_disturbed and all(r.high - r.low <= 2.0 * precision * r.ratio for r in ratios)
+
+
+def _quartiles(samples: Samples) -> dict[str, Any]:
+    counted = samples[~np.isnan(samples)]
+    low, median, high = (float(value) for value in np.percentile(counted, (25, 50, 75)))
+    return {"median_ms": median, "low_ms": low, "high_ms": high, "rounds": len(counted)}
+
+
+def _interval(baseline: Samples, candidate: Samples, openings: Openings | None, seed: int) -> dict[str, Any]:
+    if baseline.ndim != 1 or baseline.shape != candidate.shape or not baseline.size:
+        raise ValueError(f"rounds do not pair: {baseline.shape} and {candidate.shape}")
+    ends = log_ratio_interval(baseline, candidate, openings, seed)
+    return dict(zip(("ratio", "low", "high"), map(math.exp, ends), strict=True))

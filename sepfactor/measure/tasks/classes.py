@@ -1,0 +1,224 @@
+"""Class scores, ``(N, C)`` of N samples: by labels, agreement, or how likely the original holds answers.
+
+Agreement is evidence only where answers vary, and a network that says the commonest class alone agrees often;
+so the scores themselves count beside it: what is left of how they vary from sample to sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sepfactor.measure.flips import expected_loss, expected_share, leads
+from sepfactor.measure.metrics import (
+    are_probabilities,
+    class_divergences,
+    estimated_losses,
+    log_scores,
+    looks_like_class_scores,
+)
+from sepfactor.measure.tasks.base import Answers, Task
+from sepfactor.results import Quality, QualityKind
+
+Array = NDArray[Any]
+
+_COMMONEST = 0.9
+"""Where the original gives one class to more samples than this share, agreement is no evidence."""
+
+_UNIT = 1e-3
+"""Lengths of rows are this close to 1: embeddings."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """Of some samples, ``(N,)`` each.
+
+    Attributes:
+        before, after: leads of the class that counts, of the original and the result.
+        likely: sum of the original's two largest probabilities. sure: its largest one.
+        still_sure: its probability of the class that the result answers.
+    """
+
+    before: Array
+    after: Array
+    likely: Array
+    sure: Array
+    still_sure: Array
+
+
+def has_shape(answers: Answers) -> bool:
+    """Whether every run gives ``(N, C)`` floats for its N samples, or one row, of the same classes."""
+    if not all(looks_like_class_scores(run) for run in answers.runs):
+        return False
+    lengths = [run.shape[0] for run in answers.runs]
+    fits = lengths == list(answers.batches) or set(lengths) == {1}
+    return fits and len({run.shape[1] for run in answers.runs}) == 1
+
+
+def doubt(answers: Answers) -> str | None:
+    """Why ``(N, C)`` floats may be something else than class scores; None where they look like them."""
+    scores = rows(answers.runs)
+    if not np.isfinite(scores).all():
+        return None
+    commonest = commonest_share(scores)
+    if commonest > _COMMONEST:
+        return f"the original's largest value is at the same place in {100 * commonest:.0f} % of the samples"
+    if are_probabilities(scores).all():
+        return None
+    if np.abs(np.linalg.norm(scores.astype(np.float64), axis=1) - 1.0).max() < _UNIT:
+        return "its rows are of length 1, as embeddings are"
+    classes = scores.shape[1]
+    sure = float(np.exp(log_scores(scores)).max(axis=1).mean())
+    if sure < (1.0 + 2.0 / classes) / 3.0:
+        return f"as class scores they would be sure of their answers by {100 * sure:.0f} % only"
+    return None
+
+
+def commonest_share(scores: Array) -> float:
+    """Of ``(N, C)`` scores, the share of rows whose best class is the commonest one."""
+    return float(np.bincount(np.nan_to_num(scores).argmax(axis=1)).max() / len(scores))
+
+
+class ClassScores(Task):
+    """By classes; the first quality is of these, the second of the scores.
+
+    Args:
+        answers: of the original.
+        labels: true classes, -1 where unknown, of all samples; None to go by agreement.
+        estimate: go by the original's probabilities of classes instead.
+    """
+
+    tolerance = 0.02
+
+    def __init__(self, answers: Answers, labels: Array | None = None, *, estimate: bool = False) -> None:
+        super().__init__(answers)
+        self._labels = None if labels is None else np.asarray(labels).reshape(-1).astype(np.int64)
+        self._estimate = estimate
+        scores = rows(answers.runs)
+        self._is_varied = self._labels is not None or commonest_share(scores) <= _COMMONEST
+        self._are_probabilities = bool(are_probabilities(scores).all())
+        told = self._telling(scores)
+        with np.errstate(invalid="ignore", over="ignore"):
+            # Over samples; of a single one, over classes.
+            self._variation = float(told.var(axis=0).mean()) or float(told.var())
+        self._fitted: Sequence[Array] = ()
+        self._fitted_labels: Array | None = None
+        self._fitted_after: Sequence[Array] = ()
+
+    @property
+    def kind(self) -> QualityKind:
+        """What is counted."""
+        return "estimate" if self._estimate else "agreement" if self._labels is None else "top-1"
+
+    def again(self, answers: Answers) -> ClassScores:
+        """By agreement, or by the original's probabilities."""
+        return ClassScores(answers, estimate=self._estimate)
+
+    def learn(self, answers: Sequence[Array], labels: Array | None) -> None:
+        """Take the original's answers on samples that results were fitted to into account."""
+        self._fitted = answers
+        self._fitted_labels = None if self._labels is None else labels
+
+    def show_fitted(self, after: Sequence[Array]) -> None:
+        """What the next network to be judged answers to these samples."""
+        self._fitted_after = after
+
+    def judge(self, after: Sequence[Array]) -> tuple[Quality, ...]:
+        """Of the classes, and of the scores."""
+        more, self._fitted_after = self._fitted_after, ()
+        before = list(self.answers.runs[: len(after)])
+        count = sum(len(run) for run in before)
+        held = [
+            b if a.shape == b.shape else np.full_like(a, np.nan) for a, b in zip(before, after, strict=True)
+        ]
+        mismatched = sum(a.shape != b.shape for a, b in zip(before, after, strict=True))
+        seen = _seen(before, held, None if self._labels is None else self._labels[:count])
+        every, moved, likely = seen.before, seen.after, seen.likely
+        if more:
+            others = _seen(self._fitted, more, self._fitted_labels)
+            stretched = _stretched(others.before, others.after, seen.after - seen.before)
+            every, moved = np.concatenate([every, others.before]), np.concatenate([moved, stretched])
+            likely = np.concatenate([likely, others.likely])
+        if self._estimate:
+            original, result = (float(np.mean(side)) for side in (seen.sure, seen.still_sure))
+            expected = original - expected_loss(every, moved, likely)
+        else:
+            original, result = (float(np.mean(side >= 0)) for side in (seen.before, seen.after))
+            expected = expected_share(every, moved, every) - float(np.mean(every >= 0)) + original
+        divergence = float(np.mean(class_divergences(rows(before), rows(held))))
+        by_class = Quality(
+            kind=self.kind,
+            original=original,
+            result=result,
+            expected=expected,
+            divergence=divergence if np.isfinite(divergence) else np.inf,
+            samples=len(seen.before),
+            output=self.answers.name,
+            changed=mismatched,
+            is_varied=self._is_varied,
+        )
+        return by_class, self._of_scores(before, held)
+
+    def _of_scores(self, before: Sequence[Array], after: Sequence[Array]) -> Quality:
+        """The share of the variation of the scores that is kept."""
+        a, b = self._telling(rows(before)), self._telling(rows(after))
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            error = float(np.mean((a - b) ** 2))
+            lost = float(np.divide(error, self._variation)) if error else 0.0
+        kept = 1.0 - lost if np.isfinite(lost) else -np.inf
+        return Quality(
+            kind="scores",
+            original=1.0,
+            result=kept,
+            expected=kept,
+            divergence=lost if np.isfinite(lost) else np.inf,
+            samples=len(a),
+            output=self.answers.name,
+        )
+
+    def _telling(self, scores: Array) -> Array:
+        """Probabilities, or scores without what is common to all classes."""
+        wide = scores.astype(np.float64)
+        return wide if self._are_probabilities else wide - wide.mean(axis=1, keepdims=True)
+
+
+def rows(runs: Sequence[Array]) -> Array:
+    """``(N, C)`` of the scores of all runs."""
+    return np.concatenate([run.reshape(run.shape[0], run.shape[1]) for run in runs])
+
+
+def _seen(before: Sequence[Array], after: Sequence[Array], labels: Array | None) -> _Seen:
+    first, other = log_scores(rows(before)), log_scores(rows(after))
+    classes, known = _classes(first, labels)
+    first, other, classes = first[known], other[known], classes[known]
+    likely = np.exp(first)
+    sure = likely.max(axis=1)
+    return _Seen(
+        leads(first, classes),
+        leads(other, classes),
+        np.sort(likely, axis=1)[:, -2:].sum(axis=1),
+        sure,
+        sure - estimated_losses(first, other),
+    )
+
+
+def _stretched(before: Array, after: Array, changes: Array) -> Array:
+    """``after`` with changes made as large as ``changes`` are, if they are smaller."""
+    both = np.isfinite(before) & np.isfinite(after)
+    size, wanted = (
+        float(np.sqrt(np.mean(c[np.isfinite(c)] ** 2))) for c in ((after - before)[both], changes)
+    )
+    factor = max(1.0, wanted / size) if size > 0 else 1.0
+    return np.where(both, before + factor * (after - before), after)
+
+
+def _classes(scores: Array, labels: Array | None) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The class whose lead counts, of each row, and which of them are known."""
+    if labels is None:
+        return scores.argmax(axis=1).astype(np.int64), np.ones(len(scores), bool)
+    classes = np.asarray(labels).reshape(-1).astype(np.int64)
+    return classes, classes >= 0

@@ -1,0 +1,71 @@
+"""Every result, defined once: frozen, typed to the leaf, and what the JSON and its schemas are made from.
+
+What is measured is returned as these types, what is shown is made of them, and what ``--json`` wrote is
+read back into them. They know nothing of how they came about, nor of how they are shown.
+"""
+
+from __future__ import annotations
+
+from sepfactor.results.accuracy import (
+    Accuracy,
+    Histogram,
+    JudgedOn,
+    OutputDifference,
+    Quality,
+    QualityKind,
+    Share,
+    Target,
+    TopK,
+)
+from sepfactor.results.base import SCHEMA_VERSION, Document, Json
+from sepfactor.results.context import Data, Environment, ImageSettings
+from sepfactor.results.documents import Bench, BenchRow, Comparison, Inspection, Planning, Report
+from sepfactor.results.layers import (
+    Budget,
+    FrontPoint,
+    Layer,
+    LayerInspection,
+    LimitResult,
+    Picture,
+    Totals,
+)
+from sepfactor.results.tidied import Equality, RewriteRow, Tidied
+from sepfactor.results.timing import Clock, Ratio, Speed, Timing
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Accuracy",
+    "Bench",
+    "BenchRow",
+    "Budget",
+    "Clock",
+    "Comparison",
+    "Data",
+    "Document",
+    "Environment",
+    "Equality",
+    "FrontPoint",
+    "Histogram",
+    "ImageSettings",
+    "Inspection",
+    "Json",
+    "JudgedOn",
+    "Layer",
+    "LayerInspection",
+    "LimitResult",
+    "OutputDifference",
+    "Picture",
+    "Planning",
+    "Quality",
+    "QualityKind",
+    "Ratio",
+    "Report",
+    "RewriteRow",
+    "Share",
+    "Speed",
+    "Target",
+    "Tidied",
+    "Timing",
+    "TopK",
+    "Totals",
+]

@@ -1,0 +1,120 @@
+"""What figures depend on: the machine, the software and the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sepfactor.results.base import Amount, Count, Frozen, Probability
+from sepfactor.results.timing import Clock
+
+
+class Environment(Frozen):
+    """What figures depend on beside the model; printed with every one of them.
+
+    Attributes:
+        onnxruntime: version.
+        onnx: version.
+        numpy: version.
+        sepfactor: version.
+        processor: name.
+        physical_cores: of the machine; None if it does not say.
+        logical_cores: of the machine.
+        usable_cores: logical cores this process may run on.
+        threads: as asked for; 0 is onnxruntime's default.
+        provider: full name.
+        platform: operating system and machine.
+        python: version.
+        clock: what times are of: ``cpu``, the work of the processor, or ``wall``, the time that passed.
+        load: how many threads wanted a core in the last minute, on average (load average); None if the
+            system does not say.
+        taken: share of a moment in which other programs kept this one from its core.
+    """
+
+    onnxruntime: str
+    onnx: str
+    numpy: str
+    sepfactor: str
+    processor: str
+    physical_cores: Count | None
+    logical_cores: Count
+    usable_cores: Count
+    threads: Count
+    provider: str
+    platform: str
+    python: str
+    clock: Clock = "wall"
+    load: Amount | None = None
+    taken: Probability = 0.0
+
+    @property
+    def line(self) -> str:
+        """What every figure depends on, in a line."""
+        amount = {0: "onnxruntime's own number of threads", 1: "1 thread"}.get(
+            self.threads, f"{self.threads} threads"
+        )
+        load = "" if self.load is None else f", load {self.load:.1f} on {self.usable_cores} cores"
+        return (
+            f"onnxruntime {self.onnxruntime}, {self.provider}, {self.processor}, {amount}, "
+            f"all graph optimisations{load}"
+        )
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """How an image becomes an input: ``(pixel · scale − mean) / std``, channel by channel.
+
+    Attributes:
+        color: order of the channels fed; ``auto`` is gray for one channel, else RGB.
+        scale: factor on pixels 0..255.
+        mean: one value, or one per channel in the order fed, in scaled units; empty: 0.
+        std: likewise; empty: 1.
+        layout: ``nchw`` or ``nhwc``.
+        resize: shorter side in pixels before the centre crop; ``None``: as small as the crop allows.
+    """
+
+    color: Literal["auto", "rgb", "bgr", "gray"] = "auto"
+    scale: float = 1 / 255
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    resize: int | None = None
+
+
+class Data(Frozen):
+    """What the networks were run on.
+
+    Attributes:
+        description: of the data that layers were observed on.
+        fitted_on: samples that factors were fitted to.
+        judged_on: description of the data that figures are of.
+        synthetic: whether those are made up, so that no accuracy is claimed.
+        samples: judged on.
+        labels: whether their classes are known.
+        targets: whether it is known what the output should be.
+        seed: of everything that is drawn.
+        preprocessing: how images became inputs; None where no image was involved.
+    """
+
+    description: str
+    fitted_on: Count
+    judged_on: str
+    synthetic: bool
+    samples: Count
+    labels: bool
+    targets: bool
+    seed: int
+    preprocessing: ImageSettings | None
+
+    @property
+    def samples_text(self) -> str:
+        """What was judged on: ``500 held-out images``."""
+        plural = "" if self.samples == 1 else "s"
+        if self.synthetic:
+            return f"{self.samples} synthetic image{plural}"
+        kind = "image" if self.preprocessing else "sample"
+        held_out = "held-out " if self.fitted_on and self.judged_on != self.description else ""
+        return f"{self.samples} {held_out}{kind}{plural}"
+
+
+__all__ = ["Data", "Environment", "ImageSettings"]

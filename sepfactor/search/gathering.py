@@ -1,0 +1,138 @@
+"""Gather the search space: time the network, its layers and their candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sepfactor.codes import Reason
+from sepfactor.factor.stage import Array
+from sepfactor.fit.evidence import Evidence
+from sepfactor.graph.instrument import read_by, serialized
+from sepfactor.measure.engines import open_and_time
+from sepfactor.progress import in_shares
+from sepfactor.search.candidate import Candidate
+from sepfactor.search.layer_timing import LayerTime, LayerTimer, Place, is_faster, no_gain
+from sepfactor.search.proposals import Proposed, propose_all
+from sepfactor.search.settings import SearchSettings
+from sepfactor.search.space import LayerChoices, SearchSpace
+from sepfactor.study.profiling import profile_layers
+from sepfactor.study.study import Study
+
+_NOT_IN_PROFILE = Reason("no-times", "the profile of the other machine does not hold its times")
+
+
+def gather_space(
+    study: Study,
+    evidence: Sequence[Evidence],
+    settings: SearchSettings,
+    timer: LayerTimer,
+    *,
+    by_size: bool = False,
+) -> SearchSpace:
+    """Propose candidates for every site, time them, and keep those that are faster than their layer.
+
+    Args:
+        study: the run.
+        evidence: of its sites.
+        settings: of the search.
+        timer: times candidates.
+        by_size: whether size is to be saved and not time: then slower candidates are kept as well.
+    """
+    network = network_times(study, settings)
+    proposals = propose_all(study, evidence, settings, fine=by_size)
+    followed = read_by(study.prepared, [site.output for site in study.sites])
+    layers = []
+    for number, (seen, proposed, ms) in enumerate(zip(evidence, proposals, network.layers, strict=True)):
+        study.progress("time", number, len(evidence), seen.site.name)
+        found = _choices(seen, proposed, timer, ms or 0.0, by_size)
+        itemsize = study.network.written_dtype(seen.site).itemsize
+        layers.append(replace(found, is_followed=seen.site.output in followed, bytes_each=itemsize))
+    study.progress("time", len(evidence), len(evidence), "")
+    fixed = network.prepared_ms - sum(layer.ms for layer in layers)
+    return SearchSpace(tuple(layers), network.original_ms, network.prepared_ms, (max(fixed, 0.0),))
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkTimes:
+    """Milliseconds of one run.
+
+    Attributes:
+        layers: of each site of the prepared network; None where it is not known.
+        original_ms: of the network as loaded.
+        prepared_ms: of the same made plain.
+    """
+
+    layers: tuple[float | None, ...]
+    original_ms: float
+    prepared_ms: float
+
+
+def network_times(study: Study, settings: SearchSettings) -> NetworkTimes:
+    """Of the machine that is planned for: measured, or read from its profile."""
+    machine = study.machine
+    if machine is not None:
+        layers = tuple(machine.layers.get(site.output) for site in study.sites)
+        return NetworkTimes(layers, machine.original_ms, machine.prepared_ms)
+    feed = study.splits.judged_on[0]
+    rounds = open_and_time(
+        study.engine,
+        [("the original", study.loaded.runnable), ("the same made plain", serialized(study.prepared))],
+        feed,
+        seconds=timed_seconds(study, settings),
+        min_rounds=settings.fewest_rounds,
+        seed=study.options.seed,
+        watch=in_shares(study.progress, "time", "the whole network"),
+    )
+    original_ms, prepared_ms = rounds.median_ms(0), rounds.median_ms(1)
+    watch = in_shares(study.progress, "profile", "the network, layer by layer")
+    runs = profile_runs(prepared_ms, settings.profiled_runs, settings)
+    times = profile_layers(study.prepared, feed, study.engine, runs, watch, whole_ms=prepared_ms)
+    return NetworkTimes(times.of_sites(study.sites), original_ms, prepared_ms)
+
+
+def timed_seconds(study: Study, settings: SearchSettings) -> float:
+    """For timing whole networks while plans are made: less than the final measurement takes."""
+    return min(settings.timed_seconds, study.options.bench_seconds / 3)
+
+
+def profile_runs(ms: float, most: int, settings: SearchSettings) -> int:
+    """Runs to profile a network of ``ms`` milliseconds: ``most``, or as many as there is time for."""
+    return max(2, min(most, int(1e3 * settings.timed_seconds / max(ms, 1e-3))))
+
+
+def _choices(
+    seen: Evidence, proposed: Proposed | Reason, timer: LayerTimer, ms: float, by_size: bool
+) -> LayerChoices:
+    if isinstance(proposed, Reason):
+        return LayerChoices(seen, reason=proposed)
+    candidates, spectra = proposed.proposal.candidates, proposed.proposal.spectra
+    if not candidates:
+        return LayerChoices(seen, reason=proposed.proposal.reason, spectra=spectra)
+    found = timer.times(proposed.layer.dense, [c.to_time for c in candidates], Place.of(seen))
+    timed = [(c, t) for c, t in zip(candidates, found, strict=True) if t is not None]
+    if not timed:
+        return LayerChoices(seen, reason=_NOT_IN_PROFILE, spectra=spectra)
+    good = [(c, t) for c, t in timed if is_faster(t) or by_size]
+    if not good:
+        candidate, nearest = max(timed, key=lambda pair: pair[1].speedup)
+        return LayerChoices(seen, reason=no_gain(candidate, nearest), nearest=nearest, spectra=spectra)
+    good = _front(good)
+    if not ms and not seen.site.nested:  # the profile lost sight of it; in a body it may not have run
+        ms = good[0][1].dense_ms
+    return LayerChoices(
+        seen, tuple(c for c, _ in good), tuple(t for _, t in good), spectra=spectra, seen={0: (ms,)}
+    )
+
+
+def _front(pairs: Sequence[tuple[Candidate, LayerTime]]) -> list[tuple[Candidate, LayerTime]]:
+    """Those that nothing beats in time, error, multiply-accumulates and parameters at once; fastest first."""
+    table: Array = np.array([(t.ms, c.weighted_error, c.macs, c.parameters(None)) for c, t in pairs], float)
+    kept = []
+    for i, row in enumerate(table):
+        beaten = (table <= row).all(axis=1) & (table < row).any(axis=1)
+        if not beaten.any():
+            kept.append(pairs[i])
+    return sorted(kept, key=lambda pair: pair[1].ms)
