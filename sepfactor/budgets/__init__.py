@@ -125,6 +125,10 @@ class Budget:
         """How often over its tightest limit a network is; up to 1 keeps them all."""
         return max((limit.excess(original, cost) for limit in self.costs), default=0.0)
 
+    def keeps_costs(self, original: Cost, cost: Cost) -> bool:
+        """Whether a network is within all limits on cost."""
+        return all(limit.is_kept(original, cost) for limit in self.costs)
+
     @property
     def costs_text(self) -> str:
         """The limits of cost as people say them."""

@@ -89,9 +89,21 @@ class CostLimit(ABC):
         most = self.most(original)
         return self.quantity(cost) / most if most > 0 else float("inf") if self.quantity(cost) > 0 else 1.0
 
+    def is_kept(self, original: Cost, cost: Cost) -> bool:
+        """Whether a network is within the limit."""
+        return self.excess(original, cost) <= 1 + _ROUNDING
+
+    def next_aim(self, aim: float, bound: float, cost: Cost) -> float:
+        """What to aim at where aiming at ``aim`` to keep within ``bound`` came to ``cost``.
+
+        Times are off by a factor; sizes by what no layer accounts for, where that is over the bound.
+        """
+        reached = self.quantity(cost)
+        return aim * bound / max(reached, 1e-9) if self.of_time else aim - max(reached - bound, 0.0)
+
     def result(self, original: Cost, cost: Cost, how: How) -> LimitResult:
         """Whether a network keeps it."""
-        kept = self.excess(original, cost) <= 1 + _ROUNDING
+        kept = self.is_kept(original, cost)
         return LimitResult(
             code=option_name(self.option),
             asked=self.asked,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sepfactor.budgets import Budget, Cost, How, QualityLimits
+from sepfactor.budgets import Budget, Cost, CostLimit, How, QualityLimits
 from sepfactor.fit.build import Built, build
 from sepfactor.fit.evidence import Evidence
 from sepfactor.fit.settings import Effort, fit_method
@@ -123,13 +123,12 @@ class Planner:
 
     def keeps(self, point: Point) -> bool:
         """Whether its figures are within all of them, whether or not so few samples show it."""
-        costs = self.budget.results(self.original, point.cost, point.how)
         loses_little = self.limit is None or self.limit.is_kept(point.quality)
-        return loses_little and all(result.is_met for result in costs)
+        return loses_little and self.keeps_costs(point)
 
     def keeps_costs(self, point: Point) -> bool:
         """Whether it keeps the limits on cost."""
-        return self.budget.excess(self.original, point.cost) <= 1
+        return self.budget.keeps_costs(self.original, point.cost)
 
     @property
     def may_compare(self) -> bool:
@@ -216,8 +215,7 @@ class Planner:
             tightened: limits to aim at instead of the budget's, by option.
         """
         bounds = {**self.budget.bounds(self.original), **(tightened or {})}
-        inside = self.settings.inside
-        asked = {one.option: bounds[one.option] * (inside if one.of_time else 1) for one in self.budget.costs}
+        asked = {one.option: bounds[one.option] * self._margin(one) for one in self.budget.costs}
         tried, begin = list[Point](), len(self.points)
         for number in range(self.settings.retries):
             self.learn_shares()
@@ -232,7 +230,8 @@ class Planner:
             if self._is_close(point, bounds):
                 break
             for limit in self.budget.costs:
-                asked[limit.option] = self._corrected(limit.option, asked[limit.option], bounds, point)
+                aim = limit.next_aim(asked[limit.option], bounds[limit.option], point.cost)
+                asked[limit.option] = aim * self._margin(limit)
         kept = [point for point in (*tried, *self.points[begin:]) if self.keeps_costs(point)]
         return min(kept, key=lambda point: point.quality.divergence, default=None)
 
@@ -245,13 +244,9 @@ class Planner:
             return False
         return not used or not self.study.may_time or max(used) >= self.settings.slack or not self.may_compare
 
-    def _corrected(self, option: str, asked: float, bounds: Mapping[str, float], point: Point) -> float:
-        """What to aim at next: for times by how far off they were, for sizes by what was not counted."""
-        (limit,) = (one for one in self.budget.costs if one.option == option)
-        reached, bound = limit.quantity(point.cost), bounds[option]
-        if limit.of_time:
-            return asked * self.settings.inside * bound / max(reached, 1e-9)
-        return asked - max(reached - bound, 0.0)
+    def _margin(self, limit: CostLimit) -> float:
+        """The share of what is allowed that is aimed at: times come out differently, sizes do not."""
+        return self.settings.inside if limit.of_time else 1.0
 
     def least_loss(self, bounds: Mapping[str, float], trust: float = 1.0) -> tuple[int, ...] | None:
         """The options that lose least within bounds of what the layers add up to; None if nothing keeps them.

@@ -10,13 +10,14 @@ import numpy as np
 
 from sepfactor.budgets import Budget, QualityLimits, verdict_of
 from sepfactor.codes import BudgetVerdict
+from sepfactor.data.feeds import Feeds
 from sepfactor.fit.build import Built, build
 from sepfactor.fit.evidence import Evidence
 from sepfactor.fit.settings import fit_method
 from sepfactor.measure.engine import Feed, Session
 from sepfactor.measure.quality import Judge
 from sepfactor.results import Budget as BudgetResult
-from sepfactor.results import FrontPoint, LimitResult, Quality, QualityKind
+from sepfactor.results import FrontPoint, JudgedOn, LimitResult, Quality, QualityKind
 from sepfactor.search.gathering import gather_space
 from sepfactor.search.layer_timing import LayerTimer
 from sepfactor.search.planner import LastWord, Planner, Point
@@ -103,16 +104,8 @@ def make_planner(study: Study, evidence: Sequence[Evidence], settings: SearchSet
     if metric is not None:
         try_metric(metric, study.engine.open(study.loaded.runnable), splits.judged_on[0])
     data = splits.held_out if len(splits.held_out) else splits.fit
-    judge = Judge(
-        original,
-        data,
-        data.labels,
-        dense=budget.dense,
-        by_class=budget.by_class,
-        metric=metric,
-        estimate=budget.estimates,
-        judged_on="made-up" if data.synthetic else "held-out" if data is splits.held_out else "fitted",
-    )
+    known: JudgedOn = "held-out" if data is splits.held_out else "fitted"
+    judge = _judge(original, data, budget, metric, "made-up" if data.synthetic else known)
     limit = budget.quality_limit(judge.kinds, judge.original_score)  # before the work, if it does not fit
     last_word = _last_word(study, budget, judge, metric)
     if data is splits.held_out:
@@ -129,22 +122,34 @@ def make_planner(study: Study, evidence: Sequence[Evidence], settings: SearchSet
     return Planner(study, evidence, settings, budget, limit, space, judge, last_word)
 
 
-def _last_word(study: Study, budget: Budget, judge: Judge, metric: Metric | None) -> LastWord | None:
-    """The judge on data that were given to judge on, which say whether the budget is kept."""
-    data = study.splits.judged_on
-    if study.options.eval_data is None:
-        return None
-    last = Judge(
-        study.engine.open(study.loaded.runnable),
+def _judge(
+    original: Session,
+    data: Feeds,
+    budget: Budget,
+    metric: Metric | None,
+    judged_on: JudgedOn,
+    like: Judge | None = None,
+) -> Judge:
+    """A judge of the outputs as the budget asks for."""
+    return Judge(
+        original,
         data,
         data.labels,
         dense=budget.dense,
         by_class=budget.by_class,
         metric=metric,
         estimate=budget.estimates,
-        judged_on="eval-data",
-        like=judge,
+        judged_on=judged_on,
+        like=like,
     )
+
+
+def _last_word(study: Study, budget: Budget, judge: Judge, metric: Metric | None) -> LastWord | None:
+    """The judge on data that were given to judge on, which say whether the budget is kept."""
+    data = study.splits.judged_on
+    if study.options.eval_data is None:
+        return None
+    last = _judge(study.engine.open(study.loaded.runnable), data, budget, metric, "eval-data", like=judge)
     return LastWord(last, budget.quality_limit(last.kinds, last.original_score))
 
 
@@ -198,12 +203,11 @@ def _careful_within(planner: Planner, point: Point) -> None:
     careful = planner.in_full(point)
     if planner.keeps_costs(careful):
         return
-    tightened = {}
     bounds = planner.budget.bounds(planner.original)
-    for limit in planner.budget.costs:
-        reached, bound = limit.quantity(careful.cost), bounds[limit.option]
-        tightened[limit.option] = bound**2 / reached if limit.of_time else bound - max(reached - bound, 0.0)
-    again = planner.within(tightened)
+    costs = planner.budget.costs
+    again = planner.within(
+        {one.option: one.next_aim(bounds[one.option], bounds[one.option], careful.cost) for one in costs}
+    )
     if again is not None:
         planner.in_full(again)
 

@@ -25,6 +25,9 @@ _BUILDING = (
 )
 """Options that what is built depends on beside the plan."""
 
+_NOT_IN_PLAN = Reason("not-in-plan", "not in the plan")
+_KEPT_BY_PLAN = Reason("by-plan", "kept by the plan")
+
 
 def open_plan(source: Plan | str | os.PathLike[str]) -> Plan:
     """A plan, or the one in a file.
@@ -112,7 +115,7 @@ def fingerprint(sites: Sequence[Site]) -> str:
 def fitting_plan(study: Study, plan: Plan) -> Plan:
     """The plan with a line for every site of the network, in the order of the graph.
 
-    What it does not speak of is kept, as is what was to be kept.
+    A layer that the plan does not name is kept.
 
     Raises:
         PlanError: it speaks of a layer that this network does not have, or has with other shapes.
@@ -131,13 +134,9 @@ def fitting_plan(study: Study, plan: Plan) -> Plan:
                 f"{site.weight_shape}. Make a plan for this network."
             )
     planned = {layer.output: layer for layer in plan.layers}
-    layers = [planned.get(site.output, kept(site, NOT_PLANNED)) for site in study.sites]
+    layers = [planned.get(site.output, kept(site, _NOT_IN_PLAN)) for site in study.sites]
     header = make_plan(study, [_explained(layer) for layer in layers])
     return header.model_copy(update={"effort": plan.effort, "expected": plan.expected})
-
-
-NOT_PLANNED = Reason("not-in-plan", "not in the plan")
-_KEPT_BY_PLAN = Reason("by-plan", "kept by the plan")
 
 
 def _explained(layer: PlannedLayer) -> PlannedLayer:
