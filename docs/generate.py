@@ -37,6 +37,7 @@ _GROUPS = {
         "max_macs",
         "max_params",
         "metric",
+        "task",
     ),
     "Rules instead of a budget": (
         "scheme",

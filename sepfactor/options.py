@@ -118,6 +118,11 @@ class Options(LayerOptions):
         "Judge by your own function (outputs, inputs) → score of one run, higher is better.",
         metavar="FILE.py:FN",
     )
+    task: Literal["classifier", "detector", "segmentation", "text", "embedding", "dense"] | None = asked(
+        None,
+        "What outputs are, and so how they are judged, where that is not recognised.",
+        shown="recognised",
+    )
     plan: Any = asked(None, "Build this plan instead of choosing.", metavar="PLAN")
     profile: Path | None = asked(
         None, "Choose by another machine's layer times, from `sepfactor profile`.", metavar="FILE"
@@ -133,8 +138,13 @@ class Options(LayerOptions):
     eval_data: Any = asked(
         None, "Other inputs to judge on, instead of the held-out part of --data.", metavar="X"
     )
-    held_out: float = asked(
-        0.25, "Share of --data never fitted to, and judged on.", metavar="SHARE", gt=0, lt=1
+    held_out: float | None = asked(
+        None,
+        "Share of --data never fitted to: half of it chooses plans, the other half judges.",
+        metavar="SHARE",
+        shown="0.25, more of few",
+        gt=0,
+        lt=1,
     )
     refit: bool = asked(True, "Fit the factors to the activations; else they are those of the bare weights.")
     memory: _Bytes = asked(
@@ -210,6 +220,14 @@ class Options(LayerOptions):
         if self.metric is not None and given and given != ["max_drop"]:
             raise ValueError(
                 f"metric and {kebab(given[0])} exclude each other: max-drop says what a metric may lose"
+            )
+        if self.metric is not None and self.task is not None:
+            raise ValueError("metric and task exclude each other: a metric judges all outputs by itself")
+        decibel = next((name for name in given if name in ("min_snr", "min_psnr")), None)
+        if decibel is not None and self.task not in (None, "dense"):
+            raise ValueError(
+                f"task {self.task} and {kebab(decibel)} exclude each other: noise is counted whatever "
+                "outputs are"
             )
         if self.rank is not None and (self.limits_quality or self.limits_cost):
             raise ValueError("rank fixes the plan, so a budget has nothing to choose: give one of the two")

@@ -223,7 +223,7 @@ def _opened(model: ModelSource, asked: Options, progress: Progress, target: Path
     loaded = load(model)
     if target is not None:
         check_target(target, loaded, asked)
-    study = open_study(loaded, asked, progress)
+    study = open_study(loaded, asked, progress, chooses=not asked.has_rule)
     check_sites(study.sites, asked, study.network.source.name)
     return study
 
@@ -241,6 +241,7 @@ def _planning(study: Study, outcome: Outcome | None) -> Planning:
         data=describe_data(study.splits, study.options),
         budget=None if outcome is None else outcome.described(),
         front=() if outcome is None else outcome.front(),
+        tasks=() if outcome is None else outcome.tasks,
         notes=(*study.network.notes, *study.splits.notes),
     )
 

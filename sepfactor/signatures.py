@@ -42,6 +42,8 @@ class _CostBudgets(TypedDict, total=False):
 class _Choosing(TypedDict, total=False):
     metric: str | Callable[[Mapping[str, Any], Mapping[str, Any]], float] | None
     """Judge by your own function (outputs, inputs) → score of one run, higher is better."""
+    task: Literal["classifier", "detector", "segmentation", "text", "embedding", "dense"] | None
+    """What outputs are, and so how they are judged, where that is not recognised. Default: recognised."""
     rank: int | None
     """Use this rank everywhere, instead of a budget."""
     profile: str | os.PathLike[str] | None
@@ -110,7 +112,8 @@ class _Data(TypedDict, total=False):
 
 class _Fitting(TypedDict, total=False):
     held_out: float | None
-    """Share of --data never fitted to, and judged on. Default: 0.25."""
+    """Share of --data never fitted to: half of it chooses plans, the other half judges. Default: 0.25, more
+    of few."""
     refit: bool | None
     """Fit the factors to the activations; else they are those of the bare weights. Default: on."""
     memory: int | str | None

@@ -18,9 +18,9 @@ def count(number: float | None) -> str:
     return f"{number:.0f}"
 
 
-def plural(number: int, what: str) -> str:
-    """``1 run``, ``3 runs``."""
-    return f"{number} {what}{'s' * (number != 1)}"
+def plural(number: int, what: str, many: str | None = None) -> str:
+    """``1 run``, ``3 runs``; ``3 boxes`` where ``many`` says so."""
+    return f"{number} {what if number == 1 else many or what + 's'}"
 
 
 def milliseconds(value: float | None) -> str:

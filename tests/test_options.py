@@ -72,6 +72,7 @@ EXAMPLES: dict[str, Any] = {
     "max_macs": "50%",
     "max_params": "300k",
     "metric": "file.py:score",
+    "task": "detector",
     "plan": "plan.json",
     "profile": "pi4.json",
     "force": True,

@@ -225,7 +225,7 @@ LOSSLESS = 1e-10
 """Divergence of what is off by rounding in float32 alone: 100 dB."""
 
 LEAST_SAMPLES: Mapping[QualityKind, int] = {
-    **dict.fromkeys(("snr", "psnr"), 4),
+    **dict.fromkeys(("snr", "psnr", "boxes", "characters", "overlap", "cosine"), 4),
     **dict.fromkeys(("top-1", "agreement", "estimate"), 8),
 }
 """Images under which nothing is claimed: too few for an interval, or to tell how leads change."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,13 +14,28 @@ from sepfactor.results import Quality, QualityKind
 from sepfactor.words import plural, points, signed
 
 DEFAULT = Amount(0.01, True)
+_DEFAULTS: Mapping[QualityKind, Amount] = {"overlap": Amount(0.02, True), "cosine": Amount(0.005, True)}
+"""Of kinds of which a user would sign another share."""
 
 _COUNTED = {
     "top-1": "top-1",
     "agreement": "agreement with the original",
     "estimate": "estimated top-1",
+    "boxes": "the boxes",
+    "characters": "the characters",
+    "overlap": "the overlap of classes (mean IoU)",
+    "cosine": "the cosine of embeddings",
 }
 """What is lost, by kind of quality."""
+
+_LEAST_BOXES = 20
+"""Boxes of the original under which nothing is claimed."""
+
+_COUNTED_ALONE: Sequence[QualityKind] = ("characters", "overlap", "cosine")
+"""Kinds of which nothing more is known than what is counted."""
+
+_EXPONENTS: Mapping[QualityKind, float] = {"estimate": 0.9, "cosine": 1.0}
+"""How the loss goes with divergence."""
 
 _Z_SQUARED = 1.6448536269514722**2
 """Of a one-sided 95 % interval."""
@@ -49,7 +65,7 @@ class MaxDrop(QualityLimit):
             )
         unit = "point" if asked.value == 0.01 else "points"
         # Flips go with the root of the divergence, and so does what one of them costs where leads count.
-        exponent = 0.9 if kind == "estimate" else 0.7
+        exponent = _EXPONENTS.get(kind, 0.7)
         return cls(
             kind, f"at most {100 * asked.value:g} {unit} of {_COUNTED[kind]} lost", asked.value, exponent
         )
@@ -57,7 +73,7 @@ class MaxDrop(QualityLimit):
     @classmethod
     def default(cls, kind: QualityKind) -> Amount | None:
         """One hundredth, of everything that has a score."""
-        return DEFAULT if kind == "metric" or kind in _COUNTED else None
+        return _DEFAULTS.get(kind, DEFAULT) if kind == "metric" or kind in _COUNTED else None
 
     def loss(self, quality: Quality) -> float:
         """The expected drop, at the pessimistic end where there is one.
@@ -74,17 +90,20 @@ class MaxDrop(QualityLimit):
         why = super().unshown(quality)
         if quality.divergence <= LOSSLESS and quality.trials is None:
             return why
+        if why is None and quality.found is not None and quality.found < _LEAST_BOXES:
+            return f"{plural(quality.found, 'box', 'boxes')} of at least {_LEAST_BOXES}: give more samples"
         if why is None and not quality.is_varied and self.kind != "top-1":
             return (
                 f"the original gives nearly all samples one class in {quality.output!r}, so that agreement "
                 "says nothing: give data of several classes"
             )
-        if why is None and quality.trials is not None and self.kind == "agreement":
+        if why is None and quality.trials is not None and self.kind in ("agreement", "characters"):
             needed = math.ceil(_Z_SQUARED * (1 / max(self.most, 1e-9) - 1))  # if all of them are equal
             each = quality.trials / max(quality.samples, 1)
             if quality.trials < needed:
                 lacking = max(math.ceil((needed - quality.trials) / max(each, 1e-9)), 1)
-                return f"{plural(quality.trials, 'answer')} of at least {needed}: give {lacking} samples more"
+                what = "character" if self.kind == "characters" else "answer"
+                return f"{plural(quality.trials, what)} of at least {needed}: give {lacking} samples more"
         return why
 
     @property
@@ -97,17 +116,21 @@ class MaxDrop(QualityLimit):
         return quality.drop
 
     def reached_text(self, quality: Quality) -> str:
-        """``0.42 points expected from 25 held-out samples (0.00 counted)``."""
+        """``0.42 points (up to 0.80 points) expected from 25 held-out samples (0.00 counted)``."""
         what = WHAT[quality.judged_on]
         if self.kind == "metric":
             seen = plural(quality.samples, f"{what} run")
             return f"{quality.original:.4g} → {quality.result:.4g} on {seen}"
         seen = plural(quality.samples, f"{what} sample")
-        counted = signed(100 * (quality.original - quality.result), 2)
-        if quality.trials is not None:
-            most = f" (up to {points(quality.original - quality.pessimistic)})" * (quality.drop > 0)
+        most = ""
+        if quality.pessimistic < quality.expected:
+            most = f" (up to {points(quality.original - quality.pessimistic)})"
+        if self.kind in _COUNTED_ALONE or quality.trials is not None:
             return f"{points(quality.drop)}{most} of {quality.output!r} on {seen}"
-        return f"{points(quality.drop)} expected from {seen} ({counted} counted)"
+        counted = f"({signed(100 * (quality.original - quality.result), 2)} counted)"
+        if quality.found is not None:
+            seen = f"{plural(quality.found, 'box', 'boxes')} on {seen}"
+        return f"{points(quality.drop)}{most} expected from {seen} {counted}"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sepfactor.data.preprocessing import Preprocessing
-from sepfactor.errors import DataError, OptionError
+from sepfactor.errors import DataError
 
 Feed = dict[str, np.ndarray]
 Indices = NDArray[np.int64]
@@ -147,16 +147,9 @@ class Feeds(Sequence[Feed]):
         """The same with more notes."""
         return Feeds(self._source, self._all_labels, self._target, self._chosen, (*self.notes, *notes))
 
-    def split(self, share: float = 0.25, seed: int = 0) -> tuple[Feeds, Feeds]:
-        """``(fit, held_out)``: disjoint, complete, shuffled by ``seed``.
-
-        About ``share`` of the runs is held out: at least one of two or more, and never all.
-        """
-        if not 0 <= share <= 1:
-            raise OptionError(f"The share held out is {share}; give a number from 0 to 1.")
-        order = np.random.default_rng(seed).permutation(len(self))
-        held = min(max(round(share * len(self)), 1), len(self) - 1) if len(self) > 1 else 0
-        return self.take(order[held:]), self.take(order[:held])
+    def shuffled(self, seed: int = 0) -> Feeds:
+        """The same runs in an order drawn by ``seed``."""
+        return self.take(np.random.default_rng(seed).permutation(len(self)))
 
     def probe(self) -> None:
         """Check every run as far as is cheap.

@@ -84,6 +84,7 @@ def verify(written: Written) -> Report:
         notes=_notes(written, accuracy),
         budget=None if outcome is None else outcome.described(),
         front=None if outcome is None else _front(outcome, speed),
+        tasks=() if outcome is None else outcome.tasks,
         pictures=book.pages(),
         stand_in=study.network.is_stand_in,
     )

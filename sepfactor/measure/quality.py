@@ -16,25 +16,39 @@ from numpy.typing import NDArray
 
 from sepfactor.errors import DataError, ModelError
 from sepfactor.measure.engine import Feed, Session
+from sepfactor.measure.state import states_of
 from sepfactor.measure.tasks import (
     Answers,
     ClassScores,
     Dense,
-    Exact,
+    Found,
     Task,
     Unit,
     Wanted,
     batch_of,
+    image_size,
     labelled_output,
-    task_of,
+    recognise,
 )
-from sepfactor.results import JudgedOn, Quality, QualityKind
+from sepfactor.results import JudgedOn, OutputTask, Quality, QualityKind
 
 Array = NDArray[Any]
 Metric = Callable[[Mapping[str, Array], Mapping[str, Array]], float]
 """A user's own: outputs and inputs of one run → score, higher is better."""
 
-_MAIN: Sequence[QualityKind] = ("metric", "top-1", "estimate", "agreement", "psnr", "snr", "scores")
+_MAIN: Sequence[QualityKind] = (
+    "metric",
+    "top-1",
+    "estimate",
+    "agreement",
+    "boxes",
+    "characters",
+    "overlap",
+    "cosine",
+    "psnr",
+    "snr",
+    "scores",
+)
 """What a network is mainly judged by, if it has it."""
 
 
@@ -49,6 +63,7 @@ class Judge:
         labels: true classes, by run, or None.
         dense: judge by signal to noise even where outputs look like class scores.
         by_class: judge by classes even where outputs may be something else of that shape.
+        task: the name of the task that outputs are judged by; None to recognise it.
         metric: a user's own, instead.
         estimate: go by the original's probabilities of classes, not by labels or agreement.
         judged_on: what the feeds are, beside what results are fitted to.
@@ -56,6 +71,7 @@ class Judge:
 
     Raises:
         DataError: there are no feeds, or labels do not fit.
+        OptionError: no output is of the task that was asked for.
     """
 
     def __init__(
@@ -66,6 +82,7 @@ class Judge:
         *,
         dense: Unit = None,
         by_class: bool = False,
+        task: str | None = None,
         metric: Metric | None = None,
         estimate: bool = False,
         judged_on: JudgedOn = "held-out",
@@ -76,11 +93,8 @@ class Judge:
         self.feeds, self.judged_on = feeds, judged_on
         self._metric, self._session = metric, original
         self._names = [output.name for output in original.get_outputs()]
-        self._original: list[list[Array]] = []
-        batches: list[int] = []
-        for feed in feeds:
-            self._original.append(original.run(feed))
-            batches.append(batch_of(feed))
+        self._states, self._original = states_of(original, feeds)
+        batches = [batch_of(feed) for feed in feeds]
         outputs = [
             Answers(name, [answers[i] for answers in self._original], batches)
             for i, name in enumerate(self._names)
@@ -90,16 +104,17 @@ class Judge:
         labelled = None if labels is None else labelled_output(outputs)
         known = labels is not None and _is_known(labels, labelled)
         wanted = Wanted(
+            task=task,
             noise=dense,
             by_class=by_class,
             estimate=estimate,
             labels=labels if known else None,
             labelled=labelled.name if labelled else None,
-            known={} if like is None else {task.answers.name: task for task in like.tasks},
+            image=image_size(feeds[0]),
         )
-        found = [task_of(one, wanted) for one in outputs]
-        self.tasks: list[Task] = [task for task, _ in found]
-        self.notes = tuple(note for _, note in found if note is not None) if metric is None else ()
+        self.found: list[Found] = recognise(outputs, wanted, () if like is None else like.found)
+        self.tasks: list[Task] = [one.task for one in self.found]
+        self.notes = self._notes() if metric is None else ()
         self._fitted: list[Feed] = []
 
     @property
@@ -107,14 +122,7 @@ class Judge:
         """What is counted, the main kind first."""
         if self._metric is not None:
             return ("metric",)
-        found: set[QualityKind] = set()
-        for task in self.tasks:
-            if isinstance(task, ClassScores):
-                found |= {task.kind, "scores"}
-            elif isinstance(task, Exact):
-                found.add("agreement")
-            elif isinstance(task, Dense):
-                found.add(task.unit)
+        found = {kind for task in self.tasks for kind in task.kinds}
         return tuple(kind for kind in _MAIN if kind in found)
 
     @property
@@ -122,24 +130,43 @@ class Judge:
         """What a network is mainly judged by."""
         return self.kinds[0]
 
-    def learn(self, feeds: Sequence[Feed], labels: Array | None) -> None:
+    def described(self) -> tuple[OutputTask, ...]:
+        """What outputs are taken for, and by what; nothing where a metric judges."""
+        if self._metric is not None:
+            return ()
+        return tuple(
+            OutputTask(
+                task=one.task.name,
+                outputs=tuple(output.name for output in one.task.outputs),
+                evidence=one.evidence,
+            )
+            for one in self.found
+        )
+
+    def learn(self, feeds: Sequence[Feed], labels: Array | None, *, changes: bool = True) -> None:
         """Take further feeds into account that results were fitted to.
 
         The original's leads on them are as good as any. Changes on them are too small by as much as the
         fit is better there than on held-out data; so they count after being stretched by that.
+
+        Args:
+            feeds: that results were fitted to.
+            labels: of them, or None.
+            changes: whether changes on them count, too.
         """
-        classes = [(i, task) for i, task in enumerate(self.tasks) if isinstance(task, ClassScores)]
-        if not classes or not len(feeds) or self._metric is not None:
+        scored = [task for task in self.tasks if isinstance(task, ClassScores)]
+        if not scored or not len(feeds) or self._metric is not None:
             return
-        if any(task.kind == "top-1" for _, task in classes) and labels is None:
+        if any(task.kind == "top-1" for task in scored) and labels is None:
             return
         answers = [self._session.run(feed) for feed in feeds]
-        for i, task in classes:
-            ours = Answers(self._names[i], [one[i] for one in answers], [batch_of(feed) for feed in feeds])
+        for task in scored:
+            k = self._names.index(task.answers.name)
+            ours = Answers(task.answers.name, [one[k] for one in answers], [batch_of(feed) for feed in feeds])
             if task.kind == "top-1" and not _is_known(labels, ours):
                 return
             task.learn(ours.runs, labels)
-        self._fitted = list(feeds)
+        self._fitted = list(feeds) if changes else []
 
     @property
     def original_score(self) -> float:
@@ -154,11 +181,11 @@ class Judge:
         """
         after = self._answers(candidate, self.feeds[:count])
         if self._fitted and len(after) == len(self.feeds):
-            more = self._answers(candidate, self._fitted)
-            for i, task in enumerate(self.tasks):
+            more = self._answers(candidate, self._fitted, alone=True)
+            for task in self.tasks:
                 if isinstance(task, ClassScores):
-                    task.show_fitted([answers[i] for answers in more])
-        found = [task.judge([answers[i] for answers in after]) for i, task in enumerate(self.tasks)]
+                    task.show_fitted(self._of(task, more)[0])
+        found = [task.judge(self._of(task, after)) for task in self.tasks]
         if self._metric is not None:
             return self._by_metric(after, self._divergence([one[0] for one in found], "snr"))
         worst = _worst_by_kind(one for several in found for one in several)
@@ -178,16 +205,26 @@ class Judge:
         mean = float(np.mean([one.divergence * unit / task.tolerance for task, one in pairs]))
         return mean if math.isfinite(mean) else math.inf
 
-    def _answers(self, session: Session, feeds: Sequence[Feed]) -> list[list[Array]]:
+    def _of(self, task: Task, answers: Sequence[Sequence[Array]]) -> list[list[Array]]:
+        """Of each output of a task, its values in all runs."""
+        at = [self._names.index(one.name) for one in task.outputs]
+        return [[values[k] for values in answers] for k in at]
+
+    def _notes(self) -> tuple[str, ...]:
+        notes = [one.note for one in self.found if one.note is not None]
+        if self._states is not None:
+            names = ", ".join(repr(name) for name in self._states.pairs)
+            notes.append(f"State ({names}) is carried over from run to run, as in use.")
+        return tuple(notes)
+
+    def _answers(self, session: Session, feeds: Sequence[Feed], *, alone: bool = False) -> list[list[Array]]:
         order = [output.name for output in session.get_outputs()]
         if not set(self._names) <= set(order):
             raise ModelError(f"The model lacks the output {min(set(self._names) - set(order))!r}.")
         at = [order.index(name) for name in self._names]
-        answers = []
-        for feed in feeds:
-            values = session.run(feed)
-            answers.append([values[i] for i in at])
-        return answers
+        if self._states is None or alone:
+            return [[values[i] for i in at] for values in (session.run(feed) for feed in feeds)]
+        return [[values[i] for i in at] for values in self._states.runs(session, feeds)]
 
     def _by_metric(self, after: Sequence[list[Array]], divergence: float) -> Quality:
         original, result = (self._mean_score(side) for side in (self._original[: len(after)], after))

@@ -15,6 +15,7 @@ from sepfactor.results import (
     Layer,
     LayerInspection,
     OutputDifference,
+    OutputTask,
     Report,
     Speed,
 )
@@ -47,7 +48,13 @@ def report_view(report: Report) -> View:
         tables.append(_replaced(replaced))
     if kept:
         tables.append(Fold((_reasons(kept),), (_kept(kept),)))
-    return View(*tables, Notes(report.notes), _summary(report), title=report.headline)
+    tasks = [tasks_facts(report.tasks)] if report.tasks else []
+    return View(*tasks, *tables, Notes(report.notes), _summary(report), title=report.headline)
+
+
+def tasks_facts(tasks: Sequence[OutputTask]) -> Facts:
+    """What outputs were taken for, and by what."""
+    return Facts(*(("Judged as", visible(task.line)) for task in tasks))
 
 
 def bench_view(bench: Bench) -> View:

@@ -12,7 +12,19 @@ from sepfactor.codes import Verdict
 from sepfactor.results.base import Count, Frozen, Probability, Unbounded, Unknown
 from sepfactor.words import decibel, percent, points, signed
 
-QualityKind = Literal["top-1", "agreement", "estimate", "snr", "psnr", "metric", "scores"]
+QualityKind = Literal[
+    "top-1",
+    "agreement",
+    "estimate",
+    "boxes",
+    "characters",
+    "overlap",
+    "cosine",
+    "snr",
+    "psnr",
+    "metric",
+    "scores",
+]
 JudgedOn = Literal["held-out", "fitted", "made-up", "eval-data"]
 
 _LEAST_LABELLED = 50
@@ -264,6 +276,25 @@ class Accuracy(Frozen):
         return max(self.outputs, key=off, default=None)
 
 
+class OutputTask(Frozen):
+    """What outputs were taken for, and so how they are judged.
+
+    Attributes:
+        task: as ``--task`` calls it.
+        outputs: that belong together.
+        evidence: by what it was recognised.
+    """
+
+    task: str
+    outputs: tuple[str, ...]
+    evidence: str
+
+    @property
+    def line(self) -> str:
+        """``detector: 'boxes', 'scores': boxes as SSD writes them, 4.2 an image above 0.25``."""
+        return f"{self.task}: {', '.join(repr(name) for name in self.outputs)}: {self.evidence}"
+
+
 class Quality(Frozen):
     """What a result is worth beside the original, on the same data, at the output of its kind that lost most.
 
@@ -271,7 +302,10 @@ class Quality(Frozen):
         kind: what was measured. ``top-1`` and ``agreement`` are shares of 1, ``snr`` and ``psnr`` dB.
             ``estimate`` is the mean probability, as the original has it, of the class that is answered: its
             top-1 accuracy, if it is neither too sure of itself nor too unsure. ``scores`` is the share of the
-            variation of class scores that is kept: 1 − squared error over variance.
+            variation of class scores that is kept: 1 − squared error over variance. ``boxes`` is the share of
+            boxes that both have, the worse of lost and new ones; ``characters`` that of characters that need
+            no edit; ``overlap`` the mean intersection over union of classes of pixels; ``cosine`` that of
+            embeddings.
         original: the score of the original; infinite of ``snr`` and ``psnr``, of which it has none.
         result: the score of the result.
         expected: of classes, the score of the result as estimated from all pairs of leads and changes;
@@ -287,6 +321,7 @@ class Quality(Frozen):
         where: its part that lost most; empty where it has one part.
         changed: runs in which its shape changed.
         trials: elements compared, where an element is right or wrong and nothing more is known of it.
+        found: boxes of the original that there were to find.
         is_varied: whether the original's answers vary enough for agreement to be evidence.
         others: the same of every other kind that counts.
     """
@@ -304,6 +339,7 @@ class Quality(Frozen):
     where: str = ""
     changed: Count = 0
     trials: Count | None = None
+    found: Count | None = None
     is_varied: bool = True
     others: tuple[Quality, ...] = ()
 
@@ -324,6 +360,7 @@ __all__ = [
     "Histogram",
     "JudgedOn",
     "OutputDifference",
+    "OutputTask",
     "Quality",
     "QualityKind",
     "Share",

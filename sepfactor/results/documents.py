@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sepfactor.results.accuracy import Accuracy, OutputDifference
+from sepfactor.results.accuracy import Accuracy, OutputDifference, OutputTask
 from sepfactor.results.base import Amount, Document, Frozen, Json
 from sepfactor.results.context import Data, Environment
 from sepfactor.results.layers import Budget, FrontPoint, Layer, LayerInspection, Picture, Totals
@@ -30,6 +30,7 @@ class Report(Document):
         notes: what a reader must not miss.
         budget: what was asked of the whole, where plans were searched for.
         front: networks measured on the way, where a budget was searched for.
+        tasks: what outputs were taken for, where they were judged to a budget.
         pictures: samples on which the two networks differ, if they are images; a dozen at most.
         stand_in: onnxruntime cannot run the network, and what the notes name was measured in its place.
     """
@@ -46,6 +47,7 @@ class Report(Document):
     notes: tuple[str, ...] = ()
     budget: Budget | None = None
     front: tuple[FrontPoint, ...] | None = None
+    tasks: tuple[OutputTask, ...] = ()
     pictures: tuple[Picture, ...] = ()
     stand_in: bool = False
 
@@ -111,6 +113,7 @@ class Planning(Document):
         budget: what was asked of the whole; None where a front was, or each layer is decided on its own.
         front: networks built on the way, or the front itself.
         plans: files written, in the order of ``front`` where that was asked for.
+        tasks: what outputs were taken for, where they were judged to a budget.
         notes: what a reader must not miss.
     """
 
@@ -121,6 +124,7 @@ class Planning(Document):
     budget: Budget | None
     front: tuple[FrontPoint, ...]
     plans: tuple[str, ...] = ()
+    tasks: tuple[OutputTask, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 import numpy as np
 
@@ -101,6 +102,7 @@ class Planner:
     judge: Judge
     last_word: LastWord | None = None
     points: list[Point] = field(default_factory=list)
+    _said: dict[int, Quality] = field(default_factory=dict)
 
     @property
     def original(self) -> Cost:
@@ -116,10 +118,24 @@ class Planner:
         """The quality that counts in the end, whether each limit is kept, and what is counted as loss."""
         quality, limit = point.quality, self.limit
         if self.last_word is not None:
-            quality = self.last_word.judge(self.study.engine.open(serialized(point.built.model)))
-            limit = self.last_word.limit
+            quality, limit = self._last_quality(self.last_word, point), self.last_word.limit
         results = self.budget.results(self.original, point.cost, point.how, limit, quality)
         return quality, results, None if limit is None else limit.kind
+
+    def _last_quality(self, last_word: LastWord, point: Point) -> Quality:
+        number = self.points.index(point)
+        if number not in self._said:
+            network = self.study.engine.open(serialized(point.built.model))
+            self._said[number] = last_word.judge(network)
+        return self._said[number]
+
+    def may_hand_out(self, point: Point) -> bool:
+        """Whether it keeps the budget where plans are chosen, and on data that decided nothing."""
+        return self.keeps(point) and self._is_confirmed(point)
+
+    def _is_confirmed(self, point: Point) -> bool:
+        last = self.last_word
+        return last is None or last.limit is None or last.limit.is_kept(self._last_quality(last, point))
 
     def keeps(self, point: Point) -> bool:
         """Whether its figures are within all of them, whether or not so few samples show it."""
@@ -144,9 +160,13 @@ class Planner:
         Under limits on cost that is the least loss, and where only size is limited, of about the same loss
         the least time; else the least time, and of about the same time the least loss. What was fitted in
         full goes before what was not.
+
+        On data that decided nothing, plans are tested from mild to strong, and none behind the first that
+        fails: so many tests leave the level of each as it is (fixed sequence testing, Maurer et al. 1995).
         """
         kept = [point for point in self.points if self.keeps(point) and any(point.options)]
         kept = [point for point in kept if point.effort == "full"] or kept
+        kept = [*takewhile(self._is_confirmed, sorted(kept, key=lambda point: point.quality.divergence))]
         if self.budget.is_of_size_alone and kept:
             least = min(point.quality.divergence for point in kept)
             ties = [p for p in kept if p.quality.divergence <= self.settings.near_tie * least]

@@ -17,7 +17,7 @@ from sepfactor.fit.settings import fit_method
 from sepfactor.measure.engine import Feed, Session
 from sepfactor.measure.quality import Judge
 from sepfactor.results import Budget as BudgetResult
-from sepfactor.results import FrontPoint, JudgedOn, LimitResult, Quality, QualityKind
+from sepfactor.results import FrontPoint, JudgedOn, LimitResult, OutputTask, Quality, QualityKind
 from sepfactor.search.gathering import gather_space
 from sepfactor.search.layer_timing import LayerTimer
 from sepfactor.search.planner import LastWord, Planner, Point
@@ -42,6 +42,7 @@ class Outcome:
         limits: each of its limits.
         counts: what is counted as loss; None where nothing is limited.
         quality: that the verdict goes by; None where all is kept.
+        tasks: what outputs were taken for.
         notes: what a reader must know of how outputs are judged, in sentences.
     """
 
@@ -53,6 +54,7 @@ class Outcome:
     limits: tuple[LimitResult, ...] = ()
     counts: QualityKind | None = None
     quality: Quality | None = None
+    tasks: tuple[OutputTask, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -103,12 +105,13 @@ def make_planner(study: Study, evidence: Sequence[Evidence], settings: SearchSet
     metric = open_metric(study.options.metric)
     if metric is not None:
         try_metric(metric, study.engine.open(study.loaded.runnable), splits.judged_on[0])
-    data = splits.held_out if len(splits.held_out) else splits.fit
-    known: JudgedOn = "held-out" if data is splits.held_out else "fitted"
-    judge = _judge(original, data, budget, metric, "made-up" if data.synthetic else known)
+    is_apart = len(splits.chosen_on) > 0
+    data = splits.chosen_on if is_apart else splits.fit
+    known: JudgedOn = "held-out" if is_apart else "fitted"
+    judge = _judge(original, data, study, budget, metric, "made-up" if data.synthetic else known)
     limit = budget.quality_limit(judge.kinds, judge.original_score)  # before the work, if it does not fit
     last_word = _last_word(study, budget, judge, metric)
-    if data is splits.held_out:
+    if is_apart:
         judge.learn(splits.fit, splits.fit.labels)
     space = gather_space(
         study, evidence, settings, LayerTimer.of(study, settings), by_size=budget.is_of_size_alone
@@ -125,6 +128,7 @@ def make_planner(study: Study, evidence: Sequence[Evidence], settings: SearchSet
 def _judge(
     original: Session,
     data: Feeds,
+    study: Study,
     budget: Budget,
     metric: Metric | None,
     judged_on: JudgedOn,
@@ -137,6 +141,7 @@ def _judge(
         data.labels,
         dense=budget.dense,
         by_class=budget.by_class,
+        task=study.options.task,
         metric=metric,
         estimate=budget.estimates,
         judged_on=judged_on,
@@ -145,11 +150,14 @@ def _judge(
 
 
 def _last_word(study: Study, budget: Budget, judge: Judge, metric: Metric | None) -> LastWord | None:
-    """The judge on data that were given to judge on, which say whether the budget is kept."""
-    data = study.splits.judged_on
-    if study.options.eval_data is None:
+    """The judge on data that decided nothing, which say whether the budget is kept; None without any."""
+    splits = study.splits
+    if study.options.eval_data is None and not splits.is_held_out:
         return None
-    last = _judge(study.engine.open(study.loaded.runnable), data, budget, metric, "eval-data", like=judge)
+    known: JudgedOn = "held-out" if splits.is_held_out else "eval-data"
+    original = study.engine.open(study.loaded.runnable)
+    last = _judge(original, splits.judged_on, study, budget, metric, known, like=judge)
+    last.learn(splits.fit, splits.fit.labels, changes=False)
     return LastWord(last, budget.quality_limit(last.kinds, last.original_score))
 
 
@@ -221,7 +229,7 @@ def _as_fast_as_allowed(planner: Planner, limit: QualityLimits) -> Outcome:
     point = planner.cheapest(limit, start) or planner.mildest(limit)
     predicted = 0.0 if point is None else point.predicted_loss
     for _ in range(planner.settings.retries - 1):
-        if point is None or planner.keeps(planner.in_full(point)):
+        if point is None or planner.may_hand_out(planner.in_full(point)):
             break
         predicted *= 0.7
         options = planner.solve("time", {"loss": predicted})
@@ -239,8 +247,19 @@ def _outcome(planner: Planner, point: Point, failed: str = "") -> Outcome:
         verdict = BudgetVerdict("no-plan", False, failed + verdict.text)
     plan = expecting(point.plan, _expected(planner, point, quality, verdict))
     built = replace(point.built, plan=plan)
-    points, notes = tuple(planner.points), planner.judge.notes
-    return Outcome(built, point, planner.space, points, verdict, results, counts, quality, notes)
+    points, judge = tuple(planner.points), planner.judge
+    return Outcome(
+        built,
+        point,
+        planner.space,
+        points,
+        verdict,
+        results,
+        counts,
+        quality,
+        tasks=judge.described(),
+        notes=judge.notes,
+    )
 
 
 def _expected(planner: Planner, point: Point, quality: Quality, verdict: BudgetVerdict) -> Mapping[str, Any]:
@@ -259,8 +278,18 @@ def _keep_all(planner: Planner, code: str, text: str) -> Outcome:
     built = build(planner.study, planner.evidence, plan)
     limits = planner.budget.results(space.original, space.original, "measured")
     verdict = BudgetVerdict(code, all(limit.is_met for limit in limits), text)
-    points, notes = tuple(planner.points), planner.judge.notes
-    return Outcome(built, None, space, points, verdict, limits, planner.counts, notes=notes)
+    points, judge = tuple(planner.points), planner.judge
+    return Outcome(
+        built,
+        None,
+        space,
+        points,
+        verdict,
+        limits,
+        planner.counts,
+        tasks=judge.described(),
+        notes=judge.notes,
+    )
 
 
 def explore(study: Study, evidence: Sequence[Evidence], settings: SearchSettings) -> list[Outcome]:

@@ -18,13 +18,17 @@ class Splits:
 
     Attributes:
         fit: for statistics and fitting.
-        held_out: for judging fits; never in ``fit``, but empty where there is a single sample.
-        judged_on: for the figures of the report.
+        held_out: for judging fits while they are made; not in ``fit``, but empty where there are few samples.
+        chosen_on: for judging plans while they are searched for; not in ``fit``, empty likewise.
+        judged_on: for the figures of the report; of data that chose nothing, where there are enough.
+        is_held_out: whether ``judged_on`` is a part of the data that decided nothing.
     """
 
     fit: Feeds
     held_out: Feeds
+    chosen_on: Feeds
     judged_on: Feeds
+    is_held_out: bool = False
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -37,10 +41,16 @@ class Splits:
         return self.fit.synthetic
 
 
-def open_splits(loaded: Loaded, options: Options, engine: Engine) -> Splits:
+def open_splits(loaded: Loaded, options: Options, engine: Engine, *, chooses: bool = False) -> Splits:
     """Open the data and set a part aside.
 
     Synthetic images are not split: nothing is claimed from them.
+
+    Args:
+        loaded: the network.
+        options: where the data are, and how they are read.
+        engine: that runs it.
+        chooses: whether plans are chosen by how they do on the data, even if nothing is fitted to them.
 
     Raises:
         ModelError: onnxruntime cannot load the model.
@@ -66,13 +76,36 @@ def open_splits(loaded: Loaded, options: Options, engine: Engine) -> Splits:
     feeds = open_feeds(options.data, inputs, **own, **common)
     if feeds.synthetic:
         _try(session, feeds)
-    fit, held_out = feeds.split(options.held_out, options.seed)
-    if not options.refit or feeds.synthetic:
-        fit = feeds  # nothing is fitted, or nothing can be claimed: all of it may serve for both
-    if options.eval_data is not None:
-        return Splits(fit, held_out, open_feeds(options.eval_data, inputs, **truth, **common))
-    whole = fit is feeds or not len(held_out)
-    return Splits(fit, held_out, feeds if whole else held_out)
+    final = None if options.eval_data is None else open_feeds(options.eval_data, inputs, **truth, **common)
+    if feeds.synthetic or not (options.refit or chooses) or len(feeds) < 2:
+        # Nothing can be claimed, or nothing is decided: all of it may serve for everything.
+        count = sum(split_sizes(len(feeds), options.held_out)) if options.refit else 0
+        held_out = feeds.shuffled(options.seed)[:count]
+        return Splits(feeds, held_out, held_out, final or feeds)
+    judging, choosing = split_sizes(len(feeds), options.held_out)
+    mixed, held = feeds.shuffled(options.seed), judging + choosing
+    rest, held_out, judged_on = mixed[held:], mixed[judging:held], mixed[:judging]
+    if final is None:
+        return Splits(rest, held_out, held_out, judged_on, is_held_out=True)
+    return Splits(rest, held_out, mixed[:held], final)
+
+
+def split_sizes(samples: int, share: float | None = None) -> tuple[int, int]:
+    """How many samples judge, and how many choose; at least one is left to fit to, if there is one.
+
+    Half of the share each; but of few samples those that judge come first, for they say whether anything
+    can be said at all: 8 if need be, or all of 4. Without a share it is a quarter, and of few samples up
+    to half.
+    """
+    usual = max(round(0.25 * samples), min(12, samples // 2))
+    held = usual if share is None else round(share * samples)
+    held = min(max(held, 1), samples - 1)
+    judging = max(-(-held // 2), min(8, held - held // 3)) if held > _FEW else held
+    return judging, held - judging
+
+
+_FEW = 4
+"""So few held-out samples judge and choose nothing."""
 
 
 def _try(session: Session, feeds: Feeds) -> None:

@@ -80,8 +80,14 @@ class Study:
         return not self.splits.is_synthetic or all(_is_map(value) for value in outputs)
 
 
-def open_study(loaded: Loaded, options: Options, progress: Progress) -> Study:
+def open_study(loaded: Loaded, options: Options, progress: Progress, *, chooses: bool = False) -> Study:
     """Make a network plain, find its convolutions, open the data.
+
+    Args:
+        loaded: the network.
+        options: what was asked for.
+        progress: told how far it is.
+        chooses: whether plans are chosen by how they do on the data.
 
     Raises:
         PlanError: the profile of another machine cannot be read.
@@ -93,7 +99,7 @@ def open_study(loaded: Loaded, options: Options, progress: Progress) -> Study:
     network = open_drawing(loaded, engine, dequantize=options.dequantize, linear_layers=options.linear_layers)
     options = options.for_network(name for site in network.sites for name in (site.name, site.output))
     progress("prepare", 1, 2, "opening the data")
-    splits = open_splits(network.loaded, options, engine)
+    splits = open_splits(network.loaded, options, engine, chooses=chooses)
     progress("prepare", 2, 2, "")
     here = engine.environment
     return Study(

@@ -22,26 +22,19 @@ def ids(feeds: Feeds) -> list[int]:
     return [int(feed["x"][0, 0]) for feed in feeds]
 
 
-@given(count=st.integers(1, 40), share=st.floats(0, 1), seed=st.integers(0, 99))
-def test_splits_are_disjoint_complete_and_repeatable(count, share, seed):
+@given(count=st.integers(1, 40), seed=st.integers(0, 99))
+def test_shuffling_keeps_all_and_is_repeatable(count, seed):
     feeds = numbered(count)
-    fit, held_out = feeds.split(share, seed)
-    assert sorted(ids(fit) + ids(held_out)) == list(range(count))
-    assert len(fit) >= 1
-    assert len(held_out) >= 1 or count == 1
-    assert abs(len(held_out) - share * count) <= 1.5
-    assert ids(feeds.split(share, seed)[1]) == ids(held_out)
-    assert fit.labels.tolist() == ids(fit)
-    assert held_out.labels.tolist() == ids(held_out)
+    mixed = feeds.shuffled(seed)
+    assert sorted(ids(mixed)) == list(range(count))
+    assert ids(feeds.shuffled(seed)) == ids(mixed)
+    assert mixed.labels.tolist() == ids(mixed)
 
 
-def test_split_shuffles_and_seeds_differ():
+def test_seeds_shuffle_otherwise():
     feeds = numbered(50)
-    assert ids(feeds.split(seed=0)[1]) != ids(feeds.split(seed=1)[1])
-    assert ids(feeds.split()[0]) != sorted(ids(feeds.split()[0]))
-    assert len(feeds.split()[1]) == 12
-    with pytest.raises(OptionError, match=r"1\.5"):
-        feeds.split(1.5)
+    assert ids(feeds.shuffled(0)) != ids(feeds.shuffled(1))
+    assert ids(feeds.shuffled()) != sorted(ids(feeds))
 
 
 def test_take_composes_and_keeps_labels():

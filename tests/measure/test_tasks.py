@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sepfactor.measure.tasks import Answers, ClassScores, Dense, Exact, Task, Wanted, task_of
+from sepfactor.measure.tasks import Answers, ClassScores, Dense, Exact, Task, Wanted, recognise
 from sepfactor.measure.tasks.base import batch_of, pessimistic
 
 RUNS = 24
@@ -28,7 +28,8 @@ def logits(rng: np.random.Generator, classes: int = 6, scale: float = 4.0) -> li
 
 
 def recognised(runs: list[np.ndarray], batch: int = 1, **wanted: Any) -> tuple[Task, str | None]:
-    return task_of(answers(runs, batch), Wanted(**wanted))
+    (found,) = recognise([answers(runs, batch)], Wanted(**wanted))
+    return found.task, found.note
 
 
 class TestRecognition:
@@ -54,7 +55,7 @@ class TestRecognition:
         task, note = recognised(runs)
         assert isinstance(task, Dense)
         assert note is not None
-        assert "--max-drop" in note
+        assert "--task classifier" in note
         assert isinstance(recognised(runs, by_class=True)[0], ClassScores)
 
     def test_a_first_axis_that_is_not_the_batch(self, rng: np.random.Generator) -> None:
@@ -82,7 +83,7 @@ class TestJudging:
         before = [np.arange(8).reshape(1, 8) for _ in range(4)]
         after = [one.copy() for one in before]
         after[0][0, 0] = 99
-        (found,) = Exact(answers(before)).judge(after)
+        (found,) = Exact(answers(before)).judge([after])
         assert found.kind == "agreement"
         assert found.result == pytest.approx(31 / 32)
         assert found.pessimistic < found.result
@@ -90,7 +91,7 @@ class TestJudging:
 
     def test_strings(self) -> None:
         before = [np.array([["cat", "dog"]], object)]
-        (found,) = Exact(answers(before)).judge([np.array([["cat", "cow"]], object)])
+        (found,) = Exact(answers(before)).judge([[np.array([["cat", "cow"]], object)]])
         assert found.result == 0.5
 
     @pytest.mark.parametrize("task", [Exact, Dense, ClassScores])
@@ -98,7 +99,7 @@ class TestJudging:
         kind = np.int64 if task is Exact else np.float64
         before = [(10 * rng.standard_normal((1, 5))).astype(kind) for _ in range(10)]
         after = [one if k > 2 else np.zeros((1, 4), kind) for k, one in enumerate(before)]
-        found = task(answers(before)).judge(after)[0]
+        found = task(answers(before)).judge([after])[0]
         assert found.changed == 3
         if task is Dense:
             assert found.result < 10 * math.log10(10 / 2)
@@ -109,7 +110,7 @@ class TestJudging:
         before = [np.concatenate([[500.0, 600.0], [0.0, 0.0]]) + rng.random(4) for _ in range(9)]
         after = [one + np.array([0, 0, 0.3, 0.3]) * rng.standard_normal(4) for one in before]
         before, after = ([one[None, :] for one in side] for side in (before, after))
-        (found,) = Dense(answers(before)).judge(after)
+        (found,) = Dense(answers(before)).judge([after])
         assert found.where == "channels 2–3"
         assert found.result < 15
         assert found.pessimistic < found.expected
@@ -120,16 +121,16 @@ class TestJudging:
         runs = [one + np.array([[6.0, 0, 0, 0, 0, 0]]) for one in logits(rng)]
         task = ClassScores(answers(runs))
         mean = np.mean(runs, axis=0)
-        agreement, scores = task.judge([mean] * RUNS)
+        agreement, scores = task.judge([[mean] * RUNS])
         assert agreement.result > 0.5
         assert scores.kind == "scores"
         assert scores.result < 0.1
-        assert task.judge(runs)[1].result == 1.0
+        assert task.judge([runs])[1].result == 1.0
 
     def test_what_is_common_to_all_classes_says_nothing(self, rng: np.random.Generator) -> None:
         runs = logits(rng)
         moved = [one + rng.standard_normal() for one in runs]
-        agreement, scores = ClassScores(answers(runs)).judge(moved)
+        agreement, scores = ClassScores(answers(runs)).judge([moved])
         assert (agreement.drop, scores.result) == (pytest.approx(0, abs=1e-9), pytest.approx(1))
 
 
@@ -155,5 +156,5 @@ def test_the_largest_input_has_the_batch() -> None:
 def test_of_a_single_sample_scores_vary_over_classes(rng: np.random.Generator) -> None:
     (one, *_) = logits(rng)
     task = ClassScores(answers([one]))
-    assert task.judge([one + 0.01 * rng.standard_normal(one.shape)])[1].result > 0.99
-    assert task.judge([np.zeros_like(one)])[1].result == pytest.approx(0)
+    assert task.judge([[one + 0.01 * rng.standard_normal(one.shape)]])[1].result > 0.99
+    assert task.judge([[np.zeros_like(one)]])[1].result == pytest.approx(0)

@@ -1,67 +1,83 @@
 """Tasks that outputs are judged by, and which of them an output has.
 
-What is not recognised is held to the strictest of what could apply: floats to their noise.
+What is not recognised is held to the strictest of what could apply: numbers to their noise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Sequence
 
-from numpy.typing import NDArray
-
+from sepfactor.errors import OptionError
 from sepfactor.measure.tasks import classes
-from sepfactor.measure.tasks.base import Answers, Task, batch_of
+from sepfactor.measure.tasks.base import Answers, Found, Task, Unit, Wanted, batch_of, image_size
 from sepfactor.measure.tasks.classes import ClassScores
-from sepfactor.measure.tasks.dense import Dense, is_picture
+from sepfactor.measure.tasks.dense import Dense
+from sepfactor.measure.tasks.detector import Detector
+from sepfactor.measure.tasks.embedding import Embedding
 from sepfactor.measure.tasks.exact import Exact
+from sepfactor.measure.tasks.heat_maps import HeatMaps, Scales
+from sepfactor.measure.tasks.segmentation import Segmentation
+from sepfactor.measure.tasks.text import Text
 
-Array = NDArray[Any]
-Unit = Literal["snr", "psnr"] | None
+TASKS: Sequence[type[Task]] = (
+    Detector,
+    HeatMaps,
+    Scales,
+    ClassScores,
+    Text,
+    Segmentation,
+    Embedding,
+    Exact,
+    Dense,
+)
+"""In the order in which outputs are offered to them."""
 
 
-@dataclass(frozen=True, eq=False)
-class Wanted:
-    """How outputs are to be judged, as far as somebody said so.
+def recognise(outputs: Sequence[Answers], wanted: Wanted, like: Sequence[Found] = ()) -> list[Found]:
+    """The tasks that all outputs have, in the order of the outputs they begin with.
 
-    Attributes:
-        noise: judge every number by it, whatever it looks like.
-        by_class: judge by classes whatever has the shape of class scores.
-        estimate: of classes, go by the original's probabilities.
-        labels: true classes of all samples, -1 where unknown, or None.
-        labelled: the output they are compared with.
-        known: output → its task on other data, which goes before all but labels.
+    Args:
+        outputs: of the original.
+        wanted: as far as somebody said so.
+        like: what was found on other data, which holds here too, but for labels.
+
+    Raises:
+        OptionError: none of the outputs can be of the task that was asked for.
     """
+    left = {one.name: one for one in outputs}
+    found: list[Found] = []
 
-    noise: Unit = None
-    by_class: bool = False
-    estimate: bool = False
-    labels: Array | None = None
-    labelled: str | None = None
-    known: Mapping[str, Task] = field(default_factory=dict)
+    def take(one: Found) -> None:
+        found.append(one)
+        for answers in one.task.outputs:
+            del left[answers.name]
+
+    for known in like:
+        names = [one.name for one in known.task.outputs]
+        if not (wanted.labels is not None and wanted.labelled in names):
+            again = known.task.again([left[name] for name in names])
+            take(Found(again, known.evidence, known.note))
+    ordered = _in_order(wanted)
+    for task in ordered:
+        for one in [*task.find([*left.values()], wanted)]:
+            take(one)
+        if task.name == wanted.task and task is _named(wanted.task)[-1] and not found:
+            raise OptionError(
+                f"No output of this network can be judged as --task {wanted.task}: they are "
+                f"{', '.join(one.described() for one in outputs)}. Choose another, or give a --metric."
+            )
+    position = {one.name: k for k, one in enumerate(outputs)}
+    return sorted(found, key=lambda one: position[one.task.answers.name])
 
 
-def task_of(answers: Answers, wanted: Wanted) -> tuple[Task, str | None]:
-    """The task that an output has, and what a user should know of that choice."""
-    first = answers.runs[0]
-    labels = wanted.labels if answers.name == wanted.labelled else None
-    if labels is None and answers.name in wanted.known:
-        return wanted.known[answers.name].again(answers), None
-    if wanted.noise is not None and first.dtype.kind in "biuf":
-        return Dense(answers, wanted.noise), None
-    if first.dtype.kind != "f":
-        return (Dense(answers) if is_picture(first) else Exact(answers)), None
-    if not classes.has_shape(answers):
-        return Dense(answers), None
-    doubt = None if wanted.by_class or labels is not None else classes.doubt(answers)
-    if doubt is None:
-        return ClassScores(answers, labels, estimate=wanted.estimate), None
-    return Dense(answers), (
-        f"Output {answers.described()} has the shape of class scores, but {doubt}: "
-        "so it is held to its noise, not to agreement. If it does hold class scores, give data of several "
-        "classes, or say --max-drop 1%."
-    )
+def _in_order(wanted: Wanted) -> list[type[Task]]:
+    if wanted.noise is not None:
+        return [Dense, Exact]
+    return sorted(TASKS, key=lambda task: task.name != wanted.task)
+
+
+def _named(name: str) -> list[type[Task]]:
+    return [task for task in TASKS if task.name == name]
 
 
 def labelled_output(outputs: Sequence[Answers]) -> Answers | None:
@@ -70,14 +86,17 @@ def labelled_output(outputs: Sequence[Answers]) -> Answers | None:
 
 
 __all__ = [
+    "TASKS",
     "Answers",
     "ClassScores",
     "Dense",
     "Exact",
+    "Found",
     "Task",
     "Unit",
     "Wanted",
     "batch_of",
+    "image_size",
     "labelled_output",
-    "task_of",
+    "recognise",
 ]

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sepfactor.measure.parts import samples_of
-from sepfactor.results import Quality
+from sepfactor.results import Quality, QualityKind
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
+Unit = Literal["snr", "psnr"] | None
+
+
+_CHANNELS = (1, 3, 4)
+"""Of images."""
+
+_LEAST_SHADES = 64
+"""Bytes of at most so many values are labels; of more, a picture."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,29 +53,87 @@ class Answers:
         return f"{self.name!r} {self.shape}"
 
 
-class Task(ABC):
-    """Judges one output by what it is: one file in this package, one line in its registry.
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """How outputs are to be judged, as far as somebody said so.
 
     Attributes:
-        tolerance: divergence that a user would sign, by which outputs of several tasks are weighed.
-        answers: of the original.
+        task: the name of the one that was asked for; None to recognise.
+        noise: judge every number by it, whatever it looks like.
+        by_class: judge by classes whatever has the shape of class scores.
+        estimate: of classes, go by the original's probabilities.
+        labels: true classes of all samples, -1 where unknown, or None.
+        labelled: the output they are compared with.
+        image: height and width of what the network sees, pixels; None where it sees no image.
     """
 
+    task: str | None = None
+    noise: Unit = None
+    by_class: bool = False
+    estimate: bool = False
+    labels: Array | None = None
+    labelled: str | None = None
+    image: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A task that outputs have.
+
+    Attributes:
+        task: that judges them.
+        evidence: by what it was recognised: the rest of a sentence that begins with the outputs.
+        note: what a user should know of that choice, a sentence; None where there is nothing to say.
+    """
+
+    task: Task
+    evidence: str
+    note: str | None = None
+
+
+class Task(ABC):
+    """Judges outputs that belong together: one file in this package, one line in its registry.
+
+    Attributes:
+        name: that ``--task`` calls it by.
+        tolerance: divergence that a user would sign, by which outputs of several tasks are weighed.
+        outputs: what the original answered.
+    """
+
+    name: ClassVar[str]
     tolerance: ClassVar[float]
 
-    def __init__(self, answers: Answers) -> None:
-        self.answers = answers
+    def __init__(self, *outputs: Answers) -> None:
+        self.outputs = outputs
 
-    def again(self, answers: Answers) -> Task:
+    @property
+    def answers(self) -> Answers:
+        """What the original answered at the first output."""
+        return self.outputs[0]
+
+    @property
+    @abstractmethod
+    def kinds(self) -> tuple[QualityKind, ...]:
+        """What :meth:`judge` counts, in its order."""
+
+    @classmethod
+    @abstractmethod
+    def find(cls, outputs: Sequence[Answers], wanted: Wanted) -> Iterator[Found]:
+        """Tasks of this kind among outputs that have none yet; each output in one of them at most.
+
+        Where it was asked for by name, doubts do not count.
+        """
+
+    def again(self, outputs: Sequence[Answers]) -> Task:
         """The same task on other data, without labels."""
-        return type(self)(answers)
+        return type(self)(*outputs)
 
     @abstractmethod
-    def judge(self, after: Sequence[Array]) -> tuple[Quality, ...]:
+    def judge(self, after: Sequence[Sequence[Array]]) -> tuple[Quality, ...]:
         """How far another network's answers are from the original's, mainly by the first.
 
         Args:
-            after: what the other answered, in the original's first ``len(after)`` runs.
+            after: of each output, what the other answered in the original's first runs.
         """
 
 
@@ -75,6 +141,21 @@ def batch_of(feed: Mapping[str, Array]) -> int:
     """Samples of a run: the first axis of its largest input."""
     largest = max(feed.values(), key=lambda value: value.size, default=None)
     return largest.shape[0] if largest is not None and largest.ndim else 1
+
+
+def is_picture(output: Array) -> bool:
+    """Whether these are bytes of a picture, not labels or counts."""
+    return output.dtype == np.uint8 and output.ndim >= 3 and len(np.unique(output)) > _LEAST_SHADES
+
+
+def image_size(feed: Mapping[str, Array]) -> tuple[int, int] | None:
+    """Height and width of the image among the inputs of a run, channels first or last; None without one."""
+    for value in feed.values():
+        if value.ndim == 4 and value.shape[1] in _CHANNELS:
+            return value.shape[2], value.shape[3]
+        if value.ndim == 4 and value.shape[3] in _CHANNELS:
+            return value.shape[1], value.shape[2]
+    return None
 
 
 def changed(before: Sequence[Array], after: Sequence[Array]) -> list[bool]:

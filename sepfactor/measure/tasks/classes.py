@@ -6,14 +6,14 @@ so the scores themselves count beside it: what is left of how they vary from sam
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sepfactor.measure.flips import expected_loss, expected_share, leads
+from sepfactor.measure.flips import Mask, expected_loss, expected_share, leads, upper_end
 from sepfactor.measure.metrics import (
     are_probabilities,
     class_divergences,
@@ -21,7 +21,7 @@ from sepfactor.measure.metrics import (
     log_scores,
     looks_like_class_scores,
 )
-from sepfactor.measure.tasks.base import Answers, Task
+from sepfactor.measure.tasks.base import Answers, Found, Task, Wanted, changed
 from sepfactor.results import Quality, QualityKind
 
 Array = NDArray[Any]
@@ -48,6 +48,11 @@ class _Seen:
     likely: Array
     sure: Array
     still_sure: Array
+
+    def joined(self, other: _Seen) -> _Seen:
+        """Of the samples of both."""
+        pairs = ((getattr(self, one.name), getattr(other, one.name)) for one in fields(self))
+        return _Seen(*(np.concatenate(pair) for pair in pairs))
 
 
 def has_shape(answers: Answers) -> bool:
@@ -78,6 +83,28 @@ def doubt(answers: Answers) -> str | None:
     return None
 
 
+def _why(answers: Answers, labels: Array | None, *, asked: bool) -> str:
+    """By what these are class scores."""
+    if labels is not None:
+        return "it has labels"
+    if asked:
+        return "as you say"
+    if are_probabilities(rows(answers.runs)).all():
+        return f"probabilities of {answers.shape[1]} classes"
+    return f"scores of {answers.shape[1]} classes, sure of one, and not always of the same"
+
+
+def unlike(answers: Answers) -> str | None:
+    """A sentence, where an output has the shape of class scores and yet is none."""
+    why = doubt(answers) if has_shape(answers) else None
+    if why is None:
+        return None
+    return (
+        f"Output {answers.described()} has the shape of class scores, but {why}: so it is not judged by its "
+        "classes. If it does hold class scores, give data of several classes, or say --task classifier."
+    )
+
+
 def commonest_share(scores: Array) -> float:
     """Of ``(N, C)`` scores, the share of rows whose best class is the commonest one."""
     return float(np.bincount(np.nan_to_num(scores).argmax(axis=1)).max() / len(scores))
@@ -92,6 +119,7 @@ class ClassScores(Task):
         estimate: go by the original's probabilities of classes instead.
     """
 
+    name = "classifier"
     tolerance = 0.02
 
     def __init__(self, answers: Answers, labels: Array | None = None, *, estimate: bool = False) -> None:
@@ -105,6 +133,7 @@ class ClassScores(Task):
         with np.errstate(invalid="ignore", over="ignore"):
             # Over samples; of a single one, over classes.
             self._variation = float(told.var(axis=0).mean()) or float(told.var())
+        self._others: _Seen | None = None
         self._fitted: Sequence[Array] = ()
         self._fitted_labels: Array | None = None
         self._fitted_after: Sequence[Array] = ()
@@ -114,54 +143,92 @@ class ClassScores(Task):
         """What is counted."""
         return "estimate" if self._estimate else "agreement" if self._labels is None else "top-1"
 
-    def again(self, answers: Answers) -> ClassScores:
+    @property
+    def kinds(self) -> tuple[QualityKind, ...]:
+        """Of the classes, and of the scores."""
+        return self.kind, "scores"
+
+    @classmethod
+    def find(cls, outputs: Sequence[Answers], wanted: Wanted) -> Iterator[Found]:
+        """Each output of class scores."""
+        if wanted.noise is not None:
+            return
+        for one in outputs:
+            if not has_shape(one):
+                continue
+            labels = wanted.labels if one.name == wanted.labelled else None
+            asked = wanted.task == cls.name or wanted.by_class
+            unlike = None if asked or labels is not None else doubt(one)
+            if unlike is None:
+                yield Found(cls(one, labels, estimate=wanted.estimate), _why(one, labels, asked=asked))
+
+    def again(self, outputs: Sequence[Answers]) -> ClassScores:
         """By agreement, or by the original's probabilities."""
+        (answers,) = outputs
         return ClassScores(answers, estimate=self._estimate)
 
     def learn(self, answers: Sequence[Array], labels: Array | None) -> None:
-        """Take the original's answers on samples that results were fitted to into account."""
-        self._fitted = answers
-        self._fitted_labels = None if self._labels is None else labels
+        """Take the original's answers on further samples into account: their leads are as good as any."""
+        self._fitted, self._fitted_labels = answers, None if self._labels is None else labels
+        self._others = _seen(answers, answers, self._fitted_labels)
 
     def show_fitted(self, after: Sequence[Array]) -> None:
-        """What the next network to be judged answers to these samples."""
+        """What the next network to be judged answers to these samples, which it was fitted to.
+
+        Changes on them are too small by as much as the fit is better there; so they count after being
+        stretched by that.
+        """
         self._fitted_after = after
 
-    def judge(self, after: Sequence[Array]) -> tuple[Quality, ...]:
+    def judge(self, after: Sequence[Sequence[Array]]) -> tuple[Quality, ...]:
         """Of the classes, and of the scores."""
         more, self._fitted_after = self._fitted_after, ()
-        before = list(self.answers.runs[: len(after)])
+        (answers,) = after
+        before = list(self.answers.runs[: len(answers)])
         count = sum(len(run) for run in before)
-        held = [
-            b if a.shape == b.shape else np.full_like(a, np.nan) for a, b in zip(before, after, strict=True)
-        ]
-        mismatched = sum(a.shape != b.shape for a, b in zip(before, after, strict=True))
+        differs = changed(before, answers)
+        held = [np.full_like(b, np.nan) if d else a for a, b, d in zip(answers, before, differs, strict=True)]
         seen = _seen(before, held, None if self._labels is None else self._labels[:count])
-        every, moved, likely = seen.before, seen.after, seen.likely
-        if more:
-            others = _seen(self._fitted, more, self._fitted_labels)
-            stretched = _stretched(others.before, others.after, seen.after - seen.before)
-            every, moved = np.concatenate([every, others.before]), np.concatenate([moved, stretched])
-            likely = np.concatenate([likely, others.likely])
+        lost, most = self._lost(seen, more)
         if self._estimate:
             original, result = (float(np.mean(side)) for side in (seen.sure, seen.still_sure))
-            expected = original - expected_loss(every, moved, likely)
         else:
             original, result = (float(np.mean(side >= 0)) for side in (seen.before, seen.after))
-            expected = expected_share(every, moved, every) - float(np.mean(every >= 0)) + original
         divergence = float(np.mean(class_divergences(rows(before), rows(held))))
         by_class = Quality(
             kind=self.kind,
             original=original,
             result=result,
-            expected=expected,
+            expected=original - lost,
+            pessimistic=original - max(lost, most),
             divergence=divergence if np.isfinite(divergence) else np.inf,
             samples=len(seen.before),
             output=self.answers.name,
-            changed=mismatched,
+            changed=sum(differs),
             is_varied=self._is_varied,
         )
         return by_class, self._of_scores(before, held)
+
+    def _lost(self, seen: _Seen, more: Sequence[Array]) -> tuple[float, float]:
+        """What is lost, from all pairs of leads and changes, and the upper end of its interval."""
+        own, after, others = seen, seen.after, self._others
+        if others is not None and more:
+            moved = _seen(self._fitted, more, self._fitted_labels).after
+            after = np.concatenate([after, _stretched(others.before, moved, seen.after - seen.before)])
+            own, others = seen.joined(others), None
+
+        def lost(left: Mask, further: Mask) -> float:
+            pool, likely = own.before[left], own.likely[left]
+            if others is not None:
+                pool = np.concatenate([pool, others.before[further]])
+                likely = np.concatenate([likely, others.likely[further]])
+            if self._estimate:
+                return expected_loss(pool, after[left], likely)
+            return float(np.mean(pool >= 0)) - expected_share(own.before[left], after[left], pool)
+
+        count, beside = len(own.before), 0 if others is None else len(others.before)
+        every = lost(np.ones(count, bool), np.ones(beside, bool))
+        return every, upper_end(lost, np.arange(count), beside)
 
     def _of_scores(self, before: Sequence[Array], after: Sequence[Array]) -> Quality:
         """The share of the variation of the scores that is kept."""

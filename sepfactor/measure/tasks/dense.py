@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sepfactor.measure.parts import Parts, Spread, decibel, samples_of, squares
-from sepfactor.measure.tasks.base import Answers, Floats, Task, changed, pessimistic
-from sepfactor.results import Quality
+from sepfactor.measure.tasks import classes
+from sepfactor.measure.tasks.base import (
+    Answers,
+    Floats,
+    Found,
+    Task,
+    Wanted,
+    changed,
+    is_picture,
+    pessimistic,
+)
+from sepfactor.results import Quality, QualityKind
 
 Array = NDArray[Any]
-
-_LEAST_SHADES = 64
-"""Bytes of at most so many values are labels; of more, a picture."""
-
-
-def is_picture(output: Array) -> bool:
-    """Whether these are bytes of a picture, not labels or counts."""
-    return output.dtype == np.uint8 and output.ndim >= 3 and len(np.unique(output)) > _LEAST_SHADES
 
 
 class Dense(Task):
@@ -29,6 +31,7 @@ class Dense(Task):
     An answer of another shape is as wrong as none: its error is as large as its signal.
     """
 
+    name = "dense"
     tolerance = 10**-3.5
 
     def __init__(self, answers: Answers, unit: Literal["snr", "psnr"] = "snr") -> None:
@@ -39,16 +42,34 @@ class Dense(Task):
         assert spread is not None
         self.parts = spread.parts() if unit == "snr" else _as_a_whole(spread)
 
-    def again(self, answers: Answers) -> Dense:
+    @property
+    def kinds(self) -> tuple[QualityKind, ...]:
+        """The unit."""
+        return (self.unit,)
+
+    @classmethod
+    def find(cls, outputs: Sequence[Answers], wanted: Wanted) -> Iterator[Found]:
+        """Each output of numbers."""
+        for one in outputs:
+            kind = one.runs[0].dtype.kind
+            if kind == "f" or (kind in "biu" and wanted.noise is not None) or is_picture(one.runs[0]):
+                asked = wanted.noise is not None or wanted.task == cls.name
+                why = "as you say" if asked else "numbers of no kind that is known better"
+                note = None if asked else classes.unlike(one)
+                yield Found(cls(one, wanted.noise or "snr"), why, note)
+
+    def again(self, outputs: Sequence[Answers]) -> Dense:
         """In the same unit."""
+        (answers,) = outputs
         return Dense(answers, self.unit)
 
-    def judge(self, after: Sequence[Array]) -> tuple[Quality, ...]:
+    def judge(self, after: Sequence[Sequence[Array]]) -> tuple[Quality, ...]:
         """The one quality, in dB."""
-        before = self.answers.runs[: len(after)]
-        differs = changed(before, after)
+        (others,) = after
+        before = self.answers.runs[: len(others)]
+        differs = changed(before, others)
         errors, sizes = [], []
-        for run, other in enumerate(after):
+        for run, other in enumerate(others):
             ours = self.answers.samples(run)
             theirs = [None] * len(ours) if differs[run] else samples_of(other, self.answers.batches[run])
             for sample, its in zip(ours, theirs, strict=True):

@@ -1,0 +1,151 @@
+"""Boxes: which of the original's are found, and which are new, matched at IoU 0.5."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sepfactor.measure.tasks import anchors, detections
+from sepfactor.measure.tasks.base import Answers, Found, Task, Wanted, changed
+from sepfactor.measure.tasks.boxes import THRESHOLD, Boxes, match
+from sepfactor.results import Quality
+
+Array = NDArray[Any]
+
+_LEAST_BOXES = 3
+_MOST_BOXES = 300.0
+"""So many boxes an image, in the mean, are noise."""
+
+_LOOKED_AT = 16
+"""Runs by which outputs are recognised."""
+
+
+class Family(Protocol):
+    """How a family of detectors writes boxes.
+
+    Attributes:
+        is_list: whether outputs are as long as there are boxes.
+    """
+
+    is_list: ClassVar[bool]
+
+    @property
+    def name(self) -> str:
+        """As people call it."""
+
+    def decode(self, run: Sequence[Array], batch: int) -> list[Boxes]:
+        """Boxes of each image of a run.
+
+        Args:
+            run: values of the outputs.
+            batch: images in it.
+        """
+
+
+class Detector(Task):
+    """By the share of boxes that both networks have; what is lost and what is new count alike, the worse of
+    both.
+
+    Args:
+        outputs: of the original.
+        family: how they are read.
+    """
+
+    name = "detector"
+    tolerance = 0.01
+    kinds = ("boxes",)
+
+    def __init__(self, *outputs: Answers, family: Family) -> None:
+        super().__init__(*outputs)
+        self._family = family
+        self._before = self._decoded([one.runs for one in outputs])
+        values = [boxes.values[boxes.scores >= THRESHOLD] for boxes in self._before]
+        every = np.concatenate(values) if values else np.zeros((0, 0))
+        self._spread = every.std(axis=0) if len(every) else None
+
+    @classmethod
+    def find(cls, outputs: Sequence[Answers], wanted: Wanted) -> Iterator[Found]:
+        """Groups of outputs that a known family writes, in which the original finds boxes on these data."""
+        if wanted.noise is not None:
+            return
+        taken: set[str] = set()
+        for group, family in _groups(outputs, wanted.image):
+            if taken & {one.name for one in group}:
+                continue
+            count = plausible(group, family)
+            if count is not None:
+                taken |= {one.name for one in group}
+                yield Found(
+                    cls(*group, family=family),
+                    f"boxes as {family.name} writes them, {count:.1f} an image above {THRESHOLD:g}",
+                )
+
+    def again(self, outputs: Sequence[Answers]) -> Detector:
+        """Of the same family."""
+        return Detector(*outputs, family=self._family)
+
+    def judge(self, after: Sequence[Sequence[Array]]) -> tuple[Quality, ...]:
+        """The one quality, a share of 1."""
+        runs = len(after[0])
+        pairs = zip(self.outputs, after, strict=True)
+        differs = np.any([changed(one.runs[:runs], its) for one, its in pairs], axis=0)
+        before = self._decoded([one.runs[:runs] for one in self.outputs])
+        found = self._decoded(after, None if self._family.is_list else differs)
+        kept = match(before, found, self._spread)
+        new = match(found, before, self._spread)
+        lost = max((kept.lost(), new.lost()), key=lambda one: one[1])
+        return (
+            Quality(
+                kind="boxes",
+                original=1.0,
+                result=min(kept.share, new.share),
+                expected=1.0 - lost[0],
+                pessimistic=max(1.0 - lost[1], 0.0),
+                divergence=max(kept.divergence, new.divergence),
+                samples=len(before),
+                output=self.answers.name,
+                changed=int(np.count_nonzero(differs)),
+                found=len(kept.before),
+            ),
+        )
+
+    def _decoded(
+        self, outputs: Sequence[Sequence[Array]], missing: NDArray[np.bool_] | None = None
+    ) -> list[Boxes]:
+        """Boxes of every image; none of runs that are ``missing``."""
+        found: list[Boxes] = []
+        for k, run in enumerate(zip(*outputs, strict=True)):
+            batch = self.answers.batches[k]
+            if missing is not None and missing[k]:
+                found += [Boxes.none()] * len(
+                    self._family.decode([one.runs[k] for one in self.outputs], batch)
+                )
+            else:
+                found += self._family.decode(run, batch)
+        return found
+
+
+def _groups(
+    outputs: Sequence[Answers], image: tuple[int, int] | None
+) -> Iterator[tuple[tuple[Answers, ...], Family]]:
+    yield from detections.rows(outputs)
+    yield from detections.apart(outputs)
+    yield from anchors.yolos(outputs, image)
+    yield from anchors.ssds(outputs)
+
+
+def plausible(group: Sequence[Answers], family: Family) -> float | None:
+    """Boxes above the threshold in each image, in the mean, if they may be objects."""
+    runs = range(min(len(group[0].runs), _LOOKED_AT))
+    found = [
+        boxes for k in runs for boxes in family.decode([one.runs[k] for one in group], group[0].batches[k])
+    ]
+    count = sum(int(np.count_nonzero(boxes.scores >= THRESHOLD)) for boxes in found)
+    sizes = [boxes.corners[:, 2:] - boxes.corners[:, :2] for boxes in found]
+    if count < _LEAST_BOXES or any((size < 0).any() for size in sizes):
+        return None
+    each = count / len(found)
+    return each if each <= _MOST_BOXES else None

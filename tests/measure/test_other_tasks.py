@@ -1,0 +1,147 @@
+"""Text, classes of pixels and embeddings: recognised by their numbers, judged in their own units."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sepfactor.errors import OptionError
+from sepfactor.measure.tasks import Answers, Found, Wanted, recognise
+from sepfactor.measure.tasks.text import edit_distance
+
+RUNS = 12
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def found(runs: list[np.ndarray], task: str | None = None) -> Found:
+    (one,) = recognise([Answers("y", runs, [len(run) for run in runs])], Wanted(task=task))
+    return one
+
+
+def said(lines: list[list[int]], classes: int = 30, sure: float = 0.9) -> list[np.ndarray]:
+    """Probabilities by step that spell these, with a blank (0) between all symbols."""
+    runs = []
+    for line in lines:
+        steps = [0, *[step for symbol in line for step in (symbol, symbol, 0)]]
+        table = np.full((1, 40, classes), (1 - sure) / (classes - 1))
+        table[0, np.arange(40), steps + [0] * (40 - len(steps))] = sure
+        runs.append(table)
+    return runs
+
+
+def lines(rng: np.random.Generator) -> list[list[int]]:
+    return [rng.integers(1, 30, 10).tolist() for _ in range(RUNS)]
+
+
+class TestText:
+    def test_strings_that_are_equal_lose_nothing(self, rng: np.random.Generator) -> None:
+        one = found(said(lines(rng)))
+        assert one.task.name == "text"
+        assert "10.0 characters a line" in one.evidence
+        rng = np.random.default_rng(0)
+        (quality,) = one.task.judge([said(lines(rng), sure=0.6)])
+        assert (quality.kind, quality.result, quality.trials) == ("characters", 1, 10 * RUNS)
+        assert quality.divergence > 0
+
+    def test_an_edit_is_a_character(self, rng: np.random.Generator) -> None:
+        text = lines(rng)
+        other = [line[1:] if k < 6 else line for k, line in enumerate(text)]
+        (quality,) = found(said(text)).task.judge([said(other)])
+        assert quality.result == pytest.approx(1 - 6 / (10 * RUNS))
+        assert quality.pessimistic < quality.result
+
+    def test_scores_without_blanks_are_no_text(self, rng: np.random.Generator) -> None:
+        table = [3 * rng.standard_normal((1, 40, 30)) for _ in range(RUNS)]
+        assert found(table).task.name == "dense"
+        assert found(table, "text").task.name == "text"
+
+    @pytest.mark.parametrize(
+        ("one", "other", "edits"), [([], [], 0), ([1], [], 1), ([1, 2, 3], [1, 3], 1), ([1, 2], [2, 1], 2)]
+    )
+    def test_edit_distance(self, one: list[int], other: list[int], edits: int) -> None:
+        assert edit_distance(np.array(one, np.int64), np.array(other, np.int64)) == edits
+        assert edit_distance(np.array(other, np.int64), np.array(one, np.int64)) == edits
+
+
+def blobs(rng: np.random.Generator, shift: int = 0) -> list[np.ndarray]:
+    runs = []
+    for _ in range(RUNS):
+        mask = np.full((1, 1, 32, 32), 0.01)
+        y, x = rng.integers(0, 16, 2)
+        mask[..., y : y + 12, x + shift : x + shift + 12] = 0.99
+        runs.append(mask)
+    return runs
+
+
+class TestSegmentation:
+    def test_a_mask_is_judged_by_its_overlap(self, rng: np.random.Generator) -> None:
+        one = found(blobs(rng))
+        assert one.task.name == "segmentation"
+        assert "a mask" in one.evidence
+        again = blobs(np.random.default_rng(0), shift=1)
+        (quality,) = one.task.judge([again])
+        inside, outside = 11 / 13, (32 * 32 - 156) / (32 * 32 - 132)
+        assert quality.result == pytest.approx((inside + outside) / 2)
+        assert one.task.judge([blobs(np.random.default_rng(0))])[0].result == 1
+
+    def test_the_worse_threshold_counts(self, rng: np.random.Generator) -> None:
+        runs = blobs(rng)
+        between = [np.where(run > 0.5, 0.4, run) for run in runs]
+        assert found(runs).task.judge([between])[0].result < 0.5
+
+    def test_classes_of_pixels(self, rng: np.random.Generator) -> None:
+        labels = [rng.integers(0, 3, (1, 16, 16)) for _ in range(RUNS)]
+        runs = [0.7 * np.eye(3)[one].transpose(0, 3, 1, 2) + 0.1 for one in labels]
+        one = found(runs)
+        assert one.task.name == "segmentation"
+        wrong = [np.where(np.arange(16) < 4, np.roll(run, 1, axis=1), run) for run in runs]
+        (quality,) = one.task.judge([wrong])
+        assert quality.result == pytest.approx(0.75 / 1.25, abs=0.01)
+        assert quality.pessimistic <= quality.result
+        (broken,) = one.task.judge([[np.full_like(run, np.nan) for run in runs]])
+        assert broken.result == 0
+
+    def test_pictures_and_unsure_maps_are_none(self, rng: np.random.Generator) -> None:
+        for runs in (
+            [rng.random((1, 3, 16, 16)) for _ in range(RUNS)],
+            [rng.random((1, 1, 16, 16)) for _ in range(RUNS)],
+        ):
+            assert found(runs).task.name == "dense"
+
+
+class TestEmbedding:
+    def rows(self, rng: np.random.Generator, size: int = 64, shape: tuple[int, ...] = ()) -> list[np.ndarray]:
+        return [(rng.standard_normal((1, size)) + 0.5).reshape(1, *shape, size) for _ in range(RUNS)]
+
+    @pytest.mark.parametrize("shape", [(), (1, 1)])
+    def test_directions_around_a_middle(self, rng: np.random.Generator, shape: tuple[int, ...]) -> None:
+        runs = [0.3 * one for one in self.rows(rng, shape=shape)]
+        one = found(runs)
+        assert one.task.name == "embedding"
+        assert one.task.judge([[2 * (run - 0.15) + 0.15 for run in runs]])[0].result > 0.98
+        (quality,) = one.task.judge([[run + 0.3 * rng.standard_normal(run.shape) for run in runs]])
+        assert 0.6 < quality.result < 0.85
+        assert quality.pessimistic < quality.result
+
+    def test_what_all_have_in_common_counts_for_nothing(self, rng: np.random.Generator) -> None:
+        runs = [0.3 * one for one in self.rows(rng)]
+        mean = np.mean(runs, axis=0)
+        assert found(runs).task.judge([[mean] * RUNS])[0].result < 0.1
+
+    def test_coordinates_are_none(self, rng: np.random.Generator) -> None:
+        """Points that vary little around places of their own, and rows of other sizes."""
+        points = [np.linspace(0, 1, 64)[None] + 0.02 * one for one in self.rows(rng)]
+        for runs in (points, [0.3 * one for one in self.rows(rng, 62)]):
+            assert found(runs).task.name == "dense"
+            assert found(runs, "embedding").task.name == "embedding"
+
+
+def test_a_task_that_no_output_can_be_is_refused(rng: np.random.Generator) -> None:
+    with pytest.raises(OptionError, match=r"--task segmentation: they are 'y' \(1, 5\)"):
+        found([rng.standard_normal((1, 5)) for _ in range(RUNS)], "segmentation")
+    with pytest.raises(OptionError, match="--task detector"):
+        found([rng.standard_normal((1, 5)) for _ in range(RUNS)], "detector")

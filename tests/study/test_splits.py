@@ -1,0 +1,79 @@
+"""What is judged on decided nothing, and of few samples those that judge come first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sepfactor.graph.load import load
+from sepfactor.measure.engines import open_engine
+from sepfactor.options import make_options
+from sepfactor.study.splits import Splits, open_splits, split_sizes
+from tests.networks import images, plain
+
+
+@given(count=st.integers(1, 2000), share=st.none() | st.floats(0.01, 0.99))
+def test_sizes_leave_something_to_fit_to(count: int, share: float | None) -> None:
+    judging, choosing = split_sizes(count, share)
+    assert judging >= 0
+    assert choosing >= 0
+    assert judging + choosing < count
+    assert judging >= 1 or count == 1
+    assert judging >= choosing
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(1, (0, 0)), (2, (1, 0)), (8, (4, 0)), (16, (6, 2)), (24, (8, 4)), (100, (13, 12)), (1000, (125, 125))],
+)
+def test_of_few_samples_those_that_judge_come_first(count: int, expected: tuple[int, int]) -> None:
+    assert split_sizes(count) == expected
+
+
+def opened(count: int, tmp_path: Path, chooses: bool = True, **options: object) -> Splits:
+    model = plain()
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path)
+    name = model.graph.input[0].name
+    given = {name: np.arange(count, dtype=np.float32).reshape(-1, 1, 1, 1) + np.zeros_like(images(1))}
+    loaded = load(path)
+    asked = make_options({"data": given, **options})
+    return open_splits(loaded, asked, open_engine(threads=1), chooses=chooses)
+
+
+def numbers(feeds: object) -> set[float]:
+    return {float(next(iter(feed.values())).flat[0]) for feed in feeds}  # type: ignore[attr-defined]
+
+
+class TestParts:
+    @pytest.mark.parametrize("count", [2, 5, 40])
+    def test_all_are_apart(self, tmp_path: Path, count: int) -> None:
+        splits = opened(count, tmp_path)
+        parts = [numbers(part) for part in (splits.fit, splits.held_out, splits.judged_on)]
+        assert sum(map(len, parts)) == len(set().union(*parts)) == count
+        assert splits.is_held_out
+        assert numbers(splits.chosen_on) == parts[1]
+
+    def test_data_to_judge_on_leave_more_to_choose_by_and_the_same_to_fit_to(self, tmp_path: Path) -> None:
+        alone = opened(40, tmp_path)
+        name = next(iter(alone.fit[0]))
+        other = {name: np.full((3, *alone.fit[0][name].shape[1:]), 99, np.float32)}
+        both = opened(40, tmp_path, eval_data=other)
+        assert numbers(both.fit) == numbers(alone.fit)
+        assert numbers(both.held_out) == numbers(alone.held_out)
+        assert numbers(both.chosen_on) == numbers(alone.held_out) | numbers(alone.judged_on)
+        assert numbers(both.judged_on) == {99.0}
+        assert not both.is_held_out
+
+    def test_where_nothing_is_decided_all_is_judged(self, tmp_path: Path) -> None:
+        splits = opened(10, tmp_path, chooses=False, refit=False)
+        assert len(splits.judged_on) == len(splits.fit) == 10
+
+    def test_a_choice_among_bare_weights_is_a_choice(self, tmp_path: Path) -> None:
+        splits = opened(20, tmp_path, refit=False)
+        assert not numbers(splits.judged_on) & (numbers(splits.fit) | numbers(splits.chosen_on))
