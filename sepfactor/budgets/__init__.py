@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sepfactor.budgets.base import Cost, CostLimit, How, QualityLimit
+from sepfactor.budgets.base import LOSSLESS, Cost, CostLimit, How, QualityLimit
 from sepfactor.budgets.drop import MaxDrop, MaxEstimatedDrop
 from sepfactor.budgets.noise import MinPsnr, MinSnr
 from sepfactor.budgets.scores import KeptScores
@@ -163,4 +163,4 @@ def verdict_of(results: Sequence[LimitResult]) -> BudgetVerdict:
     return BudgetVerdict("kept" if is_met else "not-kept", is_met, "; ".join(one.text for one in results))
 
 
-__all__ = ["Budget", "Cost", "CostLimit", "How", "QualityLimit", "QualityLimits", "verdict_of"]
+__all__ = ["LOSSLESS", "Budget", "Cost", "CostLimit", "How", "QualityLimit", "QualityLimits", "verdict_of"]

@@ -14,7 +14,11 @@ from sepfactor.results import Quality, QualityKind
 from sepfactor.words import plural, points, signed
 
 DEFAULT = Amount(0.01, True)
-_DEFAULTS: Mapping[QualityKind, Amount] = {"overlap": Amount(0.02, True), "cosine": Amount(0.005, True)}
+_DEFAULTS: Mapping[QualityKind, Amount] = {
+    "boxes": Amount(0.02, True),
+    "overlap": Amount(0.02, True),
+    "cosine": Amount(0.005, True),
+}
 """Of kinds of which a user would sign another share."""
 
 _COUNTED = {

@@ -18,9 +18,10 @@ from sepfactor.graph.load import external_files, first_line
 from sepfactor.graph.prepare import may_change_speed
 from sepfactor.graph.save import data_of
 from sepfactor.measure.accuracy import compare_sessions
+from sepfactor.options import Options
 from sepfactor.progress import in_shares
 from sepfactor.results import Accuracy, FrontPoint, Report, Speed, Totals
-from sepfactor.search.choose import Chosen
+from sepfactor.search.choose import Chosen, asks_for_a_rule
 from sepfactor.search.to_budget import Outcome
 from sepfactor.study.profiling import profile_layers, time_networks
 from sepfactor.study.study import Study
@@ -187,6 +188,11 @@ def _notes(written: Written, accuracy: Accuracy | None) -> tuple[str, ...]:
             "SYNTHETIC IMAGES were used, since no --data was given: the errors below say how far the two "
             "networks differ on made-up pictures. No accuracy is claimed."
         )
+        if not study.trusts_data and chosen.outcome is None and _is_left_open(chosen, study.options):
+            notes.append(
+                "Nothing was replaced that loses anything, for without data nothing says what that would "
+                "come to. Give --data for factors that are fitted, judged, and much faster."
+            )
     elif study.splits.is_synthetic:
         notes.append(
             "Candidates were compared, and factors fitted, on SYNTHETIC IMAGES, since no --data was given. "
@@ -215,6 +221,11 @@ def _notes(written: Written, accuracy: Accuracy | None) -> tuple[str, ...]:
     idle = [glob for glob in study.options.globs() if not study.options.matches(glob, names)]
     notes += [f"The pattern {glob!r} fits no convolution of this network." for glob in idle]
     return tuple(notes)
+
+
+def _is_left_open(chosen: Chosen, options: Options) -> bool:
+    """Whether nobody said what may become of layers."""
+    return chosen.given is None and not asks_for_a_rule(options)
 
 
 def _sizes(written: Written) -> tuple[int, int]:

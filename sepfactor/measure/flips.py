@@ -94,7 +94,13 @@ def expected_loss(before: Array, after: Array, likely: Array) -> float:
     return float(np.mean(flips * cost) * np.mean(usable) + lost[~usable].sum() / len(after))
 
 
-def upper_end(lost: Callable[[Mask, Mask], float], units: NDArray[np.int64], others: int = 0) -> float:
+def upper_end(
+    lost: Callable[[Mask, Mask], float],
+    images: NDArray[np.int64],
+    others: int = 0,
+    *,
+    units: int | None = None,
+) -> float:
     """The upper end of a one-sided 95 % interval of what is lost, images counted as the unit.
 
     The error is that of a jackknife over twenty groups of images (Efron 1982, "The Jackknife, the Bootstrap
@@ -103,17 +109,21 @@ def upper_end(lost: Callable[[Mask, Mask], float], units: NDArray[np.int64], oth
 
     Args:
         lost: from ``(N,)`` samples and ``(others,)`` further ones, those left in.
-        units: ``(N,)`` which image each sample lies in.
+        images: ``(N,)`` which image each sample lies in.
         others: further samples that are images each.
+        units: images that the interval is of, if it is that of others like these; None for these.
     """
-    every = lost(np.ones(len(units), bool), np.ones(others, bool))
-    images = int(units.max(initial=-1)) + 1
-    groups = min(images, _GROUPS)
+    every = lost(np.ones(len(images), bool), np.ones(others, bool))
+    count = int(images.max(initial=-1)) + 1
+    groups = min(count, _GROUPS)
     if groups < 2:
         return every
     further = np.arange(others) % groups
-    found = np.array([lost(units % groups != k, further != k) for k in range(groups)])
+    found = np.array([lost(images % groups != k, further != k) for k in range(groups)])
     variance = (groups - 1) / groups * float(np.sum((found - found.mean()) ** 2))
+    if units is not None:
+        variance *= count / max(units, 2)
+        groups = min(max(units, 2), _GROUPS)
     t = float(scipy.special.stdtrit(groups - 1, 0.95))
     if every <= 0:
         return every + t * math.sqrt(variance)

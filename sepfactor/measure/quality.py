@@ -68,6 +68,7 @@ class Judge:
         estimate: go by the original's probabilities of classes, not by labels or agreement.
         judged_on: what the feeds are, beside what results are fitted to.
         like: a judge on other data, whose outputs are of the same tasks.
+        units: images that intervals are to be of, if they are those of others like these.
 
     Raises:
         DataError: there are no feeds, or labels do not fit.
@@ -87,6 +88,7 @@ class Judge:
         estimate: bool = False,
         judged_on: JudgedOn = "held-out",
         like: Judge | None = None,
+        units: int | None = None,
     ) -> None:
         if not len(feeds):
             raise DataError("There is no data to judge on: give at least two inputs.")
@@ -114,6 +116,8 @@ class Judge:
         )
         self.found: list[Found] = recognise(outputs, wanted, () if like is None else like.found)
         self.tasks: list[Task] = [one.task for one in self.found]
+        for one in self.tasks:
+            one.units = units
         self.notes = self._notes() if metric is None else ()
         self._fitted: list[Feed] = []
 
@@ -154,18 +158,16 @@ class Judge:
             labels: of them, or None.
             changes: whether changes on them count, too.
         """
-        scored = [task for task in self.tasks if isinstance(task, ClassScores)]
-        if not scored or not len(feeds) or self._metric is not None:
-            return
-        if any(task.kind == "top-1" for task in scored) and labels is None:
+        if not len(feeds) or self._metric is not None or not any(task.learns for task in self.tasks):
             return
         answers = [self._session.run(feed) for feed in feeds]
-        for task in scored:
-            k = self._names.index(task.answers.name)
-            ours = Answers(task.answers.name, [one[k] for one in answers], [batch_of(feed) for feed in feeds])
-            if task.kind == "top-1" and not _is_known(labels, ours):
-                return
-            task.learn(ours.runs, labels)
+        batches = [batch_of(feed) for feed in feeds]
+        for task in self.tasks:
+            runs = self._of(task, answers)
+            outputs = [Answers(one.name, its, batches) for one, its in zip(task.outputs, runs, strict=True)]
+            if isinstance(task, ClassScores) and labels is not None:
+                _is_known(labels, outputs[0])  # which they fit
+            task.learn(outputs, labels)
         self._fitted = list(feeds) if changes else []
 
     @property

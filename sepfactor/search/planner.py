@@ -133,6 +133,13 @@ class Planner:
         """Whether it keeps the budget where plans are chosen, and on data that decided nothing."""
         return self.keeps(point) and self._is_confirmed(point)
 
+    def lost(self, point: Point, limit: QualityLimits) -> float:
+        """The loss that stands against its being handed out: where plans are chosen, or at the last."""
+        lost, last = limit.loss(point.quality), self.last_word
+        if last is None or last.limit is None:
+            return lost
+        return max(lost, last.limit.loss(self._last_quality(last, point)))
+
     def _is_confirmed(self, point: Point) -> bool:
         last = self.last_word
         return last is None or last.limit is None or last.limit.is_kept(self._last_quality(last, point))

@@ -41,7 +41,8 @@ def _decide(
     layer = dense_layer(study, method, seen, weighed=False)  # a rule speaks of the plain error
     if isinstance(layer, Reason):
         return LayerChoices(seen, reason=layer)
-    max_error = DEFAULT_MAX_ERROR if asked.max_error is None else asked.max_error
+    usual = DEFAULT_MAX_ERROR if study.trusts_data else 0.0  # nothing says what a loss would come to
+    max_error = usual if asked.max_error is None else asked.max_error
     proposal = propose(layer, schemes_of(asked), rank=asked.rank, max_error=max_error)
     averages = propose_averages(study, seen, layer, settings, 0.0 if asked.rank is not None else max_error)
     tried = lossless_or_all([*averages.candidates[-1:], *proposal.candidates])  # large blocks first

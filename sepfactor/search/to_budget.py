@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sepfactor.budgets import Budget, QualityLimits, verdict_of
+from sepfactor.budgets import LOSSLESS, Budget, QualityLimits, verdict_of
 from sepfactor.codes import BudgetVerdict
 from sepfactor.data.feeds import Feeds
 from sepfactor.fit.build import Built, build
@@ -105,14 +105,15 @@ def make_planner(study: Study, evidence: Sequence[Evidence], settings: SearchSet
     metric = open_metric(study.options.metric)
     if metric is not None:
         try_metric(metric, study.engine.open(study.loaded.runnable), splits.judged_on[0])
-    is_apart = len(splits.chosen_on) > 0
-    data = splits.chosen_on if is_apart else splits.fit
-    known: JudgedOn = "held-out" if is_apart else "fitted"
-    judge = _judge(original, data, study, budget, metric, "made-up" if data.synthetic else known)
+    data = splits.chosen_on if len(splits.chosen_on) else splits.fit
+    known: JudgedOn = "made-up" if data.synthetic else "held-out" if len(splits.held_out) else "fitted"
+    has_last_word = study.options.eval_data is not None or splits.is_held_out
+    units = len(splits.judged_on) if has_last_word else None  # so that what is chosen will be confirmed
+    judge = _judge(original, data, study, budget, metric, known, units=units)
     limit = budget.quality_limit(judge.kinds, judge.original_score)  # before the work, if it does not fit
     last_word = _last_word(study, budget, judge, metric)
-    if is_apart:
-        judge.learn(splits.fit, splits.fit.labels)
+    if known == "held-out":
+        judge.learn(splits.fitted_only, splits.fitted_only.labels)
     space = gather_space(
         study, evidence, settings, LayerTimer.of(study, settings), by_size=budget.is_of_size_alone
     )
@@ -133,6 +134,7 @@ def _judge(
     metric: Metric | None,
     judged_on: JudgedOn,
     like: Judge | None = None,
+    units: int | None = None,
 ) -> Judge:
     """A judge of the outputs as the budget asks for."""
     return Judge(
@@ -146,6 +148,7 @@ def _judge(
         estimate=budget.estimates,
         judged_on=judged_on,
         like=like,
+        units=units,
     )
 
 
@@ -229,9 +232,12 @@ def _as_fast_as_allowed(planner: Planner, limit: QualityLimits) -> Outcome:
     point = planner.cheapest(limit, start) or planner.mildest(limit)
     predicted = 0.0 if point is None else point.predicted_loss
     for _ in range(planner.settings.retries - 1):
-        if point is None or planner.may_hand_out(planner.in_full(point)):
+        if point is None:
             break
-        predicted *= 0.7
+        careful = planner.in_full(point)
+        if planner.may_hand_out(careful):
+            break
+        predicted *= _step_back(planner.lost(careful, limit) / max(limit.most, 1e-12), limit.exponent)
         options = planner.solve("time", {"loss": predicted})
         if options is None or not any(options):
             break
@@ -240,11 +246,21 @@ def _as_fast_as_allowed(planner: Planner, limit: QualityLimits) -> Outcome:
     return _keep_all(planner, "no-plan", none) if best is None else _outcome(planner, best)
 
 
+def _step_back(excess: float, exponent: float) -> float:
+    """The share of the predicted loss to aim at, where it came to so often what is allowed."""
+    if not np.isfinite(excess) or excess <= 0:
+        return 0.5
+    return float(np.clip(0.9 * excess ** (-1 / exponent), 0.1, 0.8))
+
+
 def _outcome(planner: Planner, point: Point, failed: str = "") -> Outcome:
     quality, results, counts = planner.last_word_on(point)
     verdict = verdict_of(results)
     if failed:
         verdict = BudgetVerdict("no-plan", False, failed + verdict.text)
+    elif verdict.is_met and not planner.study.trusts_data and quality.divergence > LOSSLESS:
+        text = f"{verdict.text}; but what is lost cannot be told of made-up inputs: give --data"
+        verdict = BudgetVerdict("no-data", False, text)
     plan = expecting(point.plan, _expected(planner, point, quality, verdict))
     built = replace(point.built, plan=plan)
     points, judge = tuple(planner.points), planner.judge

@@ -19,7 +19,9 @@ class Splits:
     Attributes:
         fit: for statistics and fitting.
         held_out: for judging fits while they are made; not in ``fit``, but empty where there are few samples.
-        chosen_on: for judging plans while they are searched for; not in ``fit``, empty likewise.
+        chosen_on: for judging plans while they are searched for: ``held_out``, and if those are few, some of
+            ``fit`` with them.
+        fitted_only: what of ``fit`` is not in ``chosen_on``.
         judged_on: for the figures of the report; of data that chose nothing, where there are enough.
         is_held_out: whether ``judged_on`` is a part of the data that decided nothing.
     """
@@ -27,6 +29,7 @@ class Splits:
     fit: Feeds
     held_out: Feeds
     chosen_on: Feeds
+    fitted_only: Feeds
     judged_on: Feeds
     is_held_out: bool = False
 
@@ -81,13 +84,19 @@ def open_splits(loaded: Loaded, options: Options, engine: Engine, *, chooses: bo
         # Nothing can be claimed, or nothing is decided: all of it may serve for everything.
         count = sum(split_sizes(len(feeds), options.held_out)) if options.refit else 0
         held_out = feeds.shuffled(options.seed)[:count]
-        return Splits(feeds, held_out, held_out, final or feeds)
+        return Splits(feeds, held_out, held_out, feeds, final or feeds)
     judging, choosing = split_sizes(len(feeds), options.held_out)
     mixed, held = feeds.shuffled(options.seed), judging + choosing
-    rest, held_out, judged_on = mixed[held:], mixed[judging:held], mixed[:judging]
-    if final is None:
-        return Splits(rest, held_out, held_out, judged_on, is_held_out=True)
-    return Splits(rest, held_out, mixed[:held], final)
+    first = judging if final is None else 0
+    last = max(held, min(first + _TO_CHOOSE, len(mixed)))
+    return Splits(
+        fit=mixed[held:],
+        held_out=mixed[judging:held],
+        chosen_on=mixed[first:last],
+        fitted_only=mixed[last:],
+        judged_on=mixed[:judging] if final is None else final,
+        is_held_out=final is None,
+    )
 
 
 def split_sizes(samples: int, share: float | None = None) -> tuple[int, int]:
@@ -103,6 +112,9 @@ def split_sizes(samples: int, share: float | None = None) -> tuple[int, int]:
     judging = max(-(-held // 2), min(8, held - held // 3)) if held > _FEW else held
     return judging, held - judging
 
+
+_TO_CHOOSE = 12
+"""Plans are chosen on so many samples at least, if there are as many."""
 
 _FEW = 4
 """So few held-out samples judge and choose nothing."""

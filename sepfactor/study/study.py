@@ -12,6 +12,7 @@ from sepfactor.graph.load import Loaded
 from sepfactor.graph.survey import Site
 from sepfactor.measure.engine import Engine
 from sepfactor.measure.engines import open_engine
+from sepfactor.measure.tasks import image_size
 from sepfactor.measure.timing_cache import DiskCache, MemoryCache, TimingCache, default_path
 from sepfactor.options import Options
 from sepfactor.plans.machine import MachineProfile, read_profile
@@ -73,11 +74,14 @@ class Study:
     def trusts_data(self) -> bool:
         """Whether what the network does with the data says what it will do in use.
 
-        Made-up pictures say little of a classifier; networks that put out images see in them nearly what they
-        will see (``benchmarks/results/reconstruction.md``).
+        Made-up pictures say little of a classifier, and made-up bytes or sounds of anything; networks that
+        make images of images see in them nearly what they will see
+        (``benchmarks/results/reconstruction.md``).
         """
+        if not self.splits.is_synthetic:
+            return True
         outputs = self.network.source.model.graph.outputs
-        return not self.splits.is_synthetic or all(_is_map(value) for value in outputs)
+        return image_size(self.splits.fit[0]) is not None and all(_is_map(value) for value in outputs)
 
 
 def open_study(loaded: Loaded, options: Options, progress: Progress, *, chooses: bool = False) -> Study:

@@ -57,7 +57,8 @@ class TestParts:
         parts = [numbers(part) for part in (splits.fit, splits.held_out, splits.judged_on)]
         assert sum(map(len, parts)) == len(set().union(*parts)) == count
         assert splits.is_held_out
-        assert numbers(splits.chosen_on) == parts[1]
+        assert parts[1] <= numbers(splits.chosen_on)
+        assert not parts[2] & numbers(splits.chosen_on)
 
     def test_data_to_judge_on_leave_more_to_choose_by_and_the_same_to_fit_to(self, tmp_path: Path) -> None:
         alone = opened(40, tmp_path)
@@ -66,13 +67,22 @@ class TestParts:
         both = opened(40, tmp_path, eval_data=other)
         assert numbers(both.fit) == numbers(alone.fit)
         assert numbers(both.held_out) == numbers(alone.held_out)
-        assert numbers(both.chosen_on) == numbers(alone.held_out) | numbers(alone.judged_on)
+        assert numbers(both.chosen_on) >= numbers(alone.held_out) | numbers(alone.judged_on)
         assert numbers(both.judged_on) == {99.0}
         assert not both.is_held_out
 
     def test_where_nothing_is_decided_all_is_judged(self, tmp_path: Path) -> None:
         splits = opened(10, tmp_path, chooses=False, refit=False)
         assert len(splits.judged_on) == len(splits.fit) == 10
+
+    def test_of_few_those_to_choose_by_are_fitted_to_as_well(self, tmp_path: Path) -> None:
+        splits = opened(20, tmp_path)
+        assert len(splits.chosen_on) == 12
+        assert numbers(splits.held_out) < numbers(splits.chosen_on)
+        assert numbers(splits.chosen_on) | numbers(splits.fitted_only) == numbers(splits.held_out) | numbers(
+            splits.fit
+        )
+        assert not numbers(splits.chosen_on) & numbers(splits.judged_on)
 
     def test_a_choice_among_bare_weights_is_a_choice(self, tmp_path: Path) -> None:
         splits = opened(20, tmp_path, refit=False)

@@ -98,6 +98,7 @@ class Task(ABC):
         name: that ``--task`` calls it by.
         tolerance: divergence that a user would sign, by which outputs of several tasks are weighed.
         outputs: what the original answered.
+        units: images that intervals are of, if they are those of others like these; None for these.
     """
 
     name: ClassVar[str]
@@ -105,6 +106,7 @@ class Task(ABC):
 
     def __init__(self, *outputs: Answers) -> None:
         self.outputs = outputs
+        self.units: int | None = None
 
     @property
     def answers(self) -> Answers:
@@ -127,6 +129,20 @@ class Task(ABC):
     def again(self, outputs: Sequence[Answers]) -> Task:
         """The same task on other data, without labels."""
         return type(self)(*outputs)
+
+    @property
+    def learns(self) -> bool:
+        """Whether :meth:`learn` makes intervals narrower."""
+        return False
+
+    def learn(self, outputs: Sequence[Answers], labels: Array | None) -> None:
+        """Take what the original answered on further samples into account.
+
+        Args:
+            outputs: as :attr:`outputs`.
+            labels: true classes of these samples, -1 where unknown, or None.
+        """
+        return
 
     @abstractmethod
     def judge(self, after: Sequence[Sequence[Array]]) -> tuple[Quality, ...]:
@@ -163,7 +179,7 @@ def changed(before: Sequence[Array], after: Sequence[Array]) -> list[bool]:
     return [a.shape != b.shape for a, b in zip(before, after, strict=True)]
 
 
-def pessimistic(losses: Floats, weights: Floats | None = None) -> float:
+def pessimistic(losses: Floats, weights: Floats | None = None, units: int | None = None) -> float:
     """The upper end of a one-sided 95 % interval of a mean loss, images counted as the unit.
 
     Student's interval; with weights, of the ratio of both sums, linearised. A single image has no interval:
@@ -172,6 +188,7 @@ def pessimistic(losses: Floats, weights: Floats | None = None) -> float:
     Args:
         losses: ``(N,)`` of each image.
         weights: ``(N,)`` of mean 1: how much each image counts.
+        units: images that the interval is of, if it is that of others like these; None for these N.
     """
     from scipy.special import stdtrit  # here, for commands that judge nothing
 
@@ -180,4 +197,5 @@ def pessimistic(losses: Floats, weights: Floats | None = None) -> float:
         return mean
     apart = losses - (mean if weights is None else mean * weights)
     spread = float(np.sqrt(np.sum((apart - apart.mean()) ** 2) / (count - 1)))
-    return mean + float(stdtrit(count - 1, 0.95)) * spread / float(np.sqrt(count))
+    units = max(units or count, 2)
+    return mean + float(stdtrit(units - 1, 0.95)) * spread / float(np.sqrt(units))

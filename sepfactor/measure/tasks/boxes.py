@@ -9,7 +9,7 @@ the threshold, and how much it changed. So shares are estimated from all pairs o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -102,28 +102,36 @@ class Matches:
         after: ``(n,)`` the same of the boxes of the other network that overlap; -inf where none does.
         overlap: ``(n,)`` IoU of both; 0 where none does.
         image: ``(n,)`` index of the image.
+        others: ``(m,)`` margins of boxes on further images, which are as good as any.
     """
 
     before: Floats
     after: Floats
     overlap: Floats
     image: NDArray[np.int64]
+    others: Floats = field(default_factory=lambda: np.zeros(0))
 
     @property
     def share(self) -> float:
         """Found, as counted; 1 where there was nothing to find."""
         return float(np.mean(self.after >= 0)) if len(self.after) else 1.0
 
-    def lost(self) -> tuple[float, float]:
-        """The share that is lost, as estimated from all pairs, and the upper end of its interval."""
+    def lost(self, units: int | None = None) -> tuple[float, float]:
+        """The share that is lost, as estimated from all pairs, and the upper end of its interval.
+
+        Args:
+            units: images that the interval is of, if it is that of others like these.
+        """
         if not len(self.before):
             return 0.0, 0.0
-        every = np.ones(len(self.before), bool)
-        return self._lost(every), upper_end(lambda left, _: self._lost(left), self.image)
+        every, further = np.ones(len(self.before), bool), np.ones(len(self.others), bool)
+        end = upper_end(self._lost, self.image, len(self.others), units=units)
+        return self._lost(every, further), end
 
-    def _lost(self, left: NDArray[np.bool_]) -> float:
+    def _lost(self, left: NDArray[np.bool_], further: NDArray[np.bool_]) -> float:
         before, after = self.before[left], self.after[left]
-        return 1.0 - expected_share(before, after, before) if len(before) else 0.0
+        pool = np.concatenate([before, self.others[further]])
+        return 1.0 - expected_share(before, after, pool) if len(before) else 0.0
 
     @property
     def divergence(self) -> float:
@@ -134,7 +142,12 @@ class Matches:
         return float(np.mean(np.where(self.overlap > 0, (1 - self.overlap) ** 2 + change**2, 1.0)))
 
 
-def match(ours: Sequence[Boxes], theirs: Sequence[Boxes], spread: Floats | None = None) -> Matches:
+def match(
+    ours: Sequence[Boxes],
+    theirs: Sequence[Boxes],
+    spread: Floats | None = None,
+    others: Floats | None = None,
+) -> Matches:
     """What of ``ours`` above the threshold is found among ``theirs``, image by image.
 
     Args:
@@ -142,12 +155,19 @@ def match(ours: Sequence[Boxes], theirs: Sequence[Boxes], spread: Floats | None 
         theirs: of the same.
         spread: ``(k,)`` how much the values of boxes vary: boxes whose values are further apart than a
             quarter of it, in the mean, are not of one object.
+        others: ``(m,)`` margins of boxes on further images.
     """
     columns: list[tuple[float, float, float, int]] = []
     for image, (our, their) in enumerate(zip(ours, theirs, strict=True)):
         columns += [(*found, image) for found in _of_image(our, their, spread)]
     before, after, overlap, images = np.array(columns, np.float64).reshape(-1, 4).T
-    return Matches(before, after, overlap, images.astype(np.int64))
+    further = np.zeros(0) if others is None else others
+    return Matches(before, after, overlap, images.astype(np.int64), further)
+
+
+def margins(images: Sequence[Boxes]) -> Floats:
+    """``(n,)`` of all boxes above the threshold."""
+    return np.array([_margin(score) for boxes in images for score in boxes.scores if score >= THRESHOLD])
 
 
 def _of_image(ours: Boxes, theirs: Boxes, spread: Floats | None) -> list[tuple[float, float, float]]:

@@ -167,10 +167,17 @@ class ClassScores(Task):
         (answers,) = outputs
         return ClassScores(answers, estimate=self._estimate)
 
-    def learn(self, answers: Sequence[Array], labels: Array | None) -> None:
-        """Take the original's answers on further samples into account: their leads are as good as any."""
-        self._fitted, self._fitted_labels = answers, None if self._labels is None else labels
-        self._others = _seen(answers, answers, self._fitted_labels)
+    @property
+    def learns(self) -> bool:
+        """The original's leads on other samples are as good as any."""
+        return True
+
+    def learn(self, outputs: Sequence[Answers], labels: Array | None) -> None:
+        """Pair changes with the leads of these samples as well; of labels only with labels."""
+        self._fitted = outputs[0].runs
+        self._fitted_labels = None if self._labels is None else labels
+        if self._labels is None or (labels is not None and (np.asarray(labels) >= 0).any()):
+            self._others = _seen(self._fitted, self._fitted, self._fitted_labels)
 
     def show_fitted(self, after: Sequence[Array]) -> None:
         """What the next network to be judged answers to these samples, which it was fitted to.
@@ -211,11 +218,11 @@ class ClassScores(Task):
 
     def _lost(self, seen: _Seen, more: Sequence[Array]) -> tuple[float, float]:
         """What is lost, from all pairs of leads and changes, and the upper end of its interval."""
-        own, after, others = seen, seen.after, self._others
-        if others is not None and more:
+        own, after, others, units = seen, seen.after, self._others, self.units
+        if others is not None and len(more):
             moved = _seen(self._fitted, more, self._fitted_labels).after
             after = np.concatenate([after, _stretched(others.before, moved, seen.after - seen.before)])
-            own, others = seen.joined(others), None
+            own, others, units = seen.joined(others), None, None  # it is the leads that it hangs on
 
         def lost(left: Mask, further: Mask) -> float:
             pool, likely = own.before[left], own.likely[left]
@@ -228,7 +235,7 @@ class ClassScores(Task):
 
         count, beside = len(own.before), 0 if others is None else len(others.before)
         every = lost(np.ones(count, bool), np.ones(beside, bool))
-        return every, upper_end(lost, np.arange(count), beside)
+        return every, upper_end(lost, np.arange(count), beside, units=units)
 
     def _of_scores(self, before: Sequence[Array], after: Sequence[Array]) -> Quality:
         """The share of the variation of the scores that is kept."""

@@ -77,7 +77,8 @@ class Dense(Task):
                 sizes.append(self._by_part(squares(sample, None)))
         losses, signals = np.stack(errors), np.stack(sizes)  # (samples, parts)
         means = losses.mean(axis=0)
-        ends = [pessimistic(losses[:, p], _weights(signals[:, p])) for p in range(losses.shape[1])]
+        weights = [_weights(signals[:, p]) for p in range(losses.shape[1])]
+        ends = [pessimistic(losses[:, p], weight, self.units) for p, weight in enumerate(weights)]
         worst = int(np.argmax(np.where(np.isnan(ends), np.inf, ends)))
         return (
             Quality(

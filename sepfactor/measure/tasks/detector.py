@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sepfactor.measure.tasks import anchors, detections
 from sepfactor.measure.tasks.base import Answers, Found, Task, Wanted, changed
-from sepfactor.measure.tasks.boxes import THRESHOLD, Boxes, match
+from sepfactor.measure.tasks.boxes import THRESHOLD, Boxes, margins, match
 from sepfactor.results import Quality
 
 Array = NDArray[Any]
@@ -61,6 +61,7 @@ class Detector(Task):
     def __init__(self, *outputs: Answers, family: Family) -> None:
         super().__init__(*outputs)
         self._family = family
+        self._others = np.zeros(0)
         self._before = self._decoded([one.runs for one in outputs])
         values = [boxes.values[boxes.scores >= THRESHOLD] for boxes in self._before]
         every = np.concatenate(values) if values else np.zeros((0, 0))
@@ -83,6 +84,20 @@ class Detector(Task):
                     f"boxes as {family.name} writes them, {count:.1f} an image above {THRESHOLD:g}",
                 )
 
+    @property
+    def learns(self) -> bool:
+        """Margins of the original's boxes on other images are as good as any."""
+        return True
+
+    def learn(self, outputs: Sequence[Answers], labels: NDArray[Any] | None) -> None:
+        """Pair changes with the margins of these boxes as well."""
+        images = [
+            boxes
+            for k, batch in enumerate(outputs[0].batches)
+            for boxes in self._family.decode([one.runs[k] for one in outputs], batch)
+        ]
+        self._others = margins(images)
+
     def again(self, outputs: Sequence[Answers]) -> Detector:
         """Of the same family."""
         return Detector(*outputs, family=self._family)
@@ -94,9 +109,9 @@ class Detector(Task):
         differs = np.any([changed(one.runs[:runs], its) for one, its in pairs], axis=0)
         before = self._decoded([one.runs[:runs] for one in self.outputs])
         found = self._decoded(after, None if self._family.is_list else differs)
-        kept = match(before, found, self._spread)
-        new = match(found, before, self._spread)
-        lost = max((kept.lost(), new.lost()), key=lambda one: one[1])
+        kept = match(before, found, self._spread, self._others)
+        new = match(found, before, self._spread, self._others)
+        lost = max((kept.lost(self.units), new.lost(self.units)), key=lambda one: one[1])
         return (
             Quality(
                 kind="boxes",

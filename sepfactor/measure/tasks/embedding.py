@@ -74,7 +74,7 @@ class Embedding(Task):
                 original=1.0,
                 result=mean,
                 expected=mean,
-                pessimistic=1.0 - pessimistic(1.0 - cosines),
+                pessimistic=1.0 - pessimistic(1.0 - cosines, units=self.units),
                 divergence=1.0 - mean,
                 samples=len(cosines),
                 output=self.answers.name,

@@ -57,7 +57,7 @@ class Exact(Task):
                 original=1.0,
                 result=share,
                 expected=share,
-                pessimistic=max(1.0 - pessimistic(wrong), 0.0),
+                pessimistic=max(1.0 - pessimistic(wrong, units=self.units), 0.0),
                 divergence=float(wrong.mean()),
                 samples=len(wrong),
                 output=self.answers.name,

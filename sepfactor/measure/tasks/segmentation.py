@@ -58,7 +58,7 @@ class Segmentation(Task):
             counted += [_counts(a, b) for a, b in zip(ours, held, strict=True)]
             squared.append(float(np.mean((np.nan_to_num(held) - ours) ** 2)))
             power.append(float(np.mean(ours**2)))
-        found = [_overlap([one[k] for one in counted]) for k in range(len(counted[0]))]
+        found = [_overlap([one[k] for one in counted], self.units) for k in range(len(counted[0]))]
         share, low = min(found, key=lambda one: one[1])
         return (
             Quality(
@@ -108,7 +108,7 @@ def _counts(ours: Array, theirs: Array) -> list[tuple[Floats, Floats]]:
     return found
 
 
-def _overlap(counts: Sequence[tuple[Floats, Floats]]) -> tuple[float, float]:
+def _overlap(counts: Sequence[tuple[Floats, Floats]], units: int | None) -> tuple[float, float]:
     """The mean IoU over classes, and the lower end of its interval by images (linearised)."""
     both, either = (np.stack(side) for side in zip(*counts, strict=True))  # (images, classes)
     seen = either.sum(axis=0) > _LEAST_SHARE * either.sum() / 2
@@ -117,4 +117,4 @@ def _overlap(counts: Sequence[tuple[Floats, Floats]]) -> tuple[float, float]:
     missing = (either - both) / either.mean(axis=0)  # whose mean over images is what is lost
     weights = either / either.mean(axis=0)
     influence = (missing - lost * weights).mean(axis=1) + float(lost.mean())
-    return 1.0 - float(lost.mean()), 1.0 - pessimistic(influence)
+    return 1.0 - float(lost.mean()), 1.0 - pessimistic(influence, units=units)

@@ -89,7 +89,7 @@ class Text(Task):
                 original=1.0,
                 result=share,
                 expected=share,
-                pessimistic=1.0 - pessimistic(losses, weights),
+                pessimistic=1.0 - pessimistic(losses, weights, self.units),
                 divergence=divergence if np.isfinite(divergence) else np.inf,
                 samples=len(losses),
                 output=self.answers.name,
