@@ -140,7 +140,7 @@ class Options(LayerOptions):
     )
     held_out: float | None = asked(
         None,
-        "Share of --data never fitted to: half of it chooses plans, the other half judges.",
+        "Share of --data never fitted to: a third of it chooses, the rest judges.",
         metavar="SHARE",
         shown="0.25, more of few",
         gt=0,

@@ -112,8 +112,7 @@ class _Data(TypedDict, total=False):
 
 class _Fitting(TypedDict, total=False):
     held_out: float | None
-    """Share of --data never fitted to: half of it chooses plans, the other half judges. Default: 0.25, more
-    of few."""
+    """Share of --data never fitted to: a third of it chooses, the rest judges. Default: 0.25, more of few."""
     refit: bool | None
     """Fit the factors to the activations; else they are those of the bare weights. Default: on."""
     memory: int | str | None

@@ -160,8 +160,8 @@ class TestResult:
         for kind in given:
             report = sepfactor.compress(networks.plain(), data=kind, max_error=0.5, bench_seconds=0).report
             assert not report.data.synthetic
-            assert report.data.fitted_on == 4
-            assert report.data.samples == 1  # the one held out
+            assert report.data.fitted_on == 3
+            assert report.data.samples == 2  # those held out
             json.loads(report.to_json())
 
 

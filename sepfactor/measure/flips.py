@@ -69,7 +69,9 @@ def expected_share(before: Array, after: Array, pool: Array) -> float:
     return found * float(np.mean(usable))
 
 
-def expected_loss(before: Array, after: Array, likely: Array) -> float:
+def expected_loss(
+    before: Array, after: Array, likely: Array, pool: tuple[Array, Array] | None = None
+) -> float:
     """Accuracy lost if classes are as likely as the original says, from all pairs of leads and changes.
 
     Where an answer changes from class a to class b, ``p(a) − p(b)`` is lost: little where it was a toss-up.
@@ -77,21 +79,23 @@ def expected_loss(before: Array, after: Array, likely: Array) -> float:
     ``(p(a) + p(b)) tanh(l / 2)``.
 
     Args:
-        before: ``(M,)`` leads of the best class, in logarithms of probabilities.
-        after: ``(N,)`` of the same class after the change, of the first N of these; what is not finite has
-            lost it all.
-        likely: ``(M,)`` sums of the two largest probabilities before.
+        before: ``(N,)`` leads of the best class, in logarithms of probabilities.
+        after: ``(N,)`` of the same class after the change; what is not finite has lost it all.
+        likely: ``(N,)`` sums of the two largest probabilities before.
+        pool: ``(M,)`` leads and as many such sums, of these and of any other samples; None for these.
     """
-    usable, pool = np.isfinite(after), np.minimum(before, _CERTAIN)
-    own: Floats = pool[: len(after)]
-    lost: Floats = likely[: len(after)] * np.tanh(own / 2)
+    usable = np.isfinite(after)
+    own: Floats = np.minimum(before, _CERTAIN)
+    lost: Floats = likely * np.tanh(own / 2)
     if np.count_nonzero(usable) < _LEAST_SAMPLES:
         return float(np.mean(np.where(after < 0, lost, 0.0)))
-    wide: Floats = np.abs(pool[:, None] + _width(pool) * _NODES)
+    of_all, sums = (own[usable], likely[usable]) if pool is None else pool
+    held: Floats = np.minimum(of_all, _CERTAIN)
+    wide: Floats = np.abs(held[:, None] + _width(held) * _NODES)
     moved, rest = _moved(wide, own[usable], np.minimum(after[usable], _CERTAIN))
     flips = np.searchsorted(np.sort(rest), -moved.ravel()) / len(rest)
-    cost = (likely[:, None] * np.tanh(wide / 2)).ravel()
-    return float(np.mean(flips * cost) * np.mean(usable) + lost[~usable].sum() / len(after))
+    cost = (sums[:, None] * np.tanh(wide / 2)).ravel()
+    return float(np.mean(flips * cost) * np.mean(usable) + lost[~usable].sum() / len(lost))
 
 
 def upper_end(

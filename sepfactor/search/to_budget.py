@@ -238,12 +238,25 @@ def _as_fast_as_allowed(planner: Planner, limit: QualityLimits) -> Outcome:
         if planner.may_hand_out(careful):
             break
         predicted *= _step_back(planner.lost(careful, limit) / max(limit.most, 1e-12), limit.exponent)
-        options = planner.solve("time", {"loss": predicted})
+        predicted, options = _milder(planner, predicted, point)
         if options is None or not any(options):
             break
         point = planner.build(options, f"predicted loss {predicted:.2g}")
     best = planner.best()
     return _keep_all(planner, "no-plan", none) if best is None else _outcome(planner, best)
+
+
+def _milder(planner: Planner, predicted: float, point: Point) -> tuple[float, tuple[int, ...] | None]:
+    """A predicted loss up to this one whose plan is another than ``point``, and its options, if any."""
+    for _ in range(_MOST_STEPS):
+        options = planner.solve("time", {"loss": predicted})
+        if options != point.options:
+            return predicted, options
+        predicted *= 0.8
+    return predicted, None
+
+
+_MOST_STEPS = 30
 
 
 def _step_back(excess: float, exponent: float) -> float:

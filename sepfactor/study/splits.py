@@ -102,14 +102,13 @@ def open_splits(loaded: Loaded, options: Options, engine: Engine, *, chooses: bo
 def split_sizes(samples: int, share: float | None = None) -> tuple[int, int]:
     """How many samples judge, and how many choose; at least one is left to fit to, if there is one.
 
-    Half of the share each; but of few samples those that judge come first, for they say whether anything
-    can be said at all: 8 if need be, or all of 4. Without a share it is a quarter, and of few samples up
-    to half.
+    Two thirds of the share judge, or all of so few that nothing could be said otherwise; those that choose
+    are helped by what was fitted to. Without a share it is a quarter, and of few samples up to half.
     """
     usual = max(round(0.25 * samples), min(12, samples // 2))
     held = usual if share is None else round(share * samples)
     held = min(max(held, 1), samples - 1)
-    judging = max(-(-held // 2), min(8, held - held // 3)) if held > _FEW else held
+    judging = held - held // 3 if held > _FEW else held
     return judging, held - judging
 
 

@@ -231,7 +231,9 @@ class TestBudget:
         )
         quality = by_estimate.report.budget.quality
         assert by_estimate.is_met
-        assert (by_agreement.report.budget.quality.kind, quality.kind) == ("agreement", "estimate")
+        assert quality is not None
+        assert quality.kind == "estimate"
+        assert quality.original - quality.pessimistic <= 0.04
         assert by_estimate.report.totals.macs_after < by_agreement.report.totals.macs_after
         unseen = feeds(64, seed=5)
         before, after = (

@@ -29,7 +29,7 @@ def test_sizes_leave_something_to_fit_to(count: int, share: float | None) -> Non
 
 @pytest.mark.parametrize(
     ("count", "expected"),
-    [(1, (0, 0)), (2, (1, 0)), (8, (4, 0)), (16, (6, 2)), (24, (8, 4)), (100, (13, 12)), (1000, (125, 125))],
+    [(1, (0, 0)), (2, (1, 0)), (8, (4, 0)), (16, (6, 2)), (24, (8, 4)), (100, (17, 8)), (1000, (167, 83))],
 )
 def test_of_few_samples_those_that_judge_come_first(count: int, expected: tuple[int, int]) -> None:
     assert split_sizes(count) == expected

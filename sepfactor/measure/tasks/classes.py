@@ -6,6 +6,7 @@ so the scores themselves count beside it: what is left of how they vary from sam
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -48,6 +49,10 @@ class _Seen:
     likely: Array
     sure: Array
     still_sure: Array
+
+    def of(self, left: Mask) -> _Seen:
+        """Of some of the samples."""
+        return _Seen(*(getattr(self, one.name)[left] for one in fields(self)))
 
     def joined(self, other: _Seen) -> _Seen:
         """Of the samples of both."""
@@ -218,24 +223,42 @@ class ClassScores(Task):
 
     def _lost(self, seen: _Seen, more: Sequence[Array]) -> tuple[float, float]:
         """What is lost, from all pairs of leads and changes, and the upper end of its interval."""
-        own, after, others, units = seen, seen.after, self._others, self.units
+        others = self._others
         if others is not None and len(more):
-            moved = _seen(self._fitted, more, self._fitted_labels).after
-            after = np.concatenate([after, _stretched(others.before, moved, seen.after - seen.before)])
-            own, others, units = seen.joined(others), None, None  # it is the leads that it hangs on
+            return self._lost_with_fitted(seen, others, more)
 
         def lost(left: Mask, further: Mask) -> float:
-            pool, likely = own.before[left], own.likely[left]
-            if others is not None:
-                pool = np.concatenate([pool, others.before[further]])
-                likely = np.concatenate([likely, others.likely[further]])
-            if self._estimate:
-                return expected_loss(pool, after[left], likely)
-            return float(np.mean(pool >= 0)) - expected_share(own.before[left], after[left], pool)
+            own = seen.of(left)
+            return self._from_pairs(own, own.after, own if others is None else own.joined(others.of(further)))
 
-        count, beside = len(own.before), 0 if others is None else len(others.before)
+        count, beside = len(seen.before), 0 if others is None else len(others.before)
         every = lost(np.ones(count, bool), np.ones(beside, bool))
-        return every, upper_end(lost, np.arange(count), beside, units=units)
+        return every, upper_end(lost, np.arange(count), beside, units=self.units)
+
+    def _lost_with_fitted(self, seen: _Seen, others: _Seen, more: Sequence[Array]) -> tuple[float, float]:
+        """The same where changes on fitted samples count, too.
+
+        The interval is that of as many samples as will be judged: their changes scatter more, and not
+        the leads, which are of all.
+        """
+        moved = _seen(self._fitted, more, self._fitted_labels).after
+        after = np.concatenate([seen.after, _stretched(others.before, moved, seen.after - seen.before)])
+        every = seen.joined(others)
+
+        def of_changes(left: Mask, _: Mask) -> float:
+            return self._from_pairs(every.of(left), after[left], every)
+
+        def of_leads(left: Mask, _: Mask) -> float:
+            return self._from_pairs(every, after, every.of(left))
+
+        images, lost = np.arange(len(after)), self._from_pairs(every, after, every)
+        ends = (upper_end(of_changes, images, units=self.units), upper_end(of_leads, images))
+        return lost, lost + math.hypot(*(max(end - lost, 0.0) for end in ends))
+
+    def _from_pairs(self, own: _Seen, after: Array, pool: _Seen) -> float:
+        if self._estimate:
+            return expected_loss(own.before, after, own.likely, (pool.before, pool.likely))
+        return float(np.mean(pool.before >= 0)) - expected_share(own.before, after, pool.before)
 
     def _of_scores(self, before: Sequence[Array], after: Sequence[Array]) -> Quality:
         """The share of the variation of the scores that is kept."""
