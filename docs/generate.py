@@ -49,13 +49,14 @@ _GROUPS = {
         "layers",
         "keep",
     ),
+    "Exact rewriting": ("tidy",),
     "Data": ("data", "eval_data", "labels", "targets", "held_out", "input_shape", "limit", "seed"),
     "How images become inputs": ("color", "scale", "mean", "std", "layout", "resize"),
     "Fitting": ("refit", "memory"),
     "Running and timing": ("threads", "provider", "bench_seconds", "profile", "cache"),
     "What is built and written": ("plan", "force", "overwrite", "pictures"),
 }
-_REWRITING = PACKAGE / "search" / "rewriting.py"
+_REWRITING = PACKAGE / "study" / "rewriting.py"
 """Where the reasons are why ``tidy`` leaves a rewriting out; all others are of layers."""
 
 _CARRY = {"Reason", "Skip", "Broken"}

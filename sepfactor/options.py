@@ -70,6 +70,11 @@ class Options(LayerOptions):
     dequantize: bool = asked(
         False, "Make weights and values behind DequantizeLinear float, so that their layers can be factored."
     )
+    tidy: bool = asked(
+        True,
+        "Rewrite the network exactly before anything is factored, as `sepfactor tidy` does: where that is "
+        "faster, and equal to rounding.",
+    )
     layers: Mapping[str, LayerOptions] = Field(
         default_factory=dict,
         description="Other options for the layers of a name, or that a glob fits: name or glob → options. A "

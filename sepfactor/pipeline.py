@@ -25,7 +25,6 @@ from sepfactor.graph.save import check_destination, data_files, data_of
 from sepfactor.graph.survey import Site
 from sepfactor.measure.engines import open_engine
 from sepfactor.measure.machine import machine_load
-from sepfactor.measure.timing_cache import RecordingCache
 from sepfactor.options import Options, make_options
 from sepfactor.outputs import check_outputs
 from sepfactor.plans.document import Plan
@@ -71,7 +70,7 @@ def compress(
     """
     asked, given = effective(options, config)
     target = Path(output) if output is not None else None
-    study = _opened(model, asked, progress, target)
+    study = _opened(model, asked, progress, target, given)
     evidence = _observed(study)
     chosen = choose(study, evidence, given)
     try:
@@ -174,8 +173,7 @@ def profile(
     """
     asked = make_options(options, config, function="profile")
     study = _opened(model, asked, progress)
-    recorded = RecordingCache(study.timing_cache)
-    space = gather_space(study, _observed(study), DEFAULT, LayerTimer.of(study, DEFAULT, recorded))
+    space = gather_space(study, _observed(study), DEFAULT, LayerTimer.of(study, DEFAULT))
     return MachineProfile(
         sepfactor_version=__version__,
         model=study.loaded.name,
@@ -184,7 +182,7 @@ def profile(
         original_ms=space.original_ms,
         prepared_ms=space.prepared_ms,
         layers={c.evidence.site.output: c.ms for c in space.layers if c.candidates},
-        times=recorded.entries,
+        times=study.timing_cache.entries,
         notes=study.network.notes,
     )
 
@@ -218,12 +216,19 @@ def busy(asked: Options) -> str | None:
     return None
 
 
-def _opened(model: ModelSource, asked: Options, progress: Progress, target: Path | None = None) -> Study:
-    """The study, once all is refused that can be before any work."""
+def _opened(
+    model: ModelSource,
+    asked: Options,
+    progress: Progress,
+    target: Path | None = None,
+    given: Plan | None = None,
+) -> Study:
+    """The study, once all is refused that can be before any work; rewritten as a given plan has it."""
     loaded = load(model)
     if target is not None:
         check_target(target, loaded, asked)
-    study = open_study(loaded, asked, progress, chooses=not asked.has_rule)
+    rewrites = None if given is None else given.rewrites
+    study = open_study(loaded, asked, progress, rewrites, chooses=not asked.has_rule)
     check_sites(study.sites, asked, study.network.source.name)
     return study
 
@@ -239,6 +244,7 @@ def _planning(study: Study, outcome: Outcome | None) -> Planning:
         options=describe_options(study.options),
         environment=study.environment,
         data=describe_data(study.splits, study.options),
+        rewrites=study.network.rewritten,
         budget=None if outcome is None else outcome.described(),
         front=() if outcome is None else outcome.front(),
         tasks=() if outcome is None else outcome.tasks,

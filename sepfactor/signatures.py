@@ -79,6 +79,12 @@ class _Surveying(TypedDict, total=False):
     """Make weights and values behind DequantizeLinear float, so that their layers can be factored."""
 
 
+class _Tidying(TypedDict, total=False):
+    tidy: bool | None
+    """Rewrite the network exactly before anything is factored, as `sepfactor tidy` does: where that is
+    faster, and equal to rounding. Default: on."""
+
+
 class _Delivery(TypedDict, total=False):
     plan: Plan | str | os.PathLike[str] | None
     """Build this plan instead of choosing."""
@@ -164,6 +170,7 @@ class CompressOptions(
     _Candidates,
     _Layers,
     _Surveying,
+    _Tidying,
     _Delivery,
     _Data,
     _Fitting,
@@ -186,6 +193,7 @@ class PlanOptions(
     _Candidates,
     _Layers,
     _Surveying,
+    _Tidying,
     _Data,
     _Fitting,
     _Evaluation,
@@ -219,6 +227,7 @@ class ProfileOptions(
     _Candidates,
     _Layers,
     _Surveying,
+    _Tidying,
     _Data,
     _Fitting,
     _Running,

@@ -6,30 +6,45 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
-
-import onnx_ir as ir
 
 import sepfactor.report  # noqa: F401  # so that notebooks show results
 from sepfactor import __version__
 from sepfactor.deliver.describe import describe_data
 from sepfactor.errors import ModelError, within_means
 from sepfactor.graph.load import Loaded, ModelSource, load
+from sepfactor.graph.prepare import may_change_speed, prepare
 from sepfactor.graph.save import publish, staged
-from sepfactor.measure.engine import Engine, Feed
+from sepfactor.measure.engine import Engine
 from sepfactor.measure.engines import open_and_time, open_engine
-from sepfactor.measure.equality import noise
 from sepfactor.measure.reference import Reference
 from sepfactor.measure.rounds import Rounds
 from sepfactor.options import Options, make_options
 from sepfactor.pipeline import check_target
 from sepfactor.progress import Progress, in_shares, silent
 from sepfactor.results import Equality, Tidied
-from sepfactor.search.rewriting import Choice, Trial, choose_rewrites
 from sepfactor.signatures import TidyOptions
+from sepfactor.study.rewriting import (
+    Choice,
+    Trial,
+    choose_rewrites,
+    inputs_to_compare,
+    look_for_rewrites,
+    prepared_alone,
+)
 from sepfactor.study.splits import Splits, open_splits
+
+_CHOOSING, _JUDGING = 0.25, 0.5
+"""Shares of the time for timing: of the rewritings, and of the result."""
+
+_OPENINGS = 3
+"""How often the original and the result are opened to be timed."""
+
+_ROUNDS, _ROUNDS_ALONE = 5, 3
+"""Timed at least, of the original and the result in turns, and of the original alone."""
 
 
 @within_means()
@@ -66,48 +81,57 @@ def tidy(
     loaded = load(model)
     if target is not None:
         check_target(target, loaded, asked)
-    trial, splits = _opened(loaded, asked, progress)
-    choice, rounds, outputs = _deliver(trial, choose_rewrites(trial), target, overwrite=asked.overwrite)
-    is_changed = choice.model is not None
+    engine = open_engine(threads=asked.threads, provider=asked.provider)
+    splits = open_splits(loaded, asked, engine)
+    progress("rewrite", 0, 1, "looking for what can be rewritten")
+    prepared = prepare(loaded.model)
+    found = look_for_rewrites(prepared)
+    progress("rewrite", 1, 1, "")
+    trial, choice = None, Choice(None, stayed=found.notes)
+    if found.steps or may_change_speed(loaded.model, prepared):
+        reference = Reference.of(engine, loaded.runnable, inputs_to_compare(splits, loaded, asked, engine))
+        trial = Trial(
+            loaded, prepared, engine, reference, _CHOOSING * asked.bench_seconds, asked.seed, progress
+        )
+        choice = choose_rewrites(trial, found) if found.steps else prepared_alone(trial)
+    delivered = _deliver(_Job(loaded, engine, splits, asked, progress), trial, choice, target)
+    choice, rounds, is_changed = delivered.choice, delivered.rounds, delivered.choice.model is not None
     return Tidied(
         sepfactor_version=__version__,
         model=str(loaded.path or loaded.name),
         output=None if target is None else str(target),
         is_changed=is_changed,
-        environment=trial.engine.environment,
+        environment=engine.environment,
         data=describe_data(splits, asked),
         rules=choice.rows,
-        outputs=outputs,
+        outputs=delivered.outputs,
         original=rounds.timing(0),
         result=rounds.timing(1) if is_changed else None,
         speedup=rounds.ratio(1, seed=asked.seed) if is_changed else None,
         seconds=time.perf_counter() - begin,
-        notes=(*loaded.notes, *splits.notes, *_notes(trial.reference)),
+        notes=(*loaded.notes, *splits.notes, *(_notes(trial.reference) if trial is not None else ())),
         stayed=choice.stayed,
     )
 
 
-def _opened(loaded: Loaded, asked: Options, progress: Progress) -> tuple[Trial, Splits]:
-    engine = open_engine(threads=asked.threads, provider=asked.provider)
-    splits = open_splits(loaded, asked, engine)
-    reference = Reference.of(engine, loaded.runnable, _feeds(splits, loaded, asked, engine))
-    return Trial(loaded, engine, reference, asked.bench_seconds, asked.seed, progress), splits
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What one run works on."""
+
+    loaded: Loaded
+    engine: Engine
+    splits: Splits
+    asked: Options
+    progress: Progress
 
 
-def _feeds(splits: Splits, loaded: Loaded, asked: Options, engine: Engine) -> list[Feed]:
-    """One that is given, where any is, a picture, and noise: of pictures some networks make nothing at all.
+@dataclass(frozen=True, eq=False)
+class _Delivered:
+    """What was written, times of the original and of that, and its outputs against the original's."""
 
-    The first is what is timed.
-    """
-    feeds: list[Feed] = [splits.judged_on[0]]
-    if not splits.judged_on.synthetic:
-        with suppress(ModelError):  # it takes nothing but what it is meant for
-            feeds.append(open_splits(loaded, asked.model_copy(update={"data": None}), engine).judged_on[0])
-    with suppress(ModelError):
-        made_up = noise(feeds[-1], asked.seed)
-        engine.open(loaded.runnable).run(made_up)
-        feeds.append(made_up)
-    return feeds
+    choice: Choice
+    rounds: Rounds
+    outputs: tuple[Equality, ...] = ()
 
 
 def _notes(reference: Reference) -> Iterator[str]:
@@ -119,15 +143,10 @@ def _notes(reference: Reference) -> Iterator[str]:
         )
 
 
-def _deliver(
-    trial: Trial, choice: Choice, target: Path | None, *, overwrite: bool
-) -> tuple[Choice, Rounds, tuple[Equality, ...]]:
+def _deliver(job: _Job, trial: Trial | None, choice: Choice, target: Path | None) -> _Delivered:
     """Write what was chosen, time and compare the written file, and put it in its place.
 
     Where it is not measurably faster than the original, the original is written instead.
-
-    Returns:
-        What was written, times of the original and of that, and its outputs against the original's.
 
     Raises:
         ModelError: what was written does not compute the same.
@@ -135,22 +154,22 @@ def _deliver(
     """
     with ExitStack() as stack:
         place = target or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model.onnx"
-
-        def write(model: ir.Model) -> tuple[Path, tuple[Equality, ...]]:
-            file = stack.enter_context(staged(model, place))
-            return file, _compared(trial, file)
-
-        rounds = None
-        if choice.model is not None:
-            file, outputs = write(choice.model)
-            rounds = _timed(trial, file)
-            if rounds.ratio(1, seed=trial.seed).low <= 1.0:
-                choice = choice.withdrawn()
-        if choice.model is None:
-            file, outputs = write(trial.loaded.model)
+        delivered = None
+        if trial is not None and choice.model is not None:
+            file = stack.enter_context(staged(choice.model, place))
+            outputs = _compared(trial, file)
+            rounds = _timed(job, file)
+            choice = choice.timed(
+                rounds.ratio(1, seed=job.asked.seed), rounds.median_ms(0) - rounds.median_ms(1)
+            )
+            delivered = _Delivered(choice, rounds, outputs)
+            if delivered.rounds.ratio(1, seed=job.asked.seed).low <= 1.0:
+                delivered = replace(delivered, choice=choice.withdrawn(), outputs=())
+        if delivered is None or delivered.choice.model is None:
+            file = stack.enter_context(staged(job.loaded.model, place))
         if target is not None:
-            publish(file, target, overwrite=overwrite)
-    return choice, rounds or _timed(trial), outputs
+            publish(file, target, overwrite=job.asked.overwrite)
+        return delivered or _Delivered(choice, _timed(job))
 
 
 def _compared(trial: Trial, file: Path) -> tuple[Equality, ...]:
@@ -163,16 +182,18 @@ def _compared(trial: Trial, file: Path) -> tuple[Equality, ...]:
     return trial.reference.compare(session)
 
 
-def _timed(trial: Trial, *files: Path) -> Rounds:
+def _timed(job: _Job, *files: Path) -> Rounds:
     """The original, and in turns with it what was written; alone, only as often as a median needs."""
-    networks = [(trial.loaded.name, trial.loaded.runnable), *((file.name, file) for file in files)]
+    networks = [(job.loaded.name, job.loaded.runnable), *((file.name, file) for file in files)]
     return open_and_time(
-        trial.engine,
+        job.engine,
         networks,
-        trial.reference.feeds[0],
-        seconds=trial.seconds if files else 0.0,
-        seed=trial.seed,
-        watch=in_shares(trial.progress, "time", "the original and the result, in turns"),
+        job.splits.judged_on[0],
+        seconds=_JUDGING * job.asked.bench_seconds if files else 0.0,
+        openings=_OPENINGS,
+        min_rounds=_ROUNDS if files else _ROUNDS_ALONE,
+        seed=job.asked.seed,
+        watch=in_shares(job.progress, "time", "the original and the result, in turns"),
     )
 
 

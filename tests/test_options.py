@@ -77,6 +77,7 @@ EXAMPLES: dict[str, Any] = {
     "profile": "pi4.json",
     "force": True,
     "cache": False,
+    "tidy": False,
 }
 
 

@@ -89,7 +89,7 @@ def finish(
         said = f"No model was written: {result.withheld.text} ({result.withheld.detail})"
         say(f"{said}. --force writes it all the same. {where_nothing_is_replaced(result.report)}", err=True)
         raise click.exceptions.Exit(NOTHING)
-    if not result.report.totals.replaced:
+    if not result.report.is_changed:
         why = f": {budget.verdict.text}" if budget is not None else ""
         next_step = where_nothing_is_replaced(result.report)
         say(f"Nothing was worth replacing, so no model was written{why}. {next_step}", err=True)

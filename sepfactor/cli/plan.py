@@ -80,7 +80,7 @@ def command(
         next_step = where_not_kept(found.options, f"take the closest all the same, which is {target}")
         say(f"The budget is not kept: {found.budget.verdict.text}. {next_step}", err=True)
         raise click.exceptions.Exit(NOT_MET)
-    if not any(one.replaced for one in plans):
+    if not any(one.replaced or one.rewrites for one in plans):
         why = f": {found.budget.verdict.text}" if found.budget is not None else ""
         say(f"Nothing was worth replacing, so the plan keeps every layer{why}.", err=True)
         raise click.exceptions.Exit(NOTHING)

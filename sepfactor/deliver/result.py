@@ -27,7 +27,7 @@ class Result:
 
     Attributes:
         report: everything done and measured.
-        model: the rewritten graph; where nothing was worth replacing, the prepared original.
+        model: the rewritten graph; where nothing was worth replacing, the tidied original.
         path: where it was written, None if it was not.
         plan: what was done, to be written, edited and applied again.
         withheld: why nothing was written though a file was asked for; None where it was, or none was.
@@ -63,7 +63,7 @@ def deliver(study: Study, chosen: Chosen, built: Built, target: Path | None) -> 
         built: the network made by it.
         target: file to write; None to write none. None is written either where nothing was replaced; nor,
             unless that was asked for, where the budget is not kept, or the result is no faster though time is
-            what was to be saved.
+            what was to be saved. Where the network was tidied and is faster for that alone, it is written.
 
     Raises:
         SepfactorError: the result cannot be written or run; its ``plan`` is that which was found.
@@ -72,16 +72,16 @@ def deliver(study: Study, chosen: Chosen, built: Built, target: Path | None) -> 
         place = target or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model.onnx"
         file = stack.enter_context(staged(built.to_write, place))
         report = verify(Written(study, chosen, built, file))
-        withheld = _why_not(study, chosen, built, report)
+        withheld = _why_not(study, chosen, report)
         if target is None or withheld is not None:
             return Result(report, built.to_write, None, built.plan, withheld if target is not None else None)
         publish(file, target, overwrite=study.options.overwrite)
         return Result(report.model_copy(update={"output": str(target)}), built.to_write, target, built.plan)
 
 
-def _why_not(study: Study, chosen: Chosen, built: Built, report: Report) -> Reason | None:
+def _why_not(study: Study, chosen: Chosen, report: Report) -> Reason | None:
     """Why the result is not written; None if it may be."""
-    if not built.is_changed:
+    if not report.is_changed:
         return Reason("nothing-replaced", "nothing was worth replacing")
     if study.options.force:
         return None

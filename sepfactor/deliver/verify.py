@@ -15,7 +15,6 @@ from sepfactor.errors import ModelError
 from sepfactor.fit.build import Built
 from sepfactor.graph.instrument import serialized
 from sepfactor.graph.load import external_files, first_line
-from sepfactor.graph.prepare import may_change_speed
 from sepfactor.graph.save import data_of
 from sepfactor.measure.accuracy import compare_sessions
 from sepfactor.options import Options
@@ -47,7 +46,7 @@ class Written:
 def verify(written: Written) -> Report:
     """Check, compare, profile and time the written file; all of it into a report.
 
-    Where nothing was replaced, only the original's layers are timed.
+    Where the result is the original, only its layers are timed.
 
     Raises:
         ModelError: the result is not valid ONNX, or cannot be run.
@@ -56,17 +55,18 @@ def verify(written: Written) -> Report:
     options, engine, progress, splits = study.options, study.engine, study.progress, study.splits
     result = _runnable(written) if built.is_changed else written.file
     book = _picture_book(written)
-    accuracy = _compared(written, result, book) if built.is_changed else None
-    watch = in_shares(progress, "profile", "the original, layer by layer")
-    profile = profile_layers(study.loaded.model, splits.judged_on[0], engine, watch=watch)
-    before = profile.of_original(study.loaded.model, study.sites)
+    speed = _timed(written, result) if built.is_changed and not built.is_factored else None
+    is_changed = built.is_factored or (built.is_tidied and _gains(written, speed))
+    accuracy = _compared(written, result, book) if is_changed else None
+    watch = in_shares(progress, "profile", "the network, layer by layer")
+    profile = profile_layers(study.prepared, splits.judged_on[0], engine, watch=watch)
+    before = profile.of_sites(study.sites)
     after: Sequence[float | None] = (None,) * len(before)
-    speed = None
-    if built.is_changed:
+    if is_changed:
         watch = in_shares(progress, "profile", "the result, layer by layer")
         profile = profile_layers(built.model, splits.judged_on[0], engine, watch=watch)
         after = profile.of_rebuilt(study.sites, built.site_of)
-        speed = _timed(written, result)
+        speed = speed or _timed(written, result)
     spectra = chosen.spectra or [{}] * len(built.layers)
     rows = zip(built.layers, before, after, spectra, strict=True)
     layers = tuple(layer_row(*row) for row in rows)
@@ -81,8 +81,9 @@ def verify(written: Written) -> Report:
         layers=layers,
         totals=Totals.over(layers, *_sizes(written)),
         accuracy=accuracy,
-        speed=speed,
+        speed=speed if is_changed else None,
         notes=_notes(written, accuracy),
+        rewrites=study.network.rewritten,
         budget=None if outcome is None else outcome.described(),
         front=None if outcome is None else _front(outcome, speed),
         tasks=() if outcome is None else outcome.tasks,
@@ -112,13 +113,25 @@ def _timed(written: Written, result: Path | bytes) -> Speed | None:
     if not study.options.bench_seconds:
         return None
     return time_networks(
-        _contestants(study, result),
+        _contestants(written, result),
         study.splits.judged_on[0],
         study.engine,
         study.options.bench_seconds,
         study.options.seed,
         in_shares(study.progress, "time", "whole networks, in turns"),
     )
+
+
+def _gains(written: Written, speed: Speed | None) -> bool:
+    """Whether a network is worth writing of which nothing was factored.
+
+    It is if it is measurably faster. Rewritings were chosen for that: where a plan names them, or the result
+    is not timed, that is enough.
+    """
+    was_chosen = bool(written.study.network.rewrites)
+    if speed is None or (written.chosen.given is not None and was_chosen):
+        return was_chosen
+    return speed.low > 1.0
 
 
 def _front(outcome: Outcome, speed: Speed | None) -> tuple[FrontPoint, ...]:
@@ -170,10 +183,11 @@ def _runnable(written: Written) -> Path | bytes:
     return found
 
 
-def _contestants(study: Study, result: Path | bytes) -> dict[str, Path | bytes]:
-    """The networks to time; the prepared one too where preparing alone may have made it faster."""
+def _contestants(written: Written, result: Path | bytes) -> dict[str, Path | bytes]:
+    """The networks to time; what was factored too, where tidying alone may have made it faster."""
+    study = written.study
     models: dict[str, Path | bytes] = {"original": study.loaded.runnable}
-    if may_change_speed(study.loaded.model, study.prepared):
+    if study.network.is_tidied and written.built.is_factored:
         models["prepared"] = serialized(study.prepared)
     models["result"] = result
     return models

@@ -86,6 +86,7 @@ class Built:
         model: what is run.
         to_write: the network as it goes into a file.
         site_of: output name of each new node of ``model`` → output name of the site it stands for.
+        is_tidied: whether the network was another before anything was replaced.
     """
 
     plan: Plan
@@ -94,11 +95,17 @@ class Built:
     model: ir.Model
     to_write: ir.Model
     site_of: Mapping[str, str]
+    is_tidied: bool = False
+
+    @property
+    def is_factored(self) -> bool:
+        """Whether any layer was replaced."""
+        return any(layer.is_replaced for layer in self.layers)
 
     @property
     def is_changed(self) -> bool:
-        """Whether anything was replaced."""
-        return any(layer.is_replaced for layer in self.layers)
+        """Whether it may be faster than the original: layers were replaced, or it was tidied."""
+        return self.is_factored or self.is_tidied
 
     @property
     def macs(self) -> int:
@@ -144,6 +151,7 @@ def build(study: Study, evidence: Sequence[Evidence], plan: Plan) -> Built:
         rebuilt.model,
         study.network.to_write(rebuilt.model, replacements, blocks),
         {**moved.site_of, **rebuilt.site_of},
+        study.network.is_tidied,
     )
 
 

@@ -82,7 +82,7 @@ def open_and_time(
         opened(len(networks), "")
     if openings > 1:
         took = max(time.perf_counter() - begin, 1e-3)
-        openings = max(1, min(openings, int(seconds / took)))
+        openings = max(1, min(openings, int(seconds / (2.0 * took))))  # each warms up as well
     parts: list[Rounds] = []
     for number in range(openings):
         if number:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from sepfactor.errors import ModelError
 from sepfactor.measure.engine import Engine, Feed, Session
-from sepfactor.measure.equality import Distance, Outputs, distance, is_rounding, nudged, worst
+from sepfactor.measure.equality import EXACT_DB, Distance, Outputs, distance, is_rounding, nudged, worst
 from sepfactor.results import Equality
 
 
@@ -20,17 +20,19 @@ class Reference:
     """The outputs of a network on a few inputs.
 
     Attributes:
+        engine: what ran it.
+        model: path, or a serialised ModelProto.
         names: of the outputs.
         feeds: what it was run on.
         outputs: of each run.
-        rounding: by output, how far the network is from itself where it is run as written, without
-            optimisation, or on inputs that are off in the last place.
     """
 
+    engine: Engine
+    model: Path | bytes
     names: tuple[str, ...]
     feeds: tuple[Feed, ...]
     outputs: tuple[Outputs, ...]
-    rounding: tuple[Distance, ...]
+    _rounding: list[tuple[Distance, ...]] = field(default_factory=list)
 
     @classmethod
     def of(cls, engine: Engine, model: Path | bytes, feeds: Sequence[Feed]) -> Reference:
@@ -46,15 +48,23 @@ class Reference:
         """
         session = engine.open(model)
         names = tuple(output.name for output in session.get_outputs())
-        outputs = tuple(session.run(feed) for feed in feeds)
-        rounding = _farthest([session.run(nudged(feed)) for feed in feeds], outputs)
-        try:
-            plain = engine.open(model, level="none")
-            as_written = _farthest([plain.run(feed) for feed in feeds], outputs)
-        except ModelError:  # some operators run only where they are fused into others
-            as_written = rounding
-        both = tuple(worst(pair) for pair in zip(rounding, as_written, strict=True))
-        return cls(names, tuple(feeds), outputs, both)
+        return cls(engine, model, names, tuple(feeds), tuple(session.run(feed) for feed in feeds))
+
+    def rounding(self) -> tuple[Distance, ...]:
+        """By output, how far rounding alone takes the network from itself; it is run for that, once.
+
+        That is where it is run as written, without optimisation, or on inputs that are off in the last place.
+        """
+        if not self._rounding:
+            session = self.engine.open(self.model)
+            nudge = _farthest([session.run(nudged(feed)) for feed in self.feeds], self.outputs)
+            try:
+                plain = self.engine.open(self.model, level="none")
+                as_written = _farthest([plain.run(feed) for feed in self.feeds], self.outputs)
+            except ModelError:  # some operators run only where they are fused into others
+                as_written = nudge
+            self._rounding.append(tuple(worst(pair) for pair in zip(nudge, as_written, strict=True)))
+        return self._rounding[0]
 
     @property
     def constant(self) -> tuple[str, ...]:
@@ -68,8 +78,10 @@ class Reference:
         Raises:
             ModelError: it cannot be run on the same inputs.
         """
-        pairs = zip(self._distances(session), self.rounding, strict=True)
-        return all(is_rounding(found, own) for found, own in pairs)
+        found = self._distances(session)
+        if all(one.snr_db >= EXACT_DB for one in found):
+            return True
+        return all(is_rounding(*pair) for pair in zip(found, self.rounding(), strict=True))
 
     def compare(self, session: Session) -> tuple[Equality, ...]:
         """How far each output of another network is from these.
@@ -77,7 +89,7 @@ class Reference:
         Raises:
             ModelError: it cannot be run on the same inputs.
         """
-        about = zip(self.names, self._distances(session), self.rounding, strict=True)
+        about = zip(self.names, self._distances(session), self.rounding(), strict=True)
         return tuple(
             Equality(
                 name=name,

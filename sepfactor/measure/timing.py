@@ -39,6 +39,12 @@ _TOLD_EVERY_S = 0.25
 
 _CHECK_GROWTH = 1.25  # rounds between two looks at the precision grow by this
 
+_TELLING = 9
+"""Of fewer rounds an interval says little, however narrow it is."""
+
+_WARMUP_SHARE = 0.2
+"""Warming up ends when it took so much of the time there is for timing."""
+
 _READINGS, _MOVES = 1000, 10
 """Of so many readings in a row, which take less than a millisecond, so many must differ."""
 
@@ -140,9 +146,9 @@ def time_in_turns(
         seconds: stop after so long, warm-up not counted, but not before ``min_rounds``.
         min_rounds: at least so many rounds.
         max_rounds: at most so many rounds.
-        warmup: untimed rounds before.
+        warmup: untimed rounds before, fewer where they take long beside ``seconds``.
         precision: stop sooner, when the 95 % interval of every ratio to the first call is within
-            ± this share of the ratio (0.01 is ± 1 %).
+            ± this share of the ratio (0.01 is ± 1 %), but not before nine rounds.
         seed: of the order and of the bootstrap.
         watch: told now and then, between rounds, which share of the work is done at least.
 
@@ -151,11 +157,14 @@ def time_in_turns(
     """
     if not calls or not 1 <= min_rounds <= max_rounds:
         raise ValueError("there must be a call to time, and 1 <= min_rounds <= max_rounds")
+    begin = meter.read()[0]
     for _ in range(warmup):
         for call in calls:
             call()
+        if meter.read()[0] - begin >= _WARMUP_SHARE * seconds:
+            break
     readings: list[list[Reading]] = []
-    look_at = float(min_rounds)
+    look_at = float(max(min_rounds, _TELLING))
     orders = _orders(len(calls), seed)
     with _no_garbage_collection():
         start = told = meter.read()[0]

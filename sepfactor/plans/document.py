@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from sepfactor.codes import Reason
 from sepfactor.errors import PlanError
 
-SCHEMA_VERSION = "2.0"
+SCHEMA_VERSION = "2.1"
 KEEP = "keep"
 
 _MOST_BYTES = 64 * 2**20
@@ -86,7 +86,8 @@ class Plan(_Frozen):
         options: what building depends on besides, as in a config file.
         data: what was given as an object of a program, which no file can name; empty where nothing was.
         effort: how carefully factors are fitted: in full, or as while plans are compared.
-        layers: one per convolution, in the order of the graph.
+        rewrites: names of the exact rewritings that come first, see :mod:`sepfactor.graph.rewrites`.
+        layers: one per convolution of the network as they leave it, in the order of the graph.
         environment: where it was made.
         expected: of the whole: speedup, quality.
     """
@@ -98,6 +99,7 @@ class Plan(_Frozen):
     options: Mapping[str, Any]
     data: str = ""
     effort: Literal["full", "search"] = "full"
+    rewrites: tuple[str, ...] = ()
     layers: tuple[PlannedLayer, ...]
     environment: Mapping[str, Any] = Field(default_factory=dict)
     expected: Mapping[str, Any] = Field(default_factory=dict)
@@ -112,7 +114,8 @@ class Plan(_Frozen):
         return self.model_dump_json(indent=2)
 
     def __repr__(self) -> str:
-        return f"<Plan for {self.model}: {self.replaced} of {len(self.layers)} convolutions replaced>"
+        first = f"{len(self.rewrites)} exact rewritings, " if self.rewrites else ""
+        return f"<Plan for {self.model}: {first}{self.replaced} of {len(self.layers)} convolutions replaced>"
 
     __str__ = __repr__
 

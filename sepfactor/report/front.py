@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sepfactor.report.grid import Column, Grid
 from sepfactor.report.text import tasks_facts
+from sepfactor.report.tidied import rewrites_table
 from sepfactor.report.view import Block, Facts, Notes, View
 from sepfactor.results import FrontPoint, Planning
 from sepfactor.words import signed
@@ -46,6 +47,8 @@ def planning_view(planning: Planning) -> View:
     """The plans that were built on the way, and the verdict."""
     files = front_files(planning)
     blocks: list[Block] = [tasks_facts(planning.tasks)] if planning.tasks else []
+    if planning.rewrites:
+        blocks.append(rewrites_table(planning.rewrites))
     if planning.front:
         blocks.append(front_table(planning.front, files))
     facts = [("Plan", ", ".join(planning.plans))] if planning.plans and not files else []

@@ -13,6 +13,7 @@ from sepfactor.errors import OptionError
 from sepfactor.report.charts import charts, front_as_measured, front_chart, what_became
 from sepfactor.report.front import front_files, front_table
 from sepfactor.report.grid import Grid
+from sepfactor.report.tidied import rewrites_table
 from sepfactor.results import Histogram, Layer, Picture, Planning, Report
 from sepfactor.words import (
     by,
@@ -107,7 +108,8 @@ def report_html(report: Report | Planning) -> str:
         rows=[_row(number, layer) for number, layer in enumerate(report.layers, 1)],
         pictures=_pictures(report),
         outputs=_outputs(report),
-        times_words=_times_words(report),
+        rewrites=_cells(rewrites_table(report.rewrites)) if report.rewrites else None,
+        times_words=_TIMES_WORDS,
         front_table=_numbered(front_table(front_as_measured(report))),
     )
 
@@ -176,6 +178,12 @@ def _numbered(grid: Grid) -> Mapping[str, Any]:
     heads = [("#", True), *((column.header, column.right) for column in columns)]
     rows = zip(*(column.cells for column in columns), strict=True)
     return {"heads": heads, "rows": [(number, *cells) for number, cells in enumerate(rows, 1)]}
+
+
+def _cells(grid: Grid) -> Mapping[str, Any]:
+    """Heads and rows of a table."""
+    heads = [(column.header, column.right) for column in grid.columns]
+    return {"heads": heads, "rows": [*zip(*(column.cells for column in grid.columns), strict=True)]}
 
 
 def _together(text: str) -> str:
@@ -267,14 +275,11 @@ def _spread(errors: Histogram | None) -> str:
     return f"99 % of the values are off by no more than {errors.within_99:.2g}{none}."
 
 
-def _times_words(report: Report) -> str:
-    words = (
-        "In the whole network, in the order of the graph, from profiles of both files; replaced layers with "
-        "all their parts. Pale bars are of layers that stay, which change too when data between layers take "
-        "another layout"
-    )
-    tidied = report.speed is not None and report.speed.tidying is not None
-    return words + (", and here because tidying the graph alone made them faster." if tidied else ".")
+_TIMES_WORDS = (
+    "In the whole network, in the order of the graph, from profiles before and after factoring; replaced "
+    "layers with all their parts. Pale bars are of layers that stay, which change too when data between "
+    "layers take another layout."
+)
 
 
 _PARTS = {"input": "went in", "original": "original", "result": "compressed", "difference": "difference"}

@@ -8,6 +8,7 @@ from typing import Any
 
 from sepfactor.report.grid import Column, Grid
 from sepfactor.report.reasons import UNKNOWN, by_reason
+from sepfactor.report.tidied import rewrites_table
 from sepfactor.report.view import Block, Facts, Fold, Notes, View
 from sepfactor.results import (
     Bench,
@@ -40,10 +41,10 @@ _NAME_END = 18
 
 
 def report_view(report: Report) -> View:
-    """What became of the layers: those replaced, and why the others stay; then what it comes to."""
+    """What was rewritten; what became of the layers, and why some stay; then what it comes to."""
     replaced = [layer for layer in report.layers if layer.replaced]
     kept = [layer for layer in report.layers if not layer.replaced]
-    tables: list[Grid | Fold] = []
+    tables: list[Grid | Fold] = [rewrites_table(report.rewrites)] if report.rewrites else []
     if replaced:
         tables.append(_replaced(replaced))
     if kept:

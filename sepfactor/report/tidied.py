@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sepfactor.report.grid import Column, Grid
 from sepfactor.report.view import Block, Facts, Notes, View
 from sepfactor.results import RewriteRow, Tidied
@@ -10,7 +12,7 @@ from sepfactor.words import milliseconds, signed
 
 def tidied_view(tidied: Tidied) -> View:
     """What was rewritten, how often, and what each was worth; then what it comes to."""
-    blocks: list[Block] = [_rules(tidied.rules)] if tidied.rules else []
+    blocks: list[Block] = [rewrites_table(tidied.rules)] if tidied.rules else []
     facts = [
         ("Speed", _speed(tidied)),
         ("Outputs", f"equal {tidied.equality}"),
@@ -26,7 +28,8 @@ def tidied_view(tidied: Tidied) -> View:
     return View(*blocks, Notes(tidied.notes), Facts(*facts, strong=strong))
 
 
-def _rules(rows: tuple[RewriteRow, ...]) -> Grid:
+def rewrites_table(rows: Sequence[RewriteRow]) -> Grid:
+    """A row for each rule: what it does, how often, what that saves, and whether it is kept."""
     saves = ["–" if row.saves_ms is None else signed(row.saves_ms, 3) for row in rows]
     verdicts = ["–" if row.speedup is None else row.speedup.verdict.text for row in rows]
     return Grid(

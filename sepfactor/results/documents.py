@@ -8,6 +8,7 @@ from sepfactor.results.accuracy import Accuracy, OutputDifference, OutputTask
 from sepfactor.results.base import Amount, Document, Frozen, Json
 from sepfactor.results.context import Data, Environment
 from sepfactor.results.layers import Budget, FrontPoint, Layer, LayerInspection, Picture, Totals
+from sepfactor.results.tidied import RewriteRow
 from sepfactor.results.timing import Ratio, Speed, Timing
 from sepfactor.words import decibel, percent, points
 
@@ -23,11 +24,12 @@ class Report(Document):
         options: as they held, with data that were given as objects told by their type.
         environment: machine and software.
         data: what the networks were run on.
-        layers: one row a convolution, in the order of the graph.
+        layers: one row a convolution of the network as exact rewriting left it, in the order of the graph.
         totals: sums over them, and file sizes.
-        accuracy: every output against the original's; None where nothing was replaced.
+        accuracy: every output against the original's; None where the result is the original.
         speed: the whole network against the original; None where it was not timed.
         notes: what a reader must not miss.
+        rewrites: exact rewritings that came before factoring, and what each is worth.
         budget: what was asked of the whole, where plans were searched for.
         front: networks measured on the way, where a budget was searched for.
         tasks: what outputs were taken for, where they were judged to a budget.
@@ -45,6 +47,7 @@ class Report(Document):
     accuracy: Accuracy | None
     speed: Speed | None
     notes: tuple[str, ...] = ()
+    rewrites: tuple[RewriteRow, ...] = ()
     budget: Budget | None = None
     front: tuple[FrontPoint, ...] | None = None
     tasks: tuple[OutputTask, ...] = ()
@@ -52,13 +55,20 @@ class Report(Document):
     stand_in: bool = False
 
     @property
+    def is_changed(self) -> bool:
+        """Whether the result is another network than the original: factored, or rewritten exactly."""
+        return self.accuracy is not None
+
+    @property
     def headline(self) -> str:
         """What came of it, such as ``1.84× faster (95 % interval 1.81–1.88), top-1 71.2 → 70.9 % on …``."""
-        if not self.totals.replaced:
+        if not self.is_changed:
             return f"Nothing of {self.model} was worth replacing"
         speed = self.speed.line if self.speed else _fewer(self.totals)
         apart = self.speed is not None and self.speed.factoring is not None
         said = f"{speed}{';' if apart else ','} {_accuracy(self.accuracy, self.data)}"
+        if not self.totals.replaced:
+            said = f"rewritten exactly, nothing factored: {said}"
         if self.stand_in:
             said = f"as measured on what stands in for it, since onnxruntime cannot run it: {said}"
         return said[0].upper() + said[1:]
@@ -112,6 +122,7 @@ class Planning(Document):
         data: what the networks were run on.
         budget: what was asked of the whole; None where a front was, or each layer is decided on its own.
         front: networks built on the way, or the front itself.
+        rewrites: exact rewritings that come before factoring, and what each is worth.
         plans: files written, in the order of ``front`` where that was asked for.
         tasks: what outputs were taken for, where they were judged to a budget.
         notes: what a reader must not miss.
@@ -123,6 +134,7 @@ class Planning(Document):
     data: Data
     budget: Budget | None
     front: tuple[FrontPoint, ...]
+    rewrites: tuple[RewriteRow, ...] = ()
     plans: tuple[str, ...] = ()
     tasks: tuple[OutputTask, ...] = ()
     notes: tuple[str, ...] = ()

@@ -66,7 +66,7 @@ class Tidied(Document):
         environment: machine and software.
         data: what the networks were run on.
         rules: one row a rule that found something.
-        outputs: each output against the original's.
+        outputs: each output against the original's; none where the result is the original.
         original: time of the network as it was given.
         result: time of the network as it was written; None where that is the original.
         speedup: the original against the result; None likewise.
@@ -99,6 +99,8 @@ class Tidied(Document):
     @property
     def equality(self) -> str:
         """How equal the outputs are, by the least equal of them."""
+        if not self.outputs:
+            return "for the network is as it was"
         least = min(self.outputs, key=lambda output: output.snr_db)
         if not least.max_abs:
             return "bit for bit"

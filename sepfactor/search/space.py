@@ -177,7 +177,7 @@ class SearchSpace:
     Attributes:
         layers: one per site, in the order of the graph.
         original_ms: of one run of the network as loaded.
-        prepared_ms: of the same made plain.
+        prepared_ms: of the same made plain, and rewritten exactly.
         fixed: milliseconds of what is not in the layers, each time they were measured.
     """
 
@@ -200,6 +200,11 @@ class SearchSpace:
     def original(self) -> Cost:
         """What the network as handed in costs."""
         return replace(sum((layer.cost(0) for layer in self.layers), Cost()), ms=self.original_ms)
+
+    @property
+    def tidied(self) -> Cost:
+        """What it costs with every layer kept, made plain and rewritten exactly."""
+        return replace(self.original, ms=self.prepared_ms)
 
     def cost(self, options: Sequence[int]) -> Cost:
         """What a choice is expected to cost."""

@@ -193,6 +193,9 @@ def plan_to_budget(study: Study, evidence: Sequence[Evidence], settings: SearchS
 def _within(planner: Planner) -> Outcome:
     """The least loss within the limits on cost."""
     asked = planner.budget.costs_text
+    is_tidied = planner.study.network.is_tidied
+    if is_tidied and planner.budget.keeps_costs(planner.original, planner.space.tidied):
+        return _keep_all(planner, "kept", f"tidied alone, the network keeps the budget ({asked})")
     if planner.space.is_empty:
         return _keep_all(planner, "nothing-faster", f"nothing can be made faster ({asked})")
     found = planner.within()
@@ -305,7 +308,7 @@ def _keep_all(planner: Planner, code: str, text: str) -> Outcome:
     space = planner.space
     plan = make_plan(planner.study, space.planned((0,) * len(space.layers)))
     built = build(planner.study, planner.evidence, plan)
-    limits = planner.budget.results(space.original, space.original, "measured")
+    limits = planner.budget.results(space.original, space.tidied, "measured")
     verdict = BudgetVerdict(code, all(limit.is_met for limit in limits), text)
     points, judge = tuple(planner.points), planner.judge
     return Outcome(

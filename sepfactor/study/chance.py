@@ -30,6 +30,11 @@ class Drawing(Network):
     seeds: Seeds = field(kw_only=True)
 
     @property
+    def may_be_rewritten(self) -> bool:
+        """What draws at random is never the same twice, so whether it computes the same cannot be seen."""
+        return False
+
+    @property
     def source(self) -> Loaded:
         """The network as it was handed in."""
         return self.original

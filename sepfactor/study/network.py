@@ -17,12 +17,14 @@ from sepfactor.graph import stand_in
 from sepfactor.graph.averages import move_averages
 from sepfactor.graph.instrument import serialized
 from sepfactor.graph.load import PROTOBUF_LIMIT, Loaded, load, refusing
-from sepfactor.graph.prepare import prepare
+from sepfactor.graph.prepare import may_change_speed, prepare
 from sepfactor.graph.rebuild import Replacement, rebuild
 from sepfactor.graph.stand_in import Operator, Recipe
 from sepfactor.graph.survey import Site, survey
 from sepfactor.measure.engine import Engine
 from sepfactor.measure.onnxruntime_session import known_operators
+from sepfactor.results import RewriteRow
+from sepfactor.study.rewriting import PREPARE
 
 _CULPRITS = (r"of operator \((\w+)\)", r"implementation for (\w+)\(")
 """How onnxruntime names an operator that it has no kernel for."""
@@ -37,12 +39,14 @@ class Network:
         prepared: the same made plain.
         sites: its convolutions, in the order they run in.
         notes: what a reader must know of it, in sentences.
+        rewritten: exact rewritings that found something, and whether their work is in ``prepared``.
     """
 
     loaded: Loaded
     prepared: ir.Model
     sites: tuple[Site, ...]
     notes: tuple[str, ...] = ()
+    rewritten: tuple[RewriteRow, ...] = ()
 
     @property
     def source(self) -> Loaded:
@@ -53,6 +57,28 @@ class Network:
     def is_stand_in(self) -> bool:
         """Whether what is run stands in for a network that onnxruntime cannot run."""
         return False
+
+    @property
+    def may_be_rewritten(self) -> bool:
+        """Whether what is written is what is run, so that it can be rewritten as a whole."""
+        return True
+
+    @property
+    def rewrites(self) -> tuple[str, ...]:
+        """Names of the exact rewritings whose work is in ``prepared``."""
+        return tuple(row.rule for row in self.rewritten if row.kept and row.rule != PREPARE.name)
+
+    @property
+    def is_tidied(self) -> bool:
+        """Whether ``prepared`` may be faster than what was loaded, though nothing is factored."""
+        return bool(self.rewrites) or may_change_speed(self.loaded.model, self.prepared)
+
+    def with_rewrites(
+        self, model: ir.Model, rows: Sequence[RewriteRow], *, linear_layers: bool = False
+    ) -> Network:
+        """The same, where ``prepared`` became ``model`` by exact rewritings."""
+        sites = tuple(survey(model, linear_layers=linear_layers))
+        return replace(self, prepared=model, sites=sites, rewritten=tuple(rows))
 
     def written_dtype(self, site: Site) -> np.dtype[np.floating]:
         """The type that weights of a site have in the file."""
@@ -100,6 +126,11 @@ class StandIn(Network):
     def is_stand_in(self) -> bool:
         """It does."""
         return True
+
+    @property
+    def may_be_rewritten(self) -> bool:
+        """What is made is put into another network."""
+        return False
 
     def written_dtype(self, site: Site) -> np.dtype[np.floating]:
         """The type that weights of a site have in the file."""

@@ -76,6 +76,7 @@ def make_plan(study: Study, layers: Sequence[PlannedLayer]) -> Plan:
         fingerprint=fingerprint(study.sites),
         options=_building(study.options),
         data="" if _is_named(study.options.data) else study.splits.fit.description,
+        rewrites=study.network.rewrites,
         layers=tuple(layers),
         environment=study.environment.model_dump(exclude={"load", "taken"}),
     )

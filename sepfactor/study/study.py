@@ -13,13 +13,20 @@ from sepfactor.graph.survey import Site
 from sepfactor.measure.engine import Engine
 from sepfactor.measure.engines import open_engine
 from sepfactor.measure.tasks import image_size
-from sepfactor.measure.timing_cache import DiskCache, MemoryCache, TimingCache, default_path
+from sepfactor.measure.timing_cache import (
+    DiskCache,
+    MemoryCache,
+    RecordingCache,
+    TimingCache,
+    default_path,
+)
 from sepfactor.options import Options
 from sepfactor.plans.machine import MachineProfile, read_profile
 from sepfactor.progress import Progress
 from sepfactor.results import Environment
 from sepfactor.study.chance import open_drawing
 from sepfactor.study.network import Network
+from sepfactor.study.rewritten import rewritten_by_name, rewritten_where_faster
 from sepfactor.study.splits import Splits, open_splits
 from sepfactor.threads import Executor, Threads
 
@@ -35,7 +42,8 @@ class Study:
         engine: what runs networks.
         environment: software and processor.
         machine: the machine to plan for, where that is not this one.
-        timing_cache: times of layers measured before, on the machine that is planned for.
+        timing_cache: times measured before, on the machine that is planned for; it holds all that were asked
+            for in this run.
         executor: runs what can be done side by side.
         progress: told how far it is.
     """
@@ -46,7 +54,7 @@ class Study:
     engine: Engine
     environment: Environment
     machine: MachineProfile | None
-    timing_cache: TimingCache
+    timing_cache: RecordingCache
     executor: Executor
     progress: Progress
 
@@ -84,13 +92,21 @@ class Study:
         return image_size(self.splits.fit[0]) is not None and all(_is_map(value) for value in outputs)
 
 
-def open_study(loaded: Loaded, options: Options, progress: Progress, *, chooses: bool = False) -> Study:
-    """Make a network plain, find its convolutions, open the data.
+def open_study(
+    loaded: Loaded,
+    options: Options,
+    progress: Progress,
+    rewrites: Sequence[str] | None = None,
+    *,
+    chooses: bool = False,
+) -> Study:
+    """Make a network plain, open the data, rewrite the network exactly, find its convolutions.
 
     Args:
-        loaded: the network.
+        loaded: the network as it was handed in.
         options: what was asked for.
         progress: told how far it is.
+        rewrites: names of the exact rewritings to apply; None for those that the network is faster for.
         chooses: whether plans are chosen by how they do on the data.
 
     Raises:
@@ -101,11 +117,18 @@ def open_study(loaded: Loaded, options: Options, progress: Progress, *, chooses:
     engine = open_engine(threads=options.threads, provider=options.provider)
     progress("prepare", 0, 2, "making the model plain")
     network = open_drawing(loaded, engine, dequantize=options.dequantize, linear_layers=options.linear_layers)
-    options = options.for_network(name for site in network.sites for name in (site.name, site.output))
     progress("prepare", 1, 2, "opening the data")
     splits = open_splits(network.loaded, options, engine, chooses=chooses)
     progress("prepare", 2, 2, "")
     here = engine.environment
+    cache = RecordingCache(_timing_cache(options, here, machine))
+    if rewrites is not None:
+        network = rewritten_by_name(network, rewrites, options)
+    elif options.tidy:
+        network = rewritten_where_faster(
+            network, splits, options, engine, cache, progress, may_time=machine is None
+        )
+    options = options.for_network(name for site in network.sites for name in (site.name, site.output))
     return Study(
         network,
         splits,
@@ -113,7 +136,7 @@ def open_study(loaded: Loaded, options: Options, progress: Progress, *, chooses:
         engine,
         here,
         machine,
-        _timing_cache(options, here, machine),
+        cache,
         Threads.of_this_machine(),
         progress,
     )

@@ -76,8 +76,22 @@ def test_the_same_seed_gives_the_same_order() -> None:
 def test_warmup_is_run_and_not_counted() -> None:
     clock = Clock()
     slow_at_first = iter([9.0, 9.0, *[1e-3] * 30])
-    samples = in_turns([clock.call(0, lambda: next(slow_at_first))], clock, max_rounds=30, warmup=2)
+    call = clock.call(0, lambda: next(slow_at_first))
+    samples = in_turns([call], clock, max_rounds=30, warmup=2, seconds=1e3)
     np.testing.assert_allclose(samples, 1.0)
+
+
+def test_warmup_does_not_take_longer_than_what_it_is_for() -> None:
+    clock = Clock()
+    samples = in_turns([clock.call(0, lambda: 1.0)], clock, min_rounds=3, warmup=2, seconds=1.0)
+    assert len(clock.order) == 1 + samples.shape[1] == 1 + 3
+
+
+def test_few_rounds_are_not_taken_for_precise() -> None:
+    """However alike three of them are, the fourth may be another."""
+    clock = Clock()
+    calls = [clock.call(i, lambda: 1.0) for i in range(2)]
+    assert in_turns(calls, clock, min_rounds=1, seconds=1e9, precision=0.5).shape == (2, 9)
 
 
 def test_the_budget_ends_it_but_not_before_min_rounds() -> None:

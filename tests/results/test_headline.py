@@ -84,7 +84,15 @@ def test_not_timed() -> None:
 
 def test_nothing_replaced() -> None:
     none = report().totals.model_copy(update={"replaced": 0})
-    assert report(layers=(KEPT,), totals=none).headline == "Nothing of a[b].onnx was worth replacing"
+    kept = report(layers=(KEPT,), totals=none, accuracy=None)
+    assert kept.headline == "Nothing of a[b].onnx was worth replacing"
+
+
+def test_nothing_factored_but_rewritten() -> None:
+    none = report().totals.model_copy(update={"replaced": 0})
+    speed = Speed(ratio=1.5, low=1.4, high=1.6, original=timing(3.0), result=timing(2.0))
+    found = rich_report(layers=(KEPT,), totals=none, speed=speed).headline
+    assert found.startswith("Rewritten exactly, nothing factored: 1.50× faster")
 
 
 def test_a_lower_case_verdict_starts_a_sentence() -> None:

@@ -10,6 +10,7 @@ else reads), in both runtimes; and add what it looks for to ``tests/graph/rewrit
 
 from __future__ import annotations
 
+from sepfactor.graph.rewrites.chain import Chain, rewrite
 from sepfactor.graph.rewrites.clip import CARRY_LEAKY_RELU, CLIP
 from sepfactor.graph.rewrites.conv_conv import CONV_CONV
 from sepfactor.graph.rewrites.depthwise import DEPTHWISE
@@ -38,4 +39,4 @@ REWRITES: tuple[Rule, ...] = (
 """Every rule. What gives operators their names comes first, so that weights are folded around those; what
 stays after folding comes last."""
 
-__all__ = ["REWRITES", "Rewritten", "Rule", "apply"]
+__all__ = ["REWRITES", "Chain", "Rewritten", "Rule", "apply", "rewrite"]

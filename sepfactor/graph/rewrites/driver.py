@@ -27,7 +27,7 @@ class Rewritten:
     """A model with rules applied.
 
     Attributes:
-        model: a copy; the model that was given is as it was.
+        model: a copy; where no rule found anything, the model that was given, which is always as it was.
         counts: name of a rule → how often it was applied; rules that found nothing are left out.
         notes: why places that look like a rule's stayed, in sentences.
     """
@@ -52,15 +52,18 @@ def apply(model: ir.Model, rules: Sequence[Rule]) -> Rewritten:
         ModelError: the graph is so far from valid ONNX that it cannot be gone through.
     """
     with quiet(), refusing("The model"):
-        copy = model.clone()
-        if copy.opset_imports.get("", 1) < _LEAST_OPSET:
-            return Rewritten(copy, {}, (f"Models of an opset below {_LEAST_OPSET} are not rewritten.",))
-        run = _Run(copy)
+        if model.opset_imports.get("", 1) < _LEAST_OPSET:
+            return Rewritten(model, {}, (f"Models of an opset below {_LEAST_OPSET} are not rewritten.",))
+        look = _Run(model)
+        if not look.finds_any(rules):
+            return Rewritten(model, {}, look.notes())
+        run = _Run(model.clone())
         for _ in range(_MOST_ROUNDS):
             if not sum([run.sweep(rule) for rule in rules]):
                 break
-        if run.counts:
-            _clean(run.model)
+        if not run.counts:
+            return Rewritten(model, {}, run.notes())
+        _clean(run.model)
         return Rewritten(run.model, dict(run.counts), run.notes())
 
 
@@ -75,6 +78,16 @@ class _Run:
     @property
     def opset(self) -> int:
         return self.model.opset_imports.get("", 1)
+
+    def finds_any(self, rules: Sequence[Rule]) -> bool:
+        """Whether any rule holds anywhere; nothing is changed."""
+        nodes = [*self.model.graph.all_nodes()]
+        found = [
+            self._check(rule, node, max(rule.opset, self.opset)) is not None
+            for rule in rules
+            for node in nodes
+        ]
+        return any(found)
 
     def sweep(self, rule: Rule) -> int:
         """Apply a rule once wherever it holds; how often that was."""
