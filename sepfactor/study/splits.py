@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sepfactor.data import Feeds, InputSpec, Preprocessing, open_feeds
-from sepfactor.errors import ModelError
+from sepfactor.data.copies import without_copies
+from sepfactor.errors import DataError, ModelError
 from sepfactor.graph.load import Loaded
 from sepfactor.measure.engine import Engine, Session
 from sepfactor.options import Options
@@ -57,7 +58,7 @@ def open_splits(loaded: Loaded, options: Options, engine: Engine, *, chooses: bo
 
     Raises:
         ModelError: onnxruntime cannot load the model.
-        DataError: the data cannot be read or do not fit its inputs.
+        DataError: the data cannot be read or do not fit its inputs, or all that is to judge was fitted to.
     """
     session = engine.open(loaded.runnable)
     scalars = {
@@ -80,6 +81,9 @@ def open_splits(loaded: Loaded, options: Options, engine: Engine, *, chooses: bo
     if feeds.synthetic:
         _try(session, feeds)
     final = None if options.eval_data is None else open_feeds(options.eval_data, inputs, **truth, **common)
+    if (options.refit or chooses) and not feeds.synthetic:
+        feeds = without_copies(feeds)
+        final = None if final is None else _unseen(final, feeds)
     if feeds.synthetic or not (options.refit or chooses) or len(feeds) < 2:
         # Nothing can be claimed, or nothing is decided: all of it may serve for everything.
         count = sum(split_sizes(len(feeds), options.held_out)) if options.refit else 0
@@ -97,6 +101,21 @@ def open_splits(loaded: Loaded, options: Options, engine: Engine, *, chooses: bo
         judged_on=mixed[:judging] if final is None else final,
         is_held_out=final is None,
     )
+
+
+def _unseen(final: Feeds, feeds: Feeds) -> Feeds:
+    """What of the data to judge on is not fitted to.
+
+    Raises:
+        DataError: nothing is.
+    """
+    found = without_copies(final, feeds)
+    if not len(found):
+        raise DataError(
+            f"All samples of --eval-data ({final.description}) are also in --data, so they can judge "
+            "nothing. Give others, or leave --eval-data out: a part of --data is held out then."
+        )
+    return found
 
 
 def split_sizes(samples: int, share: float | None = None) -> tuple[int, int]:

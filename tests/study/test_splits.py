@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sepfactor.errors import DataError
 from sepfactor.graph.load import load
 from sepfactor.measure.engines import open_engine
 from sepfactor.options import make_options
@@ -87,3 +88,9 @@ class TestParts:
     def test_a_choice_among_bare_weights_is_a_choice(self, tmp_path: Path) -> None:
         splits = opened(20, tmp_path, refit=False)
         assert not numbers(splits.judged_on) & (numbers(splits.fit) | numbers(splits.chosen_on))
+
+    def test_data_to_judge_on_that_are_all_fitted_to_are_refused(self, tmp_path: Path) -> None:
+        name = next(iter(opened(10, tmp_path).fit[0]))
+        same = {name: np.arange(3, dtype=np.float32).reshape(-1, 1, 1, 1) + np.zeros_like(images(1))}
+        with pytest.raises(DataError, match="--eval-data"):
+            opened(10, tmp_path, eval_data=same)
