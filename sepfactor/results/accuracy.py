@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -276,6 +277,13 @@ class Accuracy(Frozen):
         return max(self.outputs, key=off, default=None)
 
 
+_RUINED: Mapping[QualityKind, float] = {
+    **dict.fromkeys(("scores", "boxes", "characters", "cosine"), 0.1),
+    "snr": 1.0,
+}
+"""Scores up to which nothing is left: shares, and dB."""
+
+
 class OutputTask(Frozen):
     """What outputs were taken for, and so how they are judged.
 
@@ -348,6 +356,11 @@ class Quality(Frozen):
         if self.is_noise:
             return self.pessimistic < other.pessimistic
         return self.original - self.pessimistic > other.original - other.pessimistic
+
+    @property
+    def is_ruined(self) -> bool:
+        """Whether some output says next to nothing of what the original's says."""
+        return any(one.result <= _RUINED[one.kind] for one in (self, *self.others) if one.kind in _RUINED)
 
     @property
     def is_noise(self) -> bool:

@@ -277,6 +277,9 @@ def _outcome(planner: Planner, point: Point, failed: str = "") -> Outcome:
     elif verdict.is_met and not planner.study.trusts_data and quality.divergence > LOSSLESS:
         text = f"{verdict.text}; but what is lost cannot be told of made-up inputs: give --data"
         verdict = BudgetVerdict("no-data", False, text)
+    if verdict.is_met and quality.is_ruined:
+        text = f"{verdict.text}; but what is left of the network answers nothing like the original"
+        verdict = BudgetVerdict("ruined", False, text)
     plan = expecting(point.plan, _expected(planner, point, quality, verdict))
     built = replace(point.built, plan=plan)
     points, judge = tuple(planner.points), planner.judge

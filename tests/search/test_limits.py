@@ -248,3 +248,20 @@ def test_a_classifier_loses_no_more_than_it_may() -> None:
         if limit is not None:
             assert limit.reached is not None
             assert limit.reached <= most / 100
+
+
+def test_a_network_that_answers_nothing_is_never_kept() -> None:
+    """However small it is."""
+    noise = {"x": np.random.default_rng(0).standard_normal((24, 3, 12, 12)).astype(np.float32)}
+    asked: dict[str, Any] = {"data": noise, "max_macs": "5%", "refit": False, "bench_seconds": 0}
+    result = sepfactor.compress(residual_network(), "out.onnx", **asked)
+    budget = result.report.budget
+    assert budget is not None
+    assert budget.quality is not None
+    assert budget.quality.is_ruined
+    assert budget.limits[0].is_met
+    assert not result.is_met
+    assert "nothing like the original" in budget.verdict.text
+    assert not Path("out.onnx").exists()
+    sepfactor.compress(residual_network(), "out.onnx", force=True, **asked)
+    assert Path("out.onnx").exists()
