@@ -279,7 +279,7 @@ class Accuracy(Frozen):
 
 _RUINED: Mapping[QualityKind, float] = {
     **dict.fromkeys(("scores", "boxes", "characters", "cosine"), 0.1),
-    "snr": 1.0,
+    "snr": 2.0,
 }
 """Scores up to which nothing is left: shares, and dB."""
 

@@ -253,7 +253,7 @@ def test_a_classifier_loses_no_more_than_it_may() -> None:
 def test_a_network_that_answers_nothing_is_never_kept() -> None:
     """However small it is."""
     noise = {"x": np.random.default_rng(0).standard_normal((24, 3, 12, 12)).astype(np.float32)}
-    asked: dict[str, Any] = {"data": noise, "max_macs": "5%", "refit": False, "bench_seconds": 0}
+    asked: dict[str, Any] = {"data": noise, "max_macs": "7%", "refit": False, "bench_seconds": 0}
     result = sepfactor.compress(residual_network(), "out.onnx", **asked)
     budget = result.report.budget
     assert budget is not None
