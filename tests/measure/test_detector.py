@@ -165,6 +165,12 @@ class TestFamilies:
         (quality,) = found(yolo8(boxes)).judge(yolo8(after))
         assert quality.result == 0
 
+    def test_a_class_without_an_object_is_no_box(self, rng: np.random.Generator) -> None:
+        (runs,) = yolo5(truth(rng))
+        for run in runs:
+            run[0, 60, 5:] = 0.9
+        assert found([runs]).judge([runs])[0].found == 30
+
     @pytest.mark.parametrize("kind", ["noise", "nothing found", "no image"])
     def test_other_numbers_are_no_boxes(self, rng: np.random.Generator, kind: str) -> None:
         outputs = [[rng.standard_normal((1, 84, 8)) for _ in range(IMAGES)]]
@@ -212,6 +218,13 @@ class TestPeaks:
             task.judge([[np.roll(one, 1, axis=3) for one in heat], sizes])[0].result < 0.6
         )  # says another size
         assert task.judge([[0.5 * one * (one < 0.6) for one in heat], sizes])[0].result < 0.7
+
+    def test_a_peak_has_slopes(self, rng: np.random.Generator) -> None:
+        heat, sizes = self.maps(rng)
+        for one in heat:
+            for y, x in zip(*np.nonzero(one[0, 0] > 0.3), strict=True):
+                one[0, 0, y, (x - 1) % 64] = 0.9 * one[0, 0, y, x]
+        assert found([heat, sizes]).judge([heat, sizes])[0].found == 30
 
     def test_along_a_scale(self, rng: np.random.Generator) -> None:
         place = np.arange(100)

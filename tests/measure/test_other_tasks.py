@@ -90,8 +90,10 @@ class TestSegmentation:
 
     def test_the_worse_threshold_counts(self, rng: np.random.Generator) -> None:
         runs = blobs(rng)
-        between = [np.where(run > 0.5, 0.4, run) for run in runs]
-        assert found(runs).task.judge([between])[0].result < 0.5
+        fainter = [np.where(run > 0.5, 0.4, run) for run in runs]
+        stronger = [np.where(run < 0.5, 0.4, run) for run in runs]
+        for other in (fainter, stronger):
+            assert found(runs).task.judge([other])[0].result < 0.5
 
     def test_classes_of_pixels(self, rng: np.random.Generator) -> None:
         labels = [rng.integers(0, 3, (1, 16, 16)) for _ in range(RUNS)]
