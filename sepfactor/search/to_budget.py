@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -233,20 +233,37 @@ def _as_fast_as_allowed(planner: Planner, limit: QualityLimits) -> Outcome:
         return _keep_all(planner, "nothing-faster", "nothing can be made faster")
     start = limit.most if limit.exponent == 1.0 else limit.most * 2  # classes lose far less than they diverge
     point = planner.cheapest(limit, start) or planner.mildest(limit)
-    predicted = 0.0 if point is None else point.predicted_loss
-    for _ in range(planner.settings.retries - 1):
-        if point is None:
-            break
-        careful = planner.in_full(point)
-        if planner.may_hand_out(careful):
-            break
-        predicted *= _step_back(planner.lost(careful, limit) / max(limit.most, 1e-12), limit.exponent)
-        predicted, options = _milder(planner, predicted, point)
-        if options is None or not any(options):
-            break
-        point = planner.build(options, f"predicted loss {predicted:.2g}")
+    point = _stepping_back(planner, limit, point, lambda point: point)  # first as fitted in haste
+    _stepping_back(planner, limit, point, planner.in_full)
     best = planner.best()
     return _keep_all(planner, "no-plan", none) if best is None else _outcome(planner, best)
+
+
+def _stepping_back(
+    planner: Planner, limit: QualityLimits, point: Point | None, fitted: Callable[[Point], Point]
+) -> Point | None:
+    """A plan up to as strong as ``point`` that may be handed out once it is ``fitted``, or the last tried."""
+    predicted = 0.0 if point is None else point.predicted_loss
+    for _ in range(planner.settings.retries):
+        if point is None:
+            break
+        tried = fitted(point)
+        if planner.may_hand_out(tried):
+            break
+        predicted *= _step(planner.lost(tried, limit) / max(limit.most, 1e-12), limit.exponent)
+        predicted, options = _milder(planner, predicted, point)
+        if options is None or not any(options):
+            return None
+        point = planner.build(options, f"predicted loss {predicted:.2g}")
+    return point
+
+
+def _step(excess: float, exponent: float) -> float:
+    """The share of the predicted loss to aim at, where it came to so often what is allowed.
+
+    Of that much only a part is what the plan loses, the rest is how sure that is; so steps are small.
+    """
+    return float(np.clip(excess ** (-1 / exponent), 0.5, 0.8)) if 0 < excess < np.inf else 0.5
 
 
 def _milder(planner: Planner, predicted: float, point: Point) -> tuple[float, tuple[int, ...] | None]:
@@ -260,13 +277,6 @@ def _milder(planner: Planner, predicted: float, point: Point) -> tuple[float, tu
 
 
 _MOST_STEPS = 30
-
-
-def _step_back(excess: float, exponent: float) -> float:
-    """The share of the predicted loss to aim at, where it came to so often what is allowed."""
-    if not np.isfinite(excess) or excess <= 0:
-        return 0.5
-    return float(np.clip(0.9 * excess ** (-1 / exponent), 0.1, 0.8))
 
 
 def _outcome(planner: Planner, point: Point, failed: str = "") -> Outcome:
