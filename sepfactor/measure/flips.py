@@ -104,18 +104,20 @@ def upper_end(
     others: int = 0,
     *,
     units: int | None = None,
+    is_share: bool = True,
 ) -> float:
     """The upper end of a one-sided 95 % interval of what is lost, images counted as the unit.
 
     The error is that of a jackknife over twenty groups of images (Efron 1982, "The Jackknife, the Bootstrap
-    and Other Resampling Plans"). As it grows with the root of what is lost, the end is where a loss of that
-    size would come out so low by chance (Wilson 1927).
+    and Other Resampling Plans"). Of a share, it grows with the root of what is lost, and the end is where a
+    loss of that size would come out so low by chance (Wilson 1927).
 
     Args:
         lost: from ``(N,)`` samples and ``(others,)`` further ones, those left in.
         images: ``(N,)`` which image each sample lies in.
         others: further samples that are images each.
         units: images that the interval is of, if it is that of others like these; None for these.
+        is_share: whether nothing is ever won, so that what is lost is a share.
     """
     every = lost(np.ones(len(images), bool), np.ones(others, bool))
     count = int(images.max(initial=-1)) + 1
@@ -129,7 +131,7 @@ def upper_end(
         variance *= count / max(units, 2)
         groups = min(max(units, 2), _GROUPS)
     t = float(scipy.special.stdtrit(groups - 1, 0.95))
-    if every <= 0:
+    if every <= 0 or not is_share:
         return every + t * math.sqrt(variance)
     half = t**2 * variance / every / 2
     return every + half + math.sqrt(t**2 * variance + half**2)

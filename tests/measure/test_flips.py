@@ -117,6 +117,25 @@ class TestInterval:
             )
         assert np.mean(np.array(ends) >= truth) > 0.85
 
+    @pytest.mark.parametrize("count", [30, 100])
+    def test_of_a_difference(self, count: int) -> None:
+        """With true classes some answers are lost and others won, and the difference may be next to nothing."""
+        rng = np.random.default_rng(10)
+        lead = rng.standard_normal(20_000) * 2 + 1
+        after = lead + 0.3 * rng.standard_normal(len(lead))
+        truth = float(np.mean(lead >= 0) - np.mean(after >= 0))
+        ends = []
+        for _ in range(150):
+            drawn = rng.integers(len(lead), size=count)
+            a, b = lead[drawn], after[drawn]
+
+            def lost(left: np.ndarray, _: np.ndarray, a: np.ndarray = a, b: np.ndarray = b) -> float:
+                return float(np.mean(a[left] >= 0)) - expected_share(a[left], b[left], a[left])
+
+            ends.append(upper_end(lost, ONE[:count], is_share=False))
+        assert np.mean(np.array(ends) >= truth) > 0.88
+        assert np.max(ends) < 0.15
+
     def test_where_nothing_changes_nothing_is_lost(self) -> None:
         lead = np.abs(np.random.default_rng(9).standard_normal(30))
         assert upper_end(lambda left, _: _share_lost(lead[left], lead[left]), ONE[:30]) == pytest.approx(0)

@@ -233,7 +233,8 @@ class ClassScores(Task):
 
         count, beside = len(seen.before), 0 if others is None else len(others.before)
         every = lost(np.ones(count, bool), np.ones(beside, bool))
-        return every, upper_end(lost, np.arange(count), beside, units=self.units)
+        end = upper_end(lost, np.arange(count), beside, units=self.units, is_share=self._labels is None)
+        return every, end
 
     def _lost_with_fitted(self, seen: _Seen, others: _Seen, more: Sequence[Array]) -> tuple[float, float]:
         """The same where changes on fitted samples count, too.
@@ -252,7 +253,11 @@ class ClassScores(Task):
             return self._from_pairs(every, after, every.of(left))
 
         images, lost = np.arange(len(after)), self._from_pairs(every, after, every)
-        ends = (upper_end(of_changes, images, units=self.units), upper_end(of_leads, images))
+        is_share = self._labels is None
+        ends = (
+            upper_end(of_changes, images, units=self.units, is_share=is_share),
+            upper_end(of_leads, images, is_share=is_share),
+        )
         return lost, lost + math.hypot(*(max(end - lost, 0.0) for end in ends))
 
     def _from_pairs(self, own: _Seen, after: Array, pool: _Seen) -> float:
