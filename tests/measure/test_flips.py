@@ -119,7 +119,7 @@ class TestInterval:
 
     @pytest.mark.parametrize("count", [30, 100])
     def test_of_a_difference(self, count: int) -> None:
-        """With true classes some answers are lost and others won, and the difference may be next to nothing."""
+        """With true classes some answers are lost and others won, and little may be left of both."""
         rng = np.random.default_rng(10)
         lead = rng.standard_normal(20_000) * 2 + 1
         after = lead + 0.3 * rng.standard_normal(len(lead))
