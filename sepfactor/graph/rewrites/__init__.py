@@ -32,12 +32,13 @@ from sepfactor.graph.rewrites.round_channels import ROUND_CHANNELS
 from sepfactor.graph.rewrites.rule import Rule
 from sepfactor.graph.rewrites.select import SELECT
 from sepfactor.graph.rewrites.shortcut import PAD_CHANNELS, SUBSAMPLE
+from sepfactor.graph.rewrites.softmax_axis import SOFTMAX_AXIS
 
 REWRITES: tuple[Rule, ...] = (
     *(HARD_SWISH, HARD_SIGMOID, LEAKY_RELU, MISH),
     *(FOLD_BACKWARD, FOLD_FORWARD, CONV_CONV, GATE, POOL_FIRST, SELECT, REPEAT, GLOBAL_POOL),
     *(ROUND_CHANNELS, DEPTHWISE, PRELU, CLIP, CARRY_LEAKY_RELU, SUBSAMPLE, PAD_CHANNELS),
-    *(LAY_DOWN, GROUP_PIXELS),
+    *(SOFTMAX_AXIS, LAY_DOWN, GROUP_PIXELS),
 )
 """Every rule. What gives operators their names comes first, so that weights are folded around those; what
 stays after folding comes last."""

@@ -43,7 +43,7 @@ def _check(node: ir.Node, opset: int) -> Build | str | None:  # noqa: ARG001
         return None
     attributes = found[0].attributes
     if before is None or after is None:
-        return "the size of its map is not known"
+        return "the size of its map is not known" if conv.out_channels < BLOCK else None
     auto = attributes.get_string("auto_pad", "NOTSET")
     if auto not in ("NOTSET", "VALID"):
         return "its pads are not given"
