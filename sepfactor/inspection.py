@@ -21,11 +21,12 @@ from sepfactor.graph.load import ModelSource, load
 from sepfactor.graph.survey import Site
 from sepfactor.options import make_options
 from sepfactor.progress import Progress, in_shares, silent
-from sepfactor.results import Inspection, LayerInspection
+from sepfactor.results import Inspection, LayerInspection, RewriteRow
 from sepfactor.search.ranks import MacsByRank, energy_ranks, ranks
 from sepfactor.signatures import InspectOptions
-from sepfactor.study.profiling import profile_layers
-from sepfactor.study.study import open_study
+from sepfactor.study.profiling import layout_times, profile_layers
+from sepfactor.study.rewriting import look_for_rewrites, rows_of
+from sepfactor.study.study import Study, open_study
 from sepfactor.threads import one_blas_thread
 
 ENERGY_SHARES = (0.9, 0.99, 0.999)
@@ -63,7 +64,7 @@ def inspect(
     """
     asked = make_options(options, config, {"refit": False}, function="inspect")
     schemes = select_schemes(asked.scheme)
-    study = open_study(load(model), asked, progress)
+    study = open_study(load(model), asked, progress, rewrites=())
     loaded, sites = study.loaded, study.sites
     if not sites:
         raise NothingToReplace(f"{loaded.name} has no Conv at all.")
@@ -86,8 +87,17 @@ def inspect(
         energy_shares=ENERGY_SHARES,
         layers=tuple(layers),
         operators=dict(sorted(times.operators.items(), key=lambda item: -item[1])),
+        layouts=layout_times(loaded.model, times, study.engine),
+        rewrites=_for_nothing(study),
         notes=(*study.network.notes, *study.splits.notes, *_notes(loaded.model, study.prepared)),
     )
+
+
+def _for_nothing(study: Study) -> tuple[RewriteRow, ...]:
+    """Exact rewritings that find something."""
+    if not study.network.may_be_rewritten:
+        return ()
+    return rows_of(look_for_rewrites(study.prepared), prepares=study.network.is_tidied)
 
 
 def _notes(original: ir.Model, prepared: ir.Model) -> tuple[str, ...]:

@@ -27,9 +27,9 @@ from sepfactor.pipeline import check_target
 from sepfactor.progress import Progress, in_shares, silent
 from sepfactor.results import Equality, Tidied
 from sepfactor.signatures import TidyOptions
+from sepfactor.study.rewrite_times import Trial
 from sepfactor.study.rewriting import (
     Choice,
-    Trial,
     choose_rewrites,
     inputs_to_compare,
     look_for_rewrites,

@@ -132,6 +132,22 @@ def outside_blocked_layout(optimised: Path) -> int:
     )
 
 
+def in_blocked_layout(optimised: Path) -> set[str]:
+    """Names of the nodes that work on blocked maps, of a graph as onnxruntime optimised and wrote it.
+
+    Those that change the layout are none of them.
+    """
+    names, blocked = set[str](), set[str]()
+    for node in onnx.load(optimised, load_external_data=False).graph.node:
+        is_own = node.domain == _BLOCKED_DOMAIN
+        if is_own and node.op_type == "ReorderInput":
+            blocked.update(node.output)
+        elif node.op_type != "ReorderOutput" and (is_own or not blocked.isdisjoint(node.input)):
+            names.add(node.name)
+            blocked.update(node.output)
+    return names
+
+
 def read_by(model: ir.Model, outputs: Iterable[str]) -> set[str]:
     """Names of the values that the nodes with these outputs read, directly or through others.
 

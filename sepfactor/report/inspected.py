@@ -8,7 +8,7 @@ from sepfactor.report.grid import Column, Grid
 from sepfactor.report.reasons import in_general
 from sepfactor.report.text import places
 from sepfactor.report.view import Facts, Fold, Notes, View
-from sepfactor.results import Inspection, LayerInspection
+from sepfactor.results import Inspection, LayerInspection, LayoutTimes
 from sepfactor.words import by, count, milliseconds, sort_of
 
 _FEW = 12
@@ -35,6 +35,8 @@ def inspection_view(inspection: Inspection, next_command: str = "") -> View:
     facts = [
         ("Layers", _kinds(inspection)),
         ("Time", _operators(inspection)),
+        *((("Layout", _layouts(inspection.layouts)),) if inspection.layouts is not None else ()),
+        ("For nothing", _for_nothing(inspection)),
         ("Data", inspection.data.description),
         ("Measured", inspection.environment.line),
         ("Verdict", inspection_verdict(inspection)),
@@ -192,6 +194,25 @@ def _operators(inspection: Inspection) -> str:
     whole = sum(inspection.operators.values()) or 1.0
     said = _listed({name: ms / whole for name, ms in inspection.operators.items()})
     return f"{milliseconds(whole)} ms in all, profiled: {said}" if said else "not measured"
+
+
+def _layouts(times: LayoutTimes) -> str:
+    """Shares of the time by layout."""
+    whole = times.blocked + times.reorders + times.plain or 1.0
+    named = (
+        ("in blocks", times.blocked),
+        ("reorders between layouts", times.reorders),
+        ("in the usual layout", times.plain),
+    )
+    return ", ".join(f"{name} {_percent(ms / whole)}" for name, ms in named)
+
+
+def _for_nothing(inspection: Inspection) -> str:
+    """What can be rewritten exactly."""
+    if not inspection.rewrites:
+        return "nothing that can be rewritten exactly was found"
+    found = ", ".join(f"{row.rule} ({row.times})" for row in inspection.rewrites)
+    return f"{found}; `sepfactor tidy` measures what each is worth, and compress begins with it"
 
 
 def _kind(layer: LayerInspection) -> str:

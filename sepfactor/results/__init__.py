@@ -20,7 +20,7 @@ from sepfactor.results.accuracy import (
 )
 from sepfactor.results.base import SCHEMA_VERSION, Document, Json
 from sepfactor.results.context import Data, Environment, ImageSettings
-from sepfactor.results.documents import Bench, BenchRow, Comparison, Inspection, Planning, Report
+from sepfactor.results.documents import Bench, BenchRow, Comparison, Inspection, LayoutTimes, Planning, Report
 from sepfactor.results.layers import (
     Budget,
     FrontPoint,
@@ -53,6 +53,7 @@ __all__ = [
     "JudgedOn",
     "Layer",
     "LayerInspection",
+    "LayoutTimes",
     "LimitResult",
     "OutputDifference",
     "OutputTask",

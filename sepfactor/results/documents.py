@@ -158,6 +158,20 @@ class Planning(Document):
     __str__ = __repr__
 
 
+class LayoutTimes(Frozen):
+    """Milliseconds of one run by the layout that maps are in.
+
+    Attributes:
+        blocked: in blocks of channels, which onnxruntime prefers.
+        reorders: to blocks and from them.
+        plain: in the usual layout.
+    """
+
+    blocked: Amount
+    reorders: Amount
+    plain: Amount
+
+
 class Inspection(Document):
     """Where the time goes, and how separable each layer is.
 
@@ -170,6 +184,9 @@ class Inspection(Document):
         energy_shares: of the energy, that ``ranks`` and ``seen_ranks`` of the layers keep.
         layers: one row a convolution, in the order of the graph.
         operators: operator type → milliseconds of one run, layout changes included.
+        layouts: the same by the layout that maps are in; None where that is not known.
+        rewrites: exact rewritings that find something, none of them timed; ``tidy`` measures what each is
+            worth.
         notes: what a reader must not miss.
     """
 
@@ -179,6 +196,8 @@ class Inspection(Document):
     energy_shares: tuple[float, ...]
     layers: tuple[LayerInspection, ...]
     operators: Mapping[str, Amount]
+    layouts: LayoutTimes | None = None
+    rewrites: tuple[RewriteRow, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -263,4 +282,4 @@ class Comparison(Document):
     __str__ = __repr__
 
 
-__all__ = ["Bench", "BenchRow", "Comparison", "Inspection", "Planning", "Report"]
+__all__ = ["Bench", "BenchRow", "Comparison", "Inspection", "LayoutTimes", "Planning", "Report"]

@@ -24,7 +24,7 @@ from sepfactor.graph.survey import Site, survey
 from sepfactor.measure.engine import Engine
 from sepfactor.measure.onnxruntime_session import known_operators
 from sepfactor.results import RewriteRow
-from sepfactor.study.rewriting import PREPARE
+from sepfactor.study.rewrite_times import PREPARE
 
 _CULPRITS = (r"of operator \((\w+)\)", r"implementation for (\w+)\(")
 """How onnxruntime names an operator that it has no kernel for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +11,17 @@ import onnx_ir as ir
 
 from sepfactor.graph.instrument import (
     convolution_times,
+    in_blocked_layout,
     product_times,
     upstream_conv,
     value_of,
     with_node_names,
 )
 from sepfactor.graph.survey import Site
-from sepfactor.measure.engine import Engine, Feed, Watch
+from sepfactor.measure.engine import Engine, Feed, NodeTime, Watch
 from sepfactor.measure.engines import open_and_time
 from sepfactor.measure.profile import scaled_to
-from sepfactor.results import Speed
+from sepfactor.results import LayoutTimes, Speed
 
 CONVOLUTIONS = ("Conv", "FusedConv")
 PRODUCTS = ("Gemm", "FusedGemm", "MatMul", "FusedMatMul", "ConvTranspose")
@@ -74,11 +76,13 @@ class LayerTimes:
         convolutions: output name of a Conv, ConvTranspose, Gemm or MatMul → time.
         others: output name of an Add that did not fuse, or of what averages → time.
         operators: operator type → time.
+        nodes: all of them, in the order they run in.
     """
 
     convolutions: Mapping[str, float]
     others: Mapping[str, float]
     operators: Mapping[str, float]
+    nodes: Sequence[NodeTime] = ()
 
     @property
     def whole(self) -> float:
@@ -140,4 +144,29 @@ def profile_layers(
     )
     others = {value_of(node.name): node.median_ms for node in nodes if node.op_type in OTHERS}
     layers = convolution_times(model, convolutions) | product_times(model, products)
-    return LayerTimes(layers, others, operators)
+    return LayerTimes(layers, others, operators, nodes)
+
+
+_REORDERS = ("ReorderInput", "ReorderOutput")
+
+
+def layout_times(model: ir.Model, times: LayerTimes, engine: Engine) -> LayoutTimes | None:
+    """Milliseconds by layout; None where the engine does not show the graph it runs.
+
+    Args:
+        model: that was profiled.
+        times: of it.
+        engine: what ran it.
+
+    Raises:
+        ModelError: the network cannot be loaded.
+    """
+    with tempfile.TemporaryDirectory(prefix="sepfactor-layout-") as folder:
+        optimised = Path(folder) / "optimised.onnx"
+        engine.open(with_node_names(model), optimised_path=optimised)
+        if not optimised.exists():
+            return None
+        blocked = in_blocked_layout(optimised)
+    reorders = sum(node.median_ms for node in times.nodes if node.op_type in _REORDERS)
+    inside = sum(node.median_ms for node in times.nodes if node.name in blocked)
+    return LayoutTimes(blocked=inside, reorders=reorders, plain=max(times.whole - inside - reorders, 0.0))

@@ -11,8 +11,8 @@ from sepfactor.measure.timing_cache import TimingCache
 from sepfactor.options import Options
 from sepfactor.progress import Progress
 from sepfactor.study.network import Network
+from sepfactor.study.rewrite_times import Trial
 from sepfactor.study.rewriting import (
-    Trial,
     choose_rewrites,
     confirmed,
     inputs_to_compare,

@@ -15,6 +15,7 @@ from sepfactor.results import SCHEMA_VERSION
 from tests import networks
 from tests.cli.conftest import Run, listing
 from tests.cli.test_compress import strict
+from tests.test_tidying import network as rewritable
 
 
 class TestInspect:
@@ -64,6 +65,31 @@ class TestInspect:
             model.graph.input.append(onnx.helper.make_tensor_value_info(weight.name, 1, weight.dims))
         onnx.save(model, "listed.onnx")
         assert note in sepfactor("inspect", "listed.onnx", env={"COLUMNS": "300"}).stdout
+
+    def test_what_can_be_had_for_nothing(self, sepfactor: Run) -> None:
+        onnx.save(rewritable(), "net.onnx")
+        found = strict(sepfactor("inspect", "net.onnx", "--json", "-").stdout)
+        times = {row["rule"]: row["times"] for row in found["rewrites"]}
+        assert times == {"hard-swish": 1, "fold-backward": 1, "prelu": 1}
+        assert len(found["layers"]) == 2  # of the network as it is
+        said = sepfactor("inspect", "net.onnx", env={"COLUMNS": "300"}).stdout
+        assert "prelu (1)" in said
+        assert "`sepfactor tidy` measures" in said
+        plain = sepfactor("inspect", "model.onnx", env={"COLUMNS": "300"}).stdout
+        assert "nothing that can be rewritten" in plain
+
+    def test_time_by_layout(self, sepfactor: Run) -> None:
+        onnx.save(rewritable(), "net.onnx")
+        found = strict(sepfactor("inspect", "net.onnx", "--json", "-").stdout)
+        layouts, operators = found["layouts"], found["operators"]
+        assert layouts.keys() == {"blocked", "reorders", "plain"}
+        assert sum(layouts.values()) == pytest.approx(sum(operators.values()))
+        assert layouts["reorders"] == pytest.approx(
+            sum(ms for name, ms in operators.items() if name.startswith("Reorder"))
+        )
+        assert layouts["blocked"] >= operators["Conv"]
+        assert layouts["plain"] >= operators["PRelu"]
+        assert "Layout" in sepfactor("inspect", "net.onnx").stdout
 
     def test_one_scheme(self, sepfactor: Run) -> None:
         run = sepfactor("inspect", "model.onnx", "--scheme", "tucker2", "--json", "-")

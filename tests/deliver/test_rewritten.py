@@ -18,7 +18,7 @@ from sepfactor.errors import PlanError
 from sepfactor.plans.document import read_plan
 from sepfactor.report.html import report_html
 from sepfactor.report.markup import markdown, view
-from sepfactor.study import rewriting, study
+from sepfactor.study import rewrite_times, rewriting, study
 from tests.engines import Shapes, macs
 from tests.graph.build import assert_same, check, interface, model, normal, run
 from tests.timing import decide_engine, decide_layers
@@ -99,7 +99,7 @@ def test_the_plan_says_it_so_that_applying_it_times_nothing(
     result = sepfactor.compress(network(), tmp_path / "one.onnx", **how, **DATA)
     assert result.plan.rewrites
     (tmp_path / "plan.json").write_text(result.plan.to_json(), encoding="utf-8")
-    monkeypatch.setattr(rewriting, "open_and_time", None)
+    monkeypatch.setattr(rewrite_times, "open_and_time", None)
     monkeypatch.setattr(rewriting, "_unequal", None)
     again = sepfactor.apply(network(), tmp_path / "plan.json", tmp_path / "two.onnx", **DATA)
     assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "two.onnx").read_bytes()
@@ -159,7 +159,7 @@ def test_it_can_be_turned_off(tmp_path: Path, decide: Callable[..., None]) -> No
 
 def test_where_nothing_is_found_nothing_is_run_or_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sepfactor.study.rewritten.Reference", None)
-    monkeypatch.setattr(rewriting, "open_and_time", None)
+    monkeypatch.setattr(rewrite_times, "open_and_time", None)
     result = sepfactor.compress(plain(), rank=4, scheme=["spatial"], refit=False, bench_seconds=0)
     assert result.report.rewrites == () == result.plan.rewrites
 
@@ -173,7 +173,7 @@ def test_times_are_remembered(monkeypatch: pytest.MonkeyPatch, decide: Callable[
     monkeypatch.setattr(study, "_timing_cache", lambda *_: known)
     asked: dict[str, Any] = {"rank": 4, "scheme": ["spatial"], **DATA}
     (planned,) = sepfactor.plan(network(), **asked)[1]
-    monkeypatch.setattr(rewriting, "open_and_time", None)
+    monkeypatch.setattr(rewrite_times, "open_and_time", None)
     (again,) = sepfactor.plan(network(), **asked)[1]
     assert planned.rewrites == again.rewrites == ("fold-backward", "prelu")
 

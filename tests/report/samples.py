@@ -21,6 +21,7 @@ from sepfactor.results import (
     Inspection,
     Layer,
     LayerInspection,
+    LayoutTimes,
     OutputDifference,
     Picture,
     Planning,
@@ -266,6 +267,8 @@ def inspection() -> Inspection:
         energy_shares=(0.9, 0.99, 0.999),
         layers=rows,
         operators={"Conv": 3.0, "Add": 1.0},
+        layouts=LayoutTimes(blocked=3.0, reorders=0.2, plain=0.8),
+        rewrites=(RewriteRow(rule="prelu", does="something", times=3),),
     )
 
 

@@ -29,6 +29,9 @@ _MOST_PIXELS, _MOST_CHANNELS = 8, 64
 _WORTH = 0.8
 """Share of the work that must be left."""
 
+_LEAST = 2e6
+"""Multiplications that must be saved: as many as are done while a few small nodes run."""
+
 _ALONE = 0.74
 """How fast a single block of channels is computed beside several: what is read of the map serves them all."""
 
@@ -51,7 +54,9 @@ def _check(node: ir.Node, opset: int) -> Build | str | None:  # noqa: ARG001
         return None
     strides = tuple(attributes.get_ints("strides", (1, 1)))
     cost, sides = min(_blocks(conv, strides, after))
-    if sides == (1, 1) or cost > _WORTH * _cost(conv, strides, (1, 1)):
+    before_it = _cost(conv, strides, (1, 1))
+    saved = (before_it - cost) * after[0] * after[1] * conv.in_channels
+    if sides == (1, 1) or cost > _WORTH * before_it or saved < _LEAST:
         return None
     block = Block(sides, (after[0] // sides[0], after[1] // sides[1]))
 

@@ -15,7 +15,7 @@ from sepfactor.graph.rewrites.sizes import size_of
 from tests.graph.build import model, normal, run
 from tests.graph.rewrites.rewriting import assert_rewrites, assert_stays, operators, rewritten
 
-SIZE = (24, 40)
+SIZE = (48, 80)
 
 
 def conv(
@@ -42,11 +42,11 @@ GROUPED = {
     "same": ("pads = [2, 2, 2, 2]", (3, 5, 5, 5)),
     "unpadded": ("group = 1", (1, 16, 9, 9)),
     "valid": ('auto_pad = "VALID"', (1, 16, 9, 9)),
-    "rows": ("pads = [3, 0, 3, 0]", (4, 3, 7, 1)),
+    "rows": ("pads = [3, 0, 3, 0]", (4, 16, 7, 1)),
     "columns": ("pads = [1, 19, 1, 19]", (8, 8, 3, 39)),
     "strides": ("pads = [4, 3, 3, 4], strides = [2, 1]", (2, 4, 9, 8)),
     "pads that differ": ("pads = [4, 1, 0, 3]", (3, 4, 5, 5)),
-    "a rest that no kernel reaches": ("strides = [3, 3]", (2, 4, 9, 8)),
+    "a rest that no kernel reaches": ("strides = [3, 3]", (2, 16, 9, 8)),
 }
 
 
@@ -97,7 +97,8 @@ def test_work_falls() -> None:
 LEFT = {
     "full blocks": ("pads = [1, 1, 1, 1]", (16, 4, 3, 3), SIZE, None),
     "a kernel of one pixel": ("group = 1", (3, 16, 1, 1), SIZE, None),
-    "an odd map": ("pads = [1, 1, 1, 1]", (3, 4, 3, 3), (23, 37), None),
+    "an odd map": ("pads = [1, 1, 1, 1]", (3, 4, 3, 3), (47, 79), None),
+    "so little work that it is not worth more nodes": ("pads = [2, 2, 2, 2]", (3, 5, 5, 5), (8, 8), None),
     "holes": ("dilations = [2, 2]", (3, 4, 5, 5), SIZE, None),
 }
 
@@ -122,11 +123,11 @@ def test_a_map_of_any_size_stays() -> None:
 def test_half_precision() -> None:
     proto = model(
         "y = Conv <pads = [2, 2, 2, 2]> (x, w)",
-        "float16[1, 4, 12, 16] x",
-        "float16[1, 3, 12, 16] y",
+        "float16[1, 4, 48, 64] x",
+        "float16[1, 3, 48, 64] y",
         w=normal(3, 4, 5, 5, dtype=np.float16) / np.float16(10),
     )
-    assert_rewrites(proto, {"x": normal(1, 4, 12, 16, dtype=np.float16)}, "group-pixels")
+    assert_rewrites(proto, {"x": normal(1, 4, 48, 64, dtype=np.float16)}, "group-pixels")
 
 
 DOWN = {
