@@ -11,7 +11,7 @@ import onnx_ir as ir
 import sepfactor.report  # noqa: F401  # so that notebooks show results
 from sepfactor import __version__
 from sepfactor.codes import Reason
-from sepfactor.deliver.describe import describe_data
+from sepfactor.deliver.describe import describe_data, describe_memory
 from sepfactor.errors import NothingToReplace, within_means
 from sepfactor.factor import Decomposition, Scheme, Stage, select_schemes
 from sepfactor.factor.moments import Moments
@@ -90,6 +90,7 @@ def inspect(
         layouts=layout_times(loaded.model, times, study.engine),
         rewrites=_for_nothing(study),
         notes=(*study.network.notes, *study.splits.notes, *_notes(loaded.model, study.prepared)),
+        memory=describe_memory(study),
     )
 
 
@@ -127,8 +128,8 @@ def _layer(
         row |= _ranks(site, schemes)
     if stage is not None and seen.ran:
         row |= {"map_size": site.kind.own(seen.size), "macs": seen.macs}
-        if seen.statistics is not None:
-            row |= _seen(stage, seen.size, seen.statistics.moments(stage, site.bias), schemes)
+        if seen.patches:
+            row |= _seen(stage, seen.size, seen.statistics().moments(stage, site.bias), schemes)
     return LayerInspection.model_validate(row)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Unpack
 
 import sepfactor.report  # noqa: F401  # so that notebooks show results
 from sepfactor import __version__
-from sepfactor.deliver.describe import describe_data, describe_options
+from sepfactor.deliver.describe import describe_data, describe_memory, describe_options
 from sepfactor.deliver.result import Result, deliver
 from sepfactor.errors import ModelError, NothingToReplace, OptionError, SepfactorError, within_means
 from sepfactor.fit.build import build
@@ -249,6 +249,7 @@ def _planning(study: Study, outcome: Outcome | None) -> Planning:
         front=() if outcome is None else outcome.front(),
         tasks=() if outcome is None else outcome.tasks,
         notes=(*study.network.notes, *study.splits.notes),
+        memory=describe_memory(study),
     )
 
 

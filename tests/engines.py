@@ -14,7 +14,7 @@ import onnx_ir as ir
 from onnx.external_data_helper import load_external_data_for_model
 
 from sepfactor.graph.instrument import with_outputs
-from sepfactor.measure.engine import Feed, Level, NodeTime, Session, ValueInfo, Watch
+from sepfactor.measure.engine import Feed, Level, NodeTime, Session, Use, ValueInfo, Watch
 from sepfactor.measure.machine import Environment
 from sepfactor.measure.onnxruntime_engine import OnnxRuntime
 from sepfactor.measure.rounds import Clock, Rounds
@@ -99,9 +99,15 @@ class DecidedEngine:
         return replace(self, inner=self.inner.with_threads(threads))
 
     def open(
-        self, model: Path | bytes, *, level: Level = "all", optimised_path: Path | None = None
+        self,
+        model: Path | bytes,
+        *,
+        level: Level = "all",
+        optimised_path: Path | None = None,
+        use: Use = "values",
     ) -> DecidedSession:
-        return DecidedSession(self.inner.open(model, level=level, optimised_path=optimised_path), model)
+        inner = self.inner.open(model, level=level, optimised_path=optimised_path, use=use)
+        return DecidedSession(inner, model)
 
     def time(
         self,

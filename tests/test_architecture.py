@@ -17,7 +17,9 @@ MOST_LINES = 400
 EVERYWHERE = {"codes", "errors", "results", "text", "words"}
 """Ground floor: what everybody may know."""
 
-_PLAIN = {"__init__", "amounts", "layout", "options", "progress", "serialized", "threads", "user_code"}
+_PLAIN = {
+    *("__init__", "amounts", "layout", "memory", "options", "progress", "serialized", "threads", "user_code"),
+}
 """What says nothing of networks."""
 
 _STUDY = {*_PLAIN, "factor", "graph", "data", "measure", "plans"}
@@ -38,6 +40,7 @@ MAY_IMPORT = {
     "layout": set(),
     "progress": set(),
     "threads": set(),
+    "memory": set(),
     "amounts": set(),
     "config": set(),
     "serialized": set(),
@@ -51,9 +54,9 @@ MAY_IMPORT = {
     "signatures": {"amounts", "options", "plans"},
     "factor": {"threads"},
     "graph": {"factor", "layout", "outputs", "serialized", "threads"},
-    "data": {"factor", "user_code"},
+    "data": {"factor", "memory", "user_code"},
     "plans": {"factor", "layout"},
-    "measure": {"__init__", "serialized", "threads"},
+    "measure": {"__init__", "memory", "serialized", "threads"},
     "budgets": {"amounts", "measure", "options"},
     "report": {"visible"},
     "study": _STUDY,

@@ -16,10 +16,11 @@ import numpy as np
 from sepfactor.data import images, synthetic
 from sepfactor.data.arrays import KINDS, Table, check_target, joined, open_tables, read_table
 from sepfactor.data.doubts import doubts
-from sepfactor.data.feeds import Feed, Feeds, Source
+from sepfactor.data.feeds import Feeds, Source
 from sepfactor.data.ground_truth import labels_of, targets_of
 from sepfactor.data.inputs import (
     LABELS,
+    NOT_INPUTS,
     TARGETS,
     InputSpec,
     as_array,
@@ -31,9 +32,13 @@ from sepfactor.data.inputs import (
 )
 from sepfactor.data.preprocessing import Preprocessing
 from sepfactor.errors import DataError, ModelError, OptionError
+from sepfactor.memory import Pool, Stored
 from sepfactor.user_code import at_home, guarded, load_function, names_function
 
 _DEFAULT = Preprocessing()
+
+_Bounds = tuple[int | None, Pool]
+"""At most so many runs, and what keeps them."""
 
 MOST_ITEMS, MOST_BYTES = 10_000, 2 * 10**9
 """So many runs, and bytes of them, are taken from a function or an iterator that no limit is given for."""
@@ -51,6 +56,7 @@ def open_feeds(
     limit: int | None = None,
     seed: int = 0,
     samples: int = 16,
+    pool: Pool | None = None,
 ) -> Feeds:
     """Feeds for a model with these inputs.
 
@@ -71,6 +77,7 @@ def open_feeds(
             kept in order.
         seed: of the synthetic inputs and of the draw.
         samples: how many synthetic runs to make.
+        pool: keeps what can be read once only.
 
     Raises:
         DataError: data, labels or targets cannot be read or do not fit the model or each other.
@@ -85,13 +92,14 @@ def open_feeds(
     if not inputs:
         raise ModelError("The model has no inputs, so there is nothing to feed it: give one that has.")
     specs = resolve(inputs, shapes)
+    pool = pool or Pool()
     if data is None:
         source = synthetic.open_synthetic(specs, preprocessing, min(samples, limit or samples), seed)
     elif isinstance(data, str | os.PathLike):
-        source = _open_named(os.fspath(data), specs, (labels, targets), preprocessing, limit)
+        source = _open_named(os.fspath(data), specs, (labels, targets), preprocessing, (limit, pool))
     else:
         check_arrays(preprocessing, f"the {type(data).__name__} given")
-        source = _open_object(data, specs, f"the {type(data).__name__} given", limit)
+        source = _open_object(data, specs, f"the {type(data).__name__} given", (limit, pool))
     found, notes = labels_of(source, labels, by_name=labels_by_name)
     feeds = Feeds(source, found, targets_of(source, targets), notes=(*source.notes, *notes))
     if limit is not None and limit < len(feeds):
@@ -123,7 +131,7 @@ def _open_named(
     specs: Sequence[InputSpec],
     beside: Sequence[object],
     preprocessing: Preprocessing,
-    limit: int | None,
+    bounds: _Bounds,
 ) -> Source:
     path = Path(name)
     if path.is_dir():
@@ -136,7 +144,7 @@ def _open_named(
     if names_function(name):
         check_arrays(preprocessing, name)
         with at_home(name):
-            return _open_object(load_function(name), specs, name, limit)
+            return _open_object(load_function(name), specs, name, bounds)
     raise DataError(f"There is no file or folder {name!r}: give {KINDS}.")
 
 
@@ -171,7 +179,7 @@ def _open_folder(
 # Functions and iterables -------------------------------------------------------------------------
 
 
-def _open_object(data: object, specs: Sequence[InputSpec], where: str, limit: int | None) -> Source:
+def _open_object(data: object, specs: Sequence[InputSpec], where: str, bounds: _Bounds) -> Source:
     if isinstance(data, np.ndarray):
         data = {"array": data}
     if isinstance(data, Mapping):
@@ -180,13 +188,13 @@ def _open_object(data: object, specs: Sequence[InputSpec], where: str, limit: in
         return open_tables([Table(where, headers, arrays.__getitem__)], specs, where)
     get_next = getattr(data, "get_next", None)
     if callable(get_next) and not isinstance(data, type):
-        return _collected(iter(get_next, None), specs, where, limit)
+        return _collected(iter(get_next, None), specs, where, *bounds)
     if isinstance(data, Iterable):
-        return _collected(iter(data), specs, where, limit)
+        return _collected(iter(data), specs, where, *bounds)
     if callable(data):
         result = guarded(data, where)()
         if not callable(result) or hasattr(result, "get_next"):
-            return _open_object(result, specs, where, limit)
+            return _open_object(result, specs, where, bounds)
         data = result
     raise DataError(
         f"{where}: a {type(data).__name__} gives no inputs: yield dicts {{input name: array}}, or "
@@ -194,12 +202,14 @@ def _open_object(data: object, specs: Sequence[InputSpec], where: str, limit: in
     )
 
 
-def _collected(items: Iterator[object], specs: Sequence[InputSpec], where: str, limit: int | None) -> Source:
-    """Runs kept in memory: an iterator can be read once only, and runs are visited many times."""
-    runs: list[Feed] = []
+def _collected(
+    items: Iterator[object], specs: Sequence[InputSpec], where: str, limit: int | None, pool: Pool
+) -> Source:
+    """Runs that are kept: an iterator can be read once only, and runs are visited many times."""
+    runs: list[dict[str, Stored]] = []
     notes: tuple[str, ...] = ()
     labels: list[np.ndarray] = []
-    targets: list[np.ndarray] = []
+    targets: list[Stored] = []
     end = object()
     following = guarded(lambda: next(items, end), where)
     size = 0
@@ -219,28 +229,28 @@ def _collected(items: Iterator[object], specs: Sequence[InputSpec], where: str, 
             )
         names = columns(item, specs, what)
         notes = notes or said_of_names(item, names, where)
-        runs.append({s.name: conform(item[names[s.name]], s, what) for s in specs})
+        runs.append({s.name: pool.put(conform(item[names[s.name]], s, what)) for s in specs})
         size += sum(array.nbytes for array in runs[-1].values())
-        for known, found in ((LABELS, labels), (TARGETS, targets)):
-            name = next((n for n in known if n in item and n not in names), "")
-            if name:
-                found.append(as_array(item[name], f"{what}: {name!r}").copy())
+        extra = [name for name in NOT_INPUTS if name in item and name not in names]
+        beside = {name: as_array(item[name], f"{what}: {name!r}").copy() for name in extra}
+        labels += [beside[n] for n in LABELS if n in beside][:1]
+        targets += [pool.put(beside[n]) for n in TARGETS if n in beside][:1]
     if not runs:
         raise DataError(f"{where} yields no items: yield at least one dict {{input name: array}}.")
-    for found, name in ((labels, "labels"), (targets, "targets")):
-        if found and len(found) < len(runs):
-            raise DataError(f"{where}: only {len(found)} of {len(runs)} items have {name}: add the rest.")
+    for count, name in ((len(labels), "labels"), (len(targets), "targets")):
+        if 0 < count < len(runs):
+            raise DataError(f"{where}: only {count} of {len(runs)} items have {name}: add the rest.")
     for number, target in enumerate(targets):
         check_target(target.shape, target.dtype, f"{where}, item {number}: the target")
     sizes = {run[s.name].shape[:1] for run in runs for s in specs[:1]}
     batch = next(iter(sizes))[0] if len(sizes) == 1 and sizes != {()} else 1
     return Source(
-        lambda run: {name: array.copy() for name, array in runs[run].items()},
+        lambda run: {name: array.load().copy() for name, array in runs[run].items()},
         np.arange(len(runs) * batch).reshape(-1, batch),
         len(runs) * batch,
         where,
         labels=_item_labels(labels, batch, where) if labels else None,
-        target=targets.__getitem__ if targets else None,
+        target=(lambda run: targets[run].load()) if targets else None,
         partial=item is not end,
         notes=notes,
     )

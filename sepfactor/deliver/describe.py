@@ -8,9 +8,11 @@ from typing import Any
 from sepfactor.factor import form_of, weight_error
 from sepfactor.factor.scheme import Spectrum
 from sepfactor.fit.build import FittedLayer
+from sepfactor.memory import peak_bytes
 from sepfactor.options import OBJECTS, Options
-from sepfactor.results import Data, Json, Layer
+from sepfactor.results import Data, Json, Layer, MemoryUse
 from sepfactor.study.splits import Splits
+from sepfactor.study.study import Study
 
 
 def layer_row(
@@ -86,6 +88,11 @@ def describe_data(data: Splits, options: Options, fitted_on: int = 0) -> Data:
         seed=options.seed,
         preprocessing=data.fit.preprocessing,
     )
+
+
+def describe_memory(study: Study) -> MemoryUse:
+    """What was taken of it so far."""
+    return MemoryUse(allowed=study.pool.total, peak=peak_bytes(), put_away=study.pool.put_away)
 
 
 def describe_options(options: Options) -> dict[str, Json]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 
 from sepfactor import __version__
-from sepfactor.deliver.describe import describe_data, describe_options, layer_row
+from sepfactor.deliver.describe import describe_data, describe_memory, describe_options, layer_row
 from sepfactor.deliver.pictures import PictureBook
 from sepfactor.errors import ModelError
 from sepfactor.fit.build import Built
@@ -89,6 +89,7 @@ def verify(written: Written) -> Report:
         tasks=() if outcome is None else outcome.tasks,
         pictures=book.pages(),
         stand_in=study.network.is_stand_in,
+        memory=describe_memory(study),
     )
 
 

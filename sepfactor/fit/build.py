@@ -227,7 +227,11 @@ def _fitted(
     held_out = [] if splits.is_synthetic else splits.held_out[: max(1, most // 4)]
     feeds = splits.fit[: max(1, most - len(held_out))]
     fits = iter(
-        fit(moved.model, tasks, feeds, study.engine, study.options.seed, study.progress, settings, held_out)
+        fit(
+            *(moved.model, tasks, feeds, study.engine, study.options.seed, study.progress, settings),
+            held_out,
+            study.pool,
+        )
     )
     layers = []
     for step in steps:

@@ -21,7 +21,7 @@ def obstacle(evidence: Evidence, options: Options, method: FitMethod) -> Reason 
     if method.ridge is not None and not has_room(site.stage, options):
         takes = f"{site.stage.weight[0].size:,} entries, {moment_bytes(site.stage) / 1e9:.1f} GB"
         return Reason("no-room", "the moments of its patches do not fit into --memory", takes)
-    if evidence.statistics is None:
+    if not evidence.patches:
         stacked = ", or not in turns of one size" if site.nested else ""
         return Reason("not-run", f"it did not run on the data{stacked}: its map is unknown")
     return None

@@ -7,28 +7,25 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 from numpy.typing import NDArray
 
-from sepfactor.data import Feed
 from sepfactor.data.patches import gather_patches, sample_positions, usable
-from sepfactor.errors import ModelError
 from sepfactor.factor import Statistics
 from sepfactor.factor.output_metric import OutputMetric
 from sepfactor.factor.stage import Array, Ints
 from sepfactor.fit.output_metrics import output_metrics
 from sepfactor.fit.relu import row_of
+from sepfactor.fit.viewing import Walk, Within, in_parts
 from sepfactor.graph.averages import Averaged, averaged_sites
-from sepfactor.graph.bodies import Probe, exposed
-from sepfactor.graph.instrument import with_outputs
+from sepfactor.graph.bodies import Probe
 from sepfactor.graph.partition import Partition
 from sepfactor.graph.survey import Site
-from sepfactor.measure.engine import Engine
+from sepfactor.memory import Pool, Stored, StoredArrays
 from sepfactor.study.study import Study
 
 _PATCHES = 4096
@@ -46,7 +43,8 @@ class Evidence:
         site: which.
         batch: samples of its input in one run.
         size: of its input map; empty where it never ran.
-        statistics: the sample of patches; None where none was usable.
+        patches: samples of what it reads, ``(samples, in_channels, *kernel_shape)`` each; none where none was
+            usable.
         metric: what errors of its answer come to for the layers that read it; None counts channels alike.
         rectified: whether the answer is only seen behind a ReLU, with nothing but a constant added before.
         offset: ``(out,)``, that constant; None where nothing is added.
@@ -56,7 +54,7 @@ class Evidence:
     site: Site
     batch: int = 1
     size: Ints = ()
-    statistics: Statistics | None = None
+    patches: StoredArrays = field(default_factory=StoredArrays)
     metric: OutputMetric | None = None
     rectified: bool = False
     offset: Array | None = None
@@ -66,6 +64,10 @@ class Evidence:
     def ran(self) -> bool:
         """Whether the site was seen at work."""
         return self.site.stage is not None and bool(self.size)
+
+    def statistics(self) -> Statistics:
+        """The sample of patches, read from where they are kept."""
+        return Statistics(np.concatenate(self.patches))
 
     @property
     def macs(self) -> int:
@@ -82,13 +84,14 @@ class Evidence:
 class _Sample:
     batch: int = 1
     size: Ints = ()
-    patches: list[NDArray[np.float32]] = field(default_factory=list)
+    patches: list[Stored] = field(default_factory=list)
 
 
 def observe(study: Study, *, weighed: bool = True) -> tuple[Evidence, ...]:
     """What is seen of every site on the data to fit on, in the order of the graph.
 
-    Only the maps of one run are in memory at a time.
+    Only maps of one run are in memory at a time, and of these only as many as there is memory for: where that
+    are not those of all sites, the network is run in parts.
 
     Args:
         study: the run.
@@ -107,7 +110,7 @@ def observe(study: Study, *, weighed: bool = True) -> tuple[Evidence, ...]:
                 site,
                 sample.batch,
                 sample.size,
-                Statistics(np.concatenate(sample.patches)) if sample.patches else None,
+                StoredArrays(sample.patches),
                 metrics.get(site.output),
                 rectified,
                 offset,
@@ -128,67 +131,50 @@ def _behind_relu(site: Site, partition: Partition) -> tuple[bool, Array | None]:
 
 def _sample(study: Study) -> dict[str, _Sample]:
     """Map sizes and patches of sites, by the name of their output."""
-    feeds, progress = study.splits.fit, study.progress
-    open_sites = [site for site in study.sites if site.stage is not None]
-    if not open_sites:
-        return {}
-    probes = {site.output: Probe(site.output, "input", site.dtype) for site in open_sites if site.nested}
-    names = dict.fromkeys(site.input for site in open_sites if not site.nested)
-    view = _View(study.prepared, names, probes.values(), study.engine)
-    count = min(len(feeds), max(site.kind.runs for site in open_sites))
     samples: dict[str, _Sample] = defaultdict(_Sample)
-    for i in range(len(feeds)):
-        if i >= count and (view.is_blind or all(samples[name].patches for name in probes)):
-            break  # only a branch may be taken so late
-        progress("observe", min(i, count - 1), count, "running the network")
-        values = view.values(feeds[i])
-        for k, site in enumerate(open_sites):
-            rng = np.random.default_rng((study.options.seed, i, k))
-            wanted = -(-min(_PATCHES, int(_ENTRIES // _entries(site))) // count)
-            probe = probes.get(site.output)
-            read = [values[site.input]] if probe is None else [*view.turns(values, probe).values()]
-            for value in read:
-                _take(site, site.kind.maps(value), samples[site.output], -(-wanted // len(read)), rng)
-    progress("observe", count, count, "")
+    numbered = [*enumerate(site for site in study.sites if site.stage is not None)]
+    plain = {site.output: k for k, site in numbered if not site.nested}
+    nested = {site.output: k for k, site in numbered if site.nested}
+    if plain:
+        _in_the_graph(study, [site for k, site in numbered if site.output in plain], plain, samples)
+    if nested:
+        _in_bodies(study, [site for k, site in numbered if site.output in nested], nested, samples)
     return samples
 
 
-class _View:
-    """A network that shows what its sites read, those in bodies as well."""
+def _in_the_graph(
+    study: Study, sites: Sequence[Site], numbers: Mapping[str, int], samples: dict[str, _Sample]
+) -> None:
+    feeds = study.splits.fit
+    count = min(len(feeds), max(site.kind.runs for site in sites))
+    parts = in_parts(study.prepared, sites, feeds[0], study.engine, study.pool.working)
+    walk = Walk(study.prepared, parts, study.engine)
+    for i in range(count):
+        study.progress("observe", i, count, "running the network")
+        for part, values in zip(parts, walk.values(feeds[i]), strict=True):
+            for site in part:
+                rng = np.random.default_rng((study.options.seed, i, numbers[site.output]))
+                _take(study.pool, site, [values[site.input]], samples[site.output], count, rng)
+    study.progress("observe", count, count, "")
 
-    def __init__(
-        self, model: ir.Model, names: Iterable[str], probes: Collection[Probe], engine: Engine
-    ) -> None:
-        self._model, self._names, self._engine = model, [*names], engine
-        self._open(probes)
 
-    def _open(self, probes: Collection[Probe]) -> None:
-        view = with_outputs(self._model, self._names, [*probes])
-        self._taps, self._session = probes, self._engine.open(view, level="basic")
-
-    def values(self, feed: Feed) -> dict[str, NDArray[Any]]:
-        """What it shows of a run.
-
-        Turns of a Scan whose maps differ in size do not stack: then no body is looked into any more.
-        """
-        try:
-            found = self._session.run(feed)
-        except ModelError:
-            if self.is_blind:
-                raise
-            self._open(())
-            return self.values(feed)
-        names = [output.name for output in self._session.get_outputs()]
-        return {**dict(zip(names, found, strict=True)), **feed}
-
-    @property
-    def is_blind(self) -> bool:
-        """Whether it looks into no body."""
-        return not self._taps
-
-    def turns(self, values: Mapping[str, NDArray[Any]], probe: Probe) -> Mapping[int, NDArray[Any]]:
-        """What a probe saw, turn by turn."""
-        return {} if self.is_blind else exposed(values, probe)
+def _in_bodies(
+    study: Study, sites: Sequence[Site], numbers: Mapping[str, int], samples: dict[str, _Sample]
+) -> None:
+    feeds = study.splits.fit
+    count = min(len(feeds), max(site.kind.runs for site in sites))
+    probes = {site.output: Probe(site.output, "input", site.dtype) for site in sites}
+    view = Within(study.prepared, probes.values(), study.engine)
+    for i in range(len(feeds)):
+        if i >= count and (view.is_blind or all(samples[name].patches for name in probes)):
+            break  # only a branch may be taken so late
+        study.progress("observe", min(i, count - 1), count, "looking into bodies")
+        values = view.values(feeds[i])
+        for site in sites:
+            rng = np.random.default_rng((study.options.seed, i, numbers[site.output]))
+            read = [*view.turns(values, probes[site.output]).values()]
+            _take(study.pool, site, read, samples[site.output], count, rng)
+    study.progress("observe", count, count, "")
 
 
 def _entries(site: Site) -> int:
@@ -196,16 +182,26 @@ def _entries(site: Site) -> int:
     return site.stage.in_channels * math.prod(site.stage.kernel_shape)
 
 
-def _take(site: Site, x: NDArray[np.floating], sample: _Sample, count: int, rng: np.random.Generator) -> None:
+def _take(
+    pool: Pool,
+    site: Site,
+    read: Sequence[NDArray[Any]],
+    sample: _Sample,
+    count: int,
+    rng: np.random.Generator,
+) -> None:
+    """Patches of what a site read in one of ``count`` runs, turn by turn."""
     stage = site.stage
     assert stage is not None
-    out_size = stage.output_size(tuple(x.shape[2:]))
-    if x.shape[0] == 0 or min(out_size) < 1:
-        return
-    if not sample.size:
-        sample.batch, sample.size = x.shape[0], tuple(x.shape[2:])
-    batch = int(rng.integers(x.shape[0]))
-    patches = gather_patches(x, stage, batch, sample_positions(out_size, count, rng))
-    (kept,) = usable(patches)
-    if len(kept):
-        sample.patches.append(kept)
+    wanted = -(-min(_PATCHES, int(_ENTRIES // _entries(site))) // count)
+    for x in map(site.kind.maps, read):
+        out_size = stage.output_size(tuple(x.shape[2:]))
+        if x.shape[0] == 0 or min(out_size) < 1:
+            continue
+        if not sample.size:
+            sample.batch, sample.size = x.shape[0], tuple(x.shape[2:])
+        batch = int(rng.integers(x.shape[0]))
+        positions = sample_positions(out_size, -(-wanted // len(read)), rng)
+        (kept,) = usable(gather_patches(x, stage, batch, positions))
+        if len(kept):
+            sample.patches.append(pool.put(kept))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Literal
 
+import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
@@ -17,34 +18,45 @@ from sepfactor.graph.bodies import Probe, exposed
 from sepfactor.graph.partition import Partition, Values
 from sepfactor.graph.survey import Site
 from sepfactor.measure.engine import Engine
+from sepfactor.memory import Pool, Stored
 
 _ABREAST = 4
 """Images per thread from which threads share out the images: no layer is too small for that."""
 
 
 class Propagation:
-    """The state of every image at one place of the network, and the way to the next place."""
+    """The state of every image at one place of the network, and the way to the next place.
 
-    def __init__(self, model: ir.Model, feeds: Sequence[Feed], engine: Engine) -> None:
+    Args:
+        model: the network.
+        feeds: the images.
+        engine: what runs it.
+        pool: keeps the states; None for memory without a bound.
+    """
+
+    def __init__(
+        self, model: ir.Model, feeds: Sequence[Feed], engine: Engine, pool: Pool | None = None
+    ) -> None:
         self.partition = Partition(model)
-        self._states: list[Values] = [dict(feed) for feed in feeds]
+        self._pool = pool = pool or Pool()
+        self._states = [{name: pool.put(value) for name, value in feed.items()} for feed in feeds]
         abreast = engine.threads > 1 and len(feeds) >= _ABREAST * engine.threads
         self._workers = engine.threads if abreast else 1
         self._engine = engine.with_threads(1) if abreast else engine
         self._position = 0
-        self._looks: dict[Probe, Callable[[Values], dict[int, NDArray[Any]]]] = {}
+        self._looks: dict[Probe, Callable[[Mapping[str, Stored]], dict[int, NDArray[Any]]]] = {}
 
     def advance(self, position: int) -> None:
         """Run every image up to the node at ``position``, that one excluded."""
         segment = self.partition.segment(self._position, position)
         session = None
         if segment.outputs:
-            session = self._engine.open(segment.model(self._states[0]), level="all")
+            session = self._engine.open(segment.model(self._sample(segment.inputs)), level="all")
 
-        def step(state: Values) -> None:
+        def step(state: dict[str, Stored]) -> None:
             if session is not None:
-                feed = {name: state[name] for name in segment.inputs}
-                state.update(zip(segment.outputs, session.run(feed), strict=True))
+                made = session.run({name: state[name].load() for name in segment.inputs})
+                state.update(zip(segment.outputs, map(self._pool.put, made), strict=True))
             for name in [name for name in state if not self.partition.is_live(name, position)]:
                 del state[name]
 
@@ -78,11 +90,11 @@ class Propagation:
         probe = Probe(site.output, role, site.dtype)
         if probe not in self._looks:
             around = replace(self.partition.segment(self._position, self._position + 1), outputs=())
-            session = self._engine.open(around.model(self._states[0], [probe]), level="all")
+            session = self._engine.open(around.model(self._sample(around.inputs), [probe]), level="all")
 
-            def look(state: Values) -> dict[int, NDArray[Any]]:
+            def look(state: Mapping[str, Stored]) -> dict[int, NDArray[Any]]:
                 try:
-                    values = session.run({name: state[name] for name in around.inputs})
+                    values = session.run({name: state[name].load() for name in around.inputs})
                 except ModelError:  # turns of a Scan that differ in size for this image do not stack
                     return {}
                 return exposed(dict(zip(probe.outputs, values, strict=True)), probe)
@@ -95,7 +107,15 @@ class Propagation:
 
     def value(self, image: int, name: str) -> NDArray[Any]:
         """One value of one image."""
-        return self._states[image][name]
+        return self._states[image][name].load()
+
+    def shape(self, image: int, name: str) -> tuple[int, ...]:
+        """Of one value of one image."""
+        return self._states[image][name].shape
+
+    def _sample(self, names: Iterable[str]) -> Values:
+        """Values of the first image, for their types."""
+        return {name: np.empty(0, self._states[0][name].dtype) for name in names}
 
     def has(self, name: str) -> bool:
         """Whether this value is at hand."""
@@ -103,5 +123,5 @@ class Propagation:
 
     @property
     def bytes(self) -> int:
-        """Memory held by the state of all images."""
+        """What the state of all images takes."""
         return sum(value.nbytes for state in self._states for value in state.values())

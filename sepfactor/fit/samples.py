@@ -15,6 +15,7 @@ from sepfactor.factor.moments import BATCH, Moments, MomentSums, MovedTargets
 from sepfactor.factor.output_metric import both_positive
 from sepfactor.factor.stage import Array
 from sepfactor.factor.statistics import on_grid
+from sepfactor.memory import Pool, Stored
 
 Single = NDArray[np.float32]
 
@@ -51,13 +52,22 @@ class Rows:
         keep: whether the rows are wanted again; if not, only their moments are left.
         precise: whether small errors are to be read off their moments.
         spread: whether their moments are to hold the covariance of the answers.
+        pool: keeps the rows; None for memory without a bound.
     """
 
-    def __init__(self, stage: Stage, keep: bool, precise: bool = False, spread: bool = False) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        keep: bool,
+        precise: bool = False,
+        spread: bool = False,
+        pool: Pool | None = None,
+    ) -> None:
         self._stage, self.kept = stage, keep
         shape = (stage.in_channels, *stage.kernel_shape)
         self._sums = MomentSums(shape, stage.group, stage.out_channels, precise, spread)
-        self._blocks: list[Block] = []
+        self._pool = pool or Pool()
+        self._stored: list[tuple[Stored, ...]] = []
         self._waiting: list[tuple[Single, ...]] = []
 
     def add(self, x: Single, y: Single, beside: Single | None) -> None:
@@ -71,9 +81,16 @@ class Rows:
 
     def _flush(self) -> None:
         if self._waiting:
-            x, y, *beside = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
-            self._blocks.append(Block(x, y, beside[0] if beside else None))
+            together = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
+            self._stored.append(tuple(self._pool.put(part) for part in together))
             self._waiting = []
+
+    def _blocks(self) -> Iterator[Block]:
+        """The rows kept, each block in memory only while it is looked at."""
+        self._flush()
+        for stored in self._stored:
+            x, y, *beside = (part.load() for part in stored)
+            yield Block(x, y, beside[0] if beside else None)
 
     def moments(self) -> Moments:
         """Of all rows."""
@@ -81,23 +98,21 @@ class Rows:
 
     def both_positive(self) -> Array:
         """``(group, out/group, out/group)``: how often two answers are positive at once; of the rows kept."""
-        self._flush()
         group = self._stage.group
         size = self._stage.out_channels // group
         total, count = np.zeros((group, size, size)), 0
-        for block in self._blocks:
+        for block in self._blocks():
             total += both_positive(block.whole(block.y), group)
             count += len(block.y)
         return total / max(count, 1)
 
     def answered(self, factorization: Factorization) -> Iterator[tuple[Block, Single]]:
         """Block by block the rows kept, and what ``factorization`` answers to them, ``(n, out)``."""
-        self._flush()
         stage = self._stage
         kernels = on_grid(stage, factorization).reshape(stage.group, -1, stage.weight[0].size)
         flipped = kernels.astype(np.float32).swapaxes(1, 2)
         bias = np.float32(0) if factorization.bias is None else factorization.bias.astype(np.float32)
-        for block in self._blocks:
+        for block in self._blocks():
             patches = block.x.reshape(len(block.x), stage.group, -1).swapaxes(0, 1)
             yield block, (patches @ flipped).swapaxes(0, 1).reshape(block.y.shape) + bias
 

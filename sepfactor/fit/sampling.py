@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sepfactor.data.patches import gather_patches, sample_positions
+from sepfactor.factor.moments import BATCH
 from sepfactor.fit.propagation import Propagation
 from sepfactor.fit.samples import Rows, Single, fits_into
 from sepfactor.graph.survey import Site
+from sepfactor.memory import Pool
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
 
@@ -28,6 +30,7 @@ def read_rows(
     residual: bool,
     rectified: bool,
     spread: bool = False,
+    pool: Pool | None = None,
 ) -> tuple[Rows, Rows] | None:
     """Rows to fit to, and rows to judge on: the same ones where nothing is held out; None if it never ran.
 
@@ -37,10 +40,11 @@ def read_rows(
         compressed: tells what is read by now, on the same images.
         held: images to judge on.
         seed: of the sampled positions.
-        entries: bound on patches × entries. Rows that are kept hold as many float32 again at most.
+        entries: bound on patches × entries. Rows that are kept are as many float32 again at most.
         residual: where the answer goes into a sum, aim at the original's.
         rectified: keep the rows if this answer, or the sum it goes into, is only seen behind a ReLU.
         spread: whether their moments are to hold the covariance of the answers.
+        pool: keeps rows; None for memory without a bound.
     """
     stage = site.stage
     assert stage is not None
@@ -60,23 +64,26 @@ def read_rows(
     offset = compressed.partition.offset(site.output) if keep else None
     if offset is not None and not all(fits_into(offset, shape) for shape in shapes):
         offset, keep = None, False
-    parts = Rows(stage, keep, not judged_apart, spread), Rows(stage, keep, True, spread)
+    parts = Rows(stage, keep, not judged_apart, spread, pool), Rows(stage, keep, True, spread, pool)
     width = stage.in_channels * math.prod(stage.kernel_shape)
     if keep:
         width = max(width, stage.out_channels * (1 if partner is None and offset is None else 2))
     per_sample = max(1, int(entries / (width * int(counts.sum()))))
     for i, number, read, answer in _each(images, site, original, compressed):
-        x, y = maps(read), maps(answer).astype(np.float32)
-        beside = None if partner is None else maps(compressed.value(i, partner)).astype(np.float32)
-        if partner is not None and beside is not None and residual:
-            y = y + _shortfall(maps(original.value(i, partner)), beside)
+        x, y = maps(read), maps(answer)
+        beside = None if partner is None else maps(compressed.value(i, partner))
+        wanted = None if partner is None or not residual else maps(original.value(i, partner))
         if offset is not None:
             beside = maps(np.broadcast_to(offset.astype(np.float32), answer.shape))
         for b in range(x.shape[0]):
             rng = np.random.default_rng((seed, i, number + b))
-            where = sample_positions(tuple(y.shape[2:]), per_sample, rng)
-            added = _at(beside, b, where) if keep and beside is not None else None
-            parts[i in held].add(gather_patches(x, stage, b, where), _at(y, b, where), added)
+            positions = sample_positions(tuple(y.shape[2:]), per_sample, rng)
+            for where in np.split(positions, range(BATCH, len(positions), BATCH)):
+                answers = _at(y, b, where)
+                added = None if beside is None else _at(beside, b, where)
+                if wanted is not None and added is not None:
+                    answers = answers + _shortfall(_at(wanted, b, where), added)
+                parts[i in held].add(gather_patches(x, stage, b, where), answers, added if keep else None)
     return parts[0], (parts[1] if judged_apart else parts[0])
 
 
@@ -114,14 +121,14 @@ def _is_alike(partner: str, output: str, original: Propagation, compressed: Prop
     if not (original.has(partner) and compressed.has(partner)):
         return False
     images = range(len(compressed))
-    return all(original.value(i, output).shape == compressed.value(i, partner).shape for i in images)
+    return all(original.shape(i, output) == compressed.shape(i, partner) for i in images)
 
 
-def _shortfall(original: NDArray[np.floating], compressed: Single) -> Single:
+def _shortfall(original: Single, compressed: Single) -> Single:
     with np.errstate(invalid="ignore"):  # of infinities; such rows are left out
-        return original.astype(np.float32) - compressed
+        return original - compressed
 
 
-def _at(value: Single, b: int, where: NDArray[np.int64]) -> Single:
+def _at(value: NDArray[np.floating], b: int, where: NDArray[np.int64]) -> Single:
     """``(n, channels)``: one map at some positions."""
-    return np.ascontiguousarray(value[b][:, *where.T].T)
+    return np.ascontiguousarray(value[b][:, *where.T].T, np.float32)

@@ -24,6 +24,7 @@ from sepfactor.fit.settings import FULL, FitSettings
 from sepfactor.graph.lower import lower
 from sepfactor.graph.survey import Site
 from sepfactor.measure.engine import Engine
+from sepfactor.memory import Pool
 from sepfactor.progress import Progress
 
 
@@ -36,6 +37,7 @@ def fit(
     progress: Progress,
     settings: FitSettings = FULL,
     held_out: Sequence[Feed] = (),
+    pool: Pool | None = None,
 ) -> list[Fit | None]:
     """What each task comes to, in their order; None where a site is better left alone.
 
@@ -48,6 +50,7 @@ def fit(
         progress: called per layer.
         settings: of the method.
         held_out: data to judge fits on; without any, a quarter of ``feeds`` is set aside.
+        pool: keeps what is wanted again later; None for memory without a bound.
     """
     together = [*feeds, *held_out]
     if held_out or len(together) == 1:
@@ -55,7 +58,7 @@ def fit(
     else:
         order = np.random.default_rng(seed).permutation(len(together))
         held = set(order[: max(1, len(together) // 4)].tolist())
-    original, compressed = Propagation(model, together, engine), Propagation(model, together, engine)
+    original, compressed = (Propagation(model, together, engine, pool) for _ in range(2))
     done: list[Fit | None] = []
     for number, task in enumerate(tasks):
         site = task.site
@@ -77,6 +80,7 @@ def fit(
             residual=chosen.residual,
             rectified=chosen.relu_rounds > 0,
             spread=metric is not None,
+            pool=pool,
         )
         found = None if read is None else fit_layer(task, *read, chosen, metric)
         del read  # before the next ones are

@@ -54,6 +54,22 @@ def with_outputs(model: ir.Model, names: Iterable[str], probes: Sequence[Probe] 
     return Serialized(proto.SerializeToString(), folder)
 
 
+def with_shapes(model: ir.Model, names: Iterable[str]) -> Serialized:
+    """The serialised model with the shapes of these values as its outputs, in their order."""
+    view = model.clone()
+    values = ir.convenience.create_value_mapping(view.graph)
+    view.graph.outputs.clear()
+    for number, name in enumerate(names):
+        node, maker = ir.node("Shape", [values[name]]), values[name].producer()
+        node.outputs[0].name = f"sepfactor/shape/{number}"
+        if maker is None:
+            view.graph.insert_before(view.graph[0], node)
+        else:  # right behind it, so that nothing is held for the shape alone
+            view.graph.insert_after(maker, node)
+        view.graph.outputs.append(node.outputs[0])
+    return serialized(view)
+
+
 def with_node_names(model: ir.Model) -> Serialized:
     """The serialised model with every node named after its first output, as a profile needs it."""
     view = model.clone()

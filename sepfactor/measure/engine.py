@@ -22,6 +22,9 @@ Feed = Mapping[str, NDArray[Any]]
 Level = Literal["all", "basic", "none"]
 """How much an engine may rewrite a graph: whatever it can; what keeps nodes apart; nothing."""
 
+Use = Literal["values", "times", "shapes"]
+"""What a network is opened for."""
+
 Watch = Callable[[float], None]
 """Told which share of the work is done."""
 
@@ -99,7 +102,12 @@ class Engine(Protocol):
         """The same with another number of threads within one operator."""
 
     def open(
-        self, model: Path | bytes, *, level: Level = "all", optimised_path: Path | None = None
+        self,
+        model: Path | bytes,
+        *,
+        level: Level = "all",
+        optimised_path: Path | None = None,
+        use: Use = "values",
     ) -> Session:
         """Open a network.
 
@@ -108,6 +116,8 @@ class Engine(Protocol):
                 :class:`~sepfactor.serialized.Serialized` bytes name.
             level: how much of the graph may be rewritten.
             optimised_path: write the optimised graph there, if this engine can.
+            use: ``values`` takes little memory; ``times`` runs as users do; ``shapes``, for networks whose
+                outputs are shapes of values, forgets these values as soon as it can.
 
         Raises:
             ModelError: the engine cannot load the network.

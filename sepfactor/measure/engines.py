@@ -112,7 +112,7 @@ def _opened(
         if opened is not None:
             opened(number, name)
         try:
-            session = engine.open(model)
+            session = engine.open(model, use="times")
             session.run(feed)
         except ModelError as error:
             raise type(error)(f"{name}: {error}") from error

@@ -16,6 +16,7 @@ is counted. One that is not finite in the reference is left out: nothing can be 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +32,7 @@ from sepfactor.results import OutputDifference, TopK
 Array = NDArray[Any]
 Shape = tuple[int | None, ...]
 
+_PIECE = 2**22  # elements
 _SUM_TOLERANCE = 1e-3  # of rows that are probabilities already
 _LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)  # a softmax in float32 underflows to 0
 
@@ -170,8 +172,9 @@ class OutputMeter:
         are_scores = looks_like_class_scores(reference) and (batch is None or len(reference) in (1, batch))
         self._scores = self._scores and are_scores
         if reference.dtype.kind in "biuf":
-            self._noise.update(reference, candidate)
-            self._errors.update(reference, candidate)
+            for ours, theirs in zip(_pieces(reference), _pieces(candidate), strict=True):
+                self._noise.update(ours, theirs)
+                self._errors.update(ours, theirs)
             self._update_parts(reference, candidate, batch)
         if are_scores:
             self._update_scores(_rows(reference), _rows(candidate), labels)
@@ -262,6 +265,12 @@ class OutputMeter:
             return None
         before, after = ranks < k
         return compare_hits(before, after)
+
+
+def _pieces(values: Array) -> Iterator[Array]:
+    """The elements some millions at a time: in float64, and with what is computed of them, they take more."""
+    flat = values.reshape(-1)
+    return (flat[begin : begin + _PIECE] for begin in range(0, max(len(flat), 1), _PIECE))
 
 
 def log_scores(scores: Array) -> NDArray[np.float64]:

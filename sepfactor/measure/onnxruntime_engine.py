@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from sepfactor.errors import OptionError
-from sepfactor.measure.engine import Feed, Level, NodeTime, Session, ValueInfo, Watch
+from sepfactor.measure.engine import Feed, Level, NodeTime, Session, Use, ValueInfo, Watch
 from sepfactor.measure.machine import this_machine
 from sepfactor.measure.onnxruntime_session import (
     CPU,
@@ -112,7 +112,12 @@ class OnnxRuntime:
         )
 
     def open(
-        self, model: Path | bytes, *, level: Level = "all", optimised_path: Path | None = None
+        self,
+        model: Path | bytes,
+        *,
+        level: Level = "all",
+        optimised_path: Path | None = None,
+        use: Use = "values",
     ) -> OnnxSession:
         """Open a network; see :meth:`sepfactor.measure.engine.Engine.open`."""
         return OnnxSession(
@@ -122,6 +127,7 @@ class OnnxRuntime:
                 provider=self.provider,
                 level=level,
                 optimised_path=optimised_path,
+                use=use,
             )
         )
 

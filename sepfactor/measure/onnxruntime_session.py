@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sepfactor.errors import ModelError, OptionError, OutputError
-from sepfactor.measure.engine import Feed, Level
+from sepfactor.measure.engine import Feed, Level, Use
 from sepfactor.measure.time_limit import TooLong, watched
 from sepfactor.serialized import Serialized
 
@@ -59,8 +59,13 @@ def open_inference_session(
     level: Level = "all",
     profile_prefix: Path | None = None,
     optimised_path: Path | None = None,
+    use: Use = "times",
 ) -> InferenceSession:
     """A silent onnxruntime session.
+
+    A session for times takes memory as onnxruntime does by default: in an arena that grows in large steps,
+    and lives for as long as any array that a run handed out. One for values gives back what it does not need
+    any more, and its arrays hold nothing but themselves.
 
     With more than one thread, workers stop spinning as soon as a run ends. Otherwise the workers of
     one session steal the cores of the next one, and interleaved timing measures that.
@@ -73,6 +78,7 @@ def open_inference_session(
         level: onnxruntime's graph optimisation.
         profile_prefix: write a profile, to a file whose name begins so.
         optimised_path: write the optimised graph there.
+        use: what it is opened for.
 
     Raises:
         ModelError: onnxruntime cannot load the model.
@@ -81,6 +87,9 @@ def open_inference_session(
     """
     name = provider_name(provider)
     options = _session_options(threads, level, profile_prefix, optimised_path)
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = use == "times"
+    if use == "shapes":
+        options.execution_order = onnxruntime_module().ExecutionOrder.PRIORITY_BASED
     if isinstance(model, Serialized) and model.folder is not None:
         options.add_session_config_entry(_FOLDER, str(model.folder))
     try:

@@ -80,6 +80,16 @@ class Parts:
             return np.zeros(len(self.signal))
         return np.asarray(sample.mean(axis=others), np.float64)
 
+    def squared(self, sample: Array, other: Array | None) -> Floats:
+        """``(channels,)`` mean :func:`squares`, of a large sample piece by piece."""
+        if sample.size <= _LARGE or sample.ndim < 2:
+            return self.by_channel(squares(sample, other))
+        axis = self.axis or 0
+        ours = [*_slabs(sample, axis)]
+        theirs = [None] * len(ours) if other is None else _slabs(other, axis)
+        parts = zip(ours, theirs, strict=True)
+        return np.asarray(sum(self.by_channel(squares(a, b)) * (a.size / sample.size) for a, b in parts))
+
     def name(self, part: int) -> str:
         """``channels 0–3``; empty where there is a single part."""
         if len(self.groups) == 1:
@@ -118,8 +128,10 @@ class Spread:
         """Of all samples; None if there is none."""
         found: Spread | None = None
         for sample in samples:
-            one = cls._one(sample)
-            found = one if found is None else found.joined(one)
+            axis = _axis_by_shape(sample.shape) if sample.size > _LARGE and sample.ndim > 2 else None
+            for slab in _slabs(sample, axis):
+                one = cls._one(slab) if axis is None else cls._one(slab).collapsed(axis)
+                found = one if found is None else found.joined(one)
         return found
 
     @classmethod
@@ -229,11 +241,25 @@ def _channel_axis(spread: Spread) -> int | None:
     if len(shape) < 2:
         return 0 if shape else None
     if len(shape) > 2:
-        return len(shape) - 1 if shape[-1] < min(shape[:-1]) else 0
+        return _axis_by_shape(shape)
     size = np.log10(np.sqrt(spread.square / np.maximum(spread.count, 1.0)) + np.finfo(np.float32).tiny)
     size = np.maximum(size, size.max(initial=-np.inf) + math.log10(_DEAD))
     told = [float(np.var(size.mean(axis=1 - k))) if size.size else 0.0 for k in (0, 1)]
     return int(told[1] > told[0])
+
+
+def _axis_by_shape(shape: tuple[int, ...]) -> int:
+    """The axis of the channels of a sample of three axes or more."""
+    return len(shape) - 1 if shape[-1] < min(shape[:-1]) else 0
+
+
+def _slabs(sample: Array, axis: int | None) -> Iterable[Array]:
+    """A sample in pieces of about ``_LARGE`` elements, each with all of ``axis``, if there is one."""
+    if axis is None:
+        return [sample]
+    other = max((k for k in range(sample.ndim) if k != axis), key=lambda k: sample.shape[k])
+    count = min(-(-sample.size // _LARGE), sample.shape[other])
+    return np.array_split(sample, count, axis=other)
 
 
 def _groups(size: Floats, is_share: NDArray[np.bool_]) -> tuple[Indices, ...]:
@@ -274,13 +300,17 @@ class PartMeter:
 
     def update(self, sample: Array, other: Array) -> None:
         """Add a sample, numbers of one shape."""
-        error = squares(sample, other)
-        self.is_broken = self.is_broken or not np.isfinite(error).all()
-        signal, noise = Spread.of([sample]), Spread.of([error])
-        assert signal is not None
-        assert noise is not None
-        self.signal = signal if self.signal is None else self.signal.joined(signal)
-        self.noise = noise if self.noise is None else self.noise.joined(noise)
+        axis = _axis_by_shape(sample.shape) if sample.size > _LARGE and sample.ndim > 2 else None
+        for ours, theirs in zip(_slabs(sample, axis), _slabs(other, axis), strict=True):
+            error = squares(ours, theirs)
+            self.is_broken = self.is_broken or not np.isfinite(error).all()
+            signal, noise = Spread.of([ours]), Spread.of([error])
+            assert signal is not None
+            assert noise is not None
+            if axis is not None:
+                signal, noise = signal.collapsed(axis), noise.collapsed(axis)
+            self.signal = signal if self.signal is None else self.signal.joined(signal)
+            self.noise = noise if self.noise is None else self.noise.joined(noise)
 
     def result(self) -> tuple[float, str]:
         """SNR in dB, and the name of the part; nan if nothing was seen."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sepfactor.errors import DataError, ModelError
+from sepfactor.measure.answers import answers_of, by_run
 from sepfactor.measure.engine import Feed, Session
 from sepfactor.measure.state import states_of
 from sepfactor.measure.tasks import (
@@ -30,6 +31,7 @@ from sepfactor.measure.tasks import (
     labelled_output,
     recognise,
 )
+from sepfactor.memory import Pool, StoredArrays
 from sepfactor.results import JudgedOn, OutputTask, Quality, QualityKind
 
 Array = NDArray[Any]
@@ -55,7 +57,7 @@ _MAIN: Sequence[QualityKind] = (
 class Judge:
     """Compares any model with the original on the same feeds.
 
-    The original is run once, and what it answered is kept in memory.
+    The original is run once, and what it answered is kept.
 
     Args:
         original: its session.
@@ -69,6 +71,7 @@ class Judge:
         judged_on: what the feeds are, beside what results are fitted to.
         like: a judge on other data, whose outputs are of the same tasks.
         units: images that intervals are to be of, if they are those of others like these.
+        pool: keeps answers; None for memory without a bound.
 
     Raises:
         DataError: there are no feeds, or labels do not fit.
@@ -89,17 +92,18 @@ class Judge:
         judged_on: JudgedOn = "held-out",
         like: Judge | None = None,
         units: int | None = None,
+        pool: Pool | None = None,
     ) -> None:
         if not len(feeds):
             raise DataError("There is no data to judge on: give at least two inputs.")
         self.feeds, self.judged_on = feeds, judged_on
         self._metric, self._session = metric, original
         self._names = [output.name for output in original.get_outputs()]
-        self._states, self._original = states_of(original, feeds)
+        self._pool = pool or Pool()
+        self._states, self._original = states_of(original, feeds, self._pool)
         batches = [batch_of(feed) for feed in feeds]
         outputs = [
-            Answers(name, [answers[i] for answers in self._original], batches)
-            for i, name in enumerate(self._names)
+            Answers(name, runs, batches) for name, runs in zip(self._names, self._original, strict=True)
         ]
         if estimate or dense is not None or metric is not None:
             labels = None
@@ -160,7 +164,8 @@ class Judge:
         """
         if not len(feeds) or self._metric is not None or not any(task.learns for task in self.tasks):
             return
-        answers = [self._session.run(feed) for feed in feeds]
+        every = range(len(self._names))
+        answers = answers_of((self._session.run(feed) for feed in feeds), every, self._pool)
         batches = [batch_of(feed) for feed in feeds]
         for task in self.tasks:
             runs = self._of(task, answers)
@@ -182,7 +187,7 @@ class Judge:
             ModelError: it lacks an output.
         """
         after = self._answers(candidate, self.feeds[:count])
-        if self._fitted and len(after) == len(self.feeds):
+        if self._fitted and len(after[0]) == len(self.feeds):
             more = self._answers(candidate, self._fitted, alone=True)
             for task in self.tasks:
                 if isinstance(task, ClassScores):
@@ -207,10 +212,9 @@ class Judge:
         mean = float(np.mean([one.divergence * unit / task.tolerance for task, one in pairs]))
         return mean if math.isfinite(mean) else math.inf
 
-    def _of(self, task: Task, answers: Sequence[Sequence[Array]]) -> list[list[Array]]:
+    def _of(self, task: Task, answers: Sequence[StoredArrays]) -> list[StoredArrays]:
         """Of each output of a task, its values in all runs."""
-        at = [self._names.index(one.name) for one in task.outputs]
-        return [[values[k] for values in answers] for k in at]
+        return [answers[self._names.index(one.name)] for one in task.outputs]
 
     def _notes(self) -> tuple[str, ...]:
         notes = [one.note for one in self.found if one.note is not None]
@@ -219,32 +223,32 @@ class Judge:
             notes.append(f"State ({names}) is carried over from run to run, as in use.")
         return tuple(notes)
 
-    def _answers(self, session: Session, feeds: Sequence[Feed], *, alone: bool = False) -> list[list[Array]]:
+    def _answers(self, session: Session, feeds: Sequence[Feed], *, alone: bool = False) -> list[StoredArrays]:
         order = [output.name for output in session.get_outputs()]
         if not set(self._names) <= set(order):
             raise ModelError(f"The model lacks the output {min(set(self._names) - set(order))!r}.")
-        at = [order.index(name) for name in self._names]
-        if self._states is None or alone:
-            return [[values[i] for i in at] for values in (session.run(feed) for feed in feeds)]
-        return [[values[i] for i in at] for values in self._states.runs(session, feeds)]
+        states = None if alone else self._states
+        runs = (session.run(feed) for feed in feeds) if states is None else states.runs(session, feeds)
+        return answers_of(runs, [order.index(name) for name in self._names], self._pool)
 
-    def _by_metric(self, after: Sequence[list[Array]], divergence: float) -> Quality:
-        original, result = (self._mean_score(side) for side in (self._original[: len(after)], after))
+    def _by_metric(self, after: Sequence[StoredArrays], divergence: float) -> Quality:
+        count = len(after[0])
+        before = [runs[:count] for runs in self._original]
+        original, result = (self._mean_score(side) for side in (before, after))
         return Quality(
             kind="metric",
             original=original,
             result=result,
             expected=result,
             divergence=divergence,
-            samples=len(after),
+            samples=count,
             judged_on=self.judged_on,
         )
 
-    def _mean_score(self, answers: Sequence[list[Array]]) -> float:
+    def _mean_score(self, answers: Sequence[StoredArrays]) -> float:
         assert self._metric is not None
-        named = (dict(zip(self._names, outputs, strict=True)) for outputs in answers)
-        pairs = zip(named, self.feeds, strict=False)
-        return sum(float(self._metric(outputs, feed)) for outputs, feed in pairs) / len(answers)
+        pairs = zip(by_run(self._names, answers), self.feeds, strict=False)
+        return sum(float(self._metric(outputs, feed)) for outputs, feed in pairs) / len(answers[0])
 
 
 def _worst_by_kind(found: Iterable[Quality]) -> dict[QualityKind, Quality]:

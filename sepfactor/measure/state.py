@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sepfactor.measure.answers import answers_of
 from sepfactor.measure.engine import Feed, Session, ValueInfo
+from sepfactor.memory import Pool, StoredArrays
 
 Array = NDArray[Any]
 
@@ -52,29 +54,43 @@ class States:
             yield before
 
 
-def states_of(original: Session, feeds: Sequence[Feed]) -> tuple[States | None, list[list[Array]]]:
-    """The states of a network, None if it has none, and what it answers to the feeds.
+def states_of(
+    original: Session, feeds: Sequence[Feed], pool: Pool
+) -> tuple[States | None, list[StoredArrays]]:
+    """The states of a network, None if it has none, and what it answers to the feeds, by output.
 
     Runs go on from one another where the feeds say so, since each gives the state that the one before it
-    ended
-    with, or where all give the same: the one to begin with.
+    ended with, or where all give the same: the one to begin with.
+
+    Args:
+        original: its session.
+        feeds: inputs of each run.
+        pool: keeps the answers.
     """
-    pairs = _pairs(original.get_inputs(), original.get_outputs(), feeds[0])
-    answers: list[list[Array]] = []
-    goes_on: list[bool] = []
-    is_start = all(_same(feed[name], feeds[0][name]) for name in pairs for feed in feeds)
-    for feed in feeds:
-        follows = False
-        if answers and pairs:
-            ends = {name: answers[-1][k] for name, k in pairs.items()}
-            fits = all(end.shape == feed[name].shape for name, end in ends.items())
-            follows = fits and (is_start or all(_same(end, feed[name]) for name, end in ends.items()))
-            feed = {**feed, **ends} if follows else feed
-        goes_on.append(follows)
-        answers.append(original.run(feed))
     names = [output.name for output in original.get_outputs()]
-    named = {name: names[k] for name, k in pairs.items()}
-    return (States(named, tuple(goes_on)) if any(goes_on) else None), answers
+    pairs = _pairs(original.get_inputs(), original.get_outputs(), feeds[0])
+    goes_on: list[bool] = []
+    is_start = bool(pairs) and all(_same(feed[name], feeds[0][name]) for feed in feeds for name in pairs)
+
+    def runs() -> Iterator[list[Array]]:
+        ends: Feed | None = None
+        for feed in feeds:
+            follows = ends is not None and _follows(feed, ends, is_start=is_start)
+            goes_on.append(follows)
+            values = original.run({**feed, **ends} if follows and ends is not None else feed)
+            ends = {name: values[k] for name, k in pairs.items()} if pairs else None
+            yield values
+
+    answers = answers_of(runs(), range(len(names)), pool)
+    if not any(goes_on):
+        return None, answers
+    return States({name: names[k] for name, k in pairs.items()}, tuple(goes_on)), answers
+
+
+def _follows(feed: Feed, ends: Feed, *, is_start: bool) -> bool:
+    """Whether a run goes on from where the one before it ended."""
+    fits = all(end.shape == feed[name].shape for name, end in ends.items())
+    return fits and (is_start or all(_same(end, feed[name]) for name, end in ends.items()))
 
 
 def _pairs(inputs: Sequence[ValueInfo], outputs: Sequence[ValueInfo], feed: Feed) -> dict[str, int]:

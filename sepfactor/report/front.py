@@ -60,6 +60,7 @@ def planning_view(planning: Planning) -> View:
         Facts(
             *facts,
             ("Data", planning.data.description),
+            *([("Memory", planning.memory.line)] if planning.memory else []),
             ("Measured", planning.environment.line),
         ),
         title=planning.model,

@@ -259,6 +259,8 @@ def _summary(report: Report) -> Facts:
         facts += [("Speed", report.speed.line), ("", _runs(report.speed))]
         facts += [("", caveat) for caveat in [report.speed.caveat] if caveat]
     strong = "Speed" if report.speed is not None and report.speed.verdict.code == "faster" else ""
+    if report.memory is not None:
+        facts.append(("Memory", report.memory.line))
     return Facts(*facts, ("Measured", report.environment.line), strong=strong)
 
 

@@ -19,7 +19,7 @@ from sepfactor.results.accuracy import (
     TopK,
 )
 from sepfactor.results.base import SCHEMA_VERSION, Document, Json
-from sepfactor.results.context import Data, Environment, ImageSettings
+from sepfactor.results.context import Data, Environment, ImageSettings, MemoryUse
 from sepfactor.results.documents import Bench, BenchRow, Comparison, Inspection, LayoutTimes, Planning, Report
 from sepfactor.results.layers import (
     Budget,
@@ -55,6 +55,7 @@ __all__ = [
     "LayerInspection",
     "LayoutTimes",
     "LimitResult",
+    "MemoryUse",
     "OutputDifference",
     "OutputTask",
     "Picture",

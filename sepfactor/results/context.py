@@ -117,4 +117,31 @@ class Data(Frozen):
         return f"{self.samples} {held_out}{kind}{plural}"
 
 
-__all__ = ["Data", "Environment", "ImageSettings"]
+class MemoryUse(Frozen):
+    """What a run took of memory.
+
+    Attributes:
+        allowed: bytes that data, maps and moments may take (``memory``).
+        peak: bytes that the process took at its height, with weights and all that onnxruntime took to run
+            networks, which nobody can bound; None if the system does not say.
+        put_away: bytes that had no room in memory, and went to a temporary file.
+    """
+
+    allowed: Count
+    peak: Count | None
+    put_away: Count = 0
+
+    @property
+    def line(self) -> str:
+        """``1.2 GB at its height; 2 GB allowed for data, beside weights and what onnxruntime takes``."""
+        peak = "of unknown height" if self.peak is None else f"{_bytes(self.peak)} at its height"
+        away = f"; {_bytes(self.put_away)} put into a temporary file" if self.put_away else ""
+        allowed = f"{_bytes(self.allowed)} allowed for data, beside weights and what onnxruntime takes"
+        return f"{peak}; {allowed}{away}"
+
+
+def _bytes(number: int) -> str:
+    return f"{number / 1e9:.3g} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
+
+
+__all__ = ["Data", "Environment", "ImageSettings", "MemoryUse"]

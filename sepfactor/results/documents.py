@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from sepfactor.results.accuracy import Accuracy, OutputDifference, OutputTask
 from sepfactor.results.base import Amount, Document, Frozen, Json
-from sepfactor.results.context import Data, Environment
+from sepfactor.results.context import Data, Environment, MemoryUse
 from sepfactor.results.layers import Budget, FrontPoint, Layer, LayerInspection, Picture, Totals
 from sepfactor.results.tidied import RewriteRow
 from sepfactor.results.timing import Ratio, Speed, Timing
@@ -35,6 +35,7 @@ class Report(Document):
         tasks: what outputs were taken for, where they were judged to a budget.
         pictures: samples on which the two networks differ, if they are images; a dozen at most.
         stand_in: onnxruntime cannot run the network, and what the notes name was measured in its place.
+        memory: what the run took of it.
     """
 
     model: str
@@ -53,6 +54,7 @@ class Report(Document):
     tasks: tuple[OutputTask, ...] = ()
     pictures: tuple[Picture, ...] = ()
     stand_in: bool = False
+    memory: MemoryUse | None = None
 
     @property
     def is_changed(self) -> bool:
@@ -126,6 +128,7 @@ class Planning(Document):
         plans: files written, in the order of ``front`` where that was asked for.
         tasks: what outputs were taken for, where they were judged to a budget.
         notes: what a reader must not miss.
+        memory: what the run took of it.
     """
 
     model: str
@@ -138,6 +141,7 @@ class Planning(Document):
     plans: tuple[str, ...] = ()
     tasks: tuple[OutputTask, ...] = ()
     notes: tuple[str, ...] = ()
+    memory: MemoryUse | None = None
 
     @property
     def headline(self) -> str:
@@ -188,6 +192,7 @@ class Inspection(Document):
         rewrites: exact rewritings that find something, none of them timed; ``tidy`` measures what each is
             worth.
         notes: what a reader must not miss.
+        memory: what the run took of it.
     """
 
     model: str
@@ -199,6 +204,7 @@ class Inspection(Document):
     layouts: LayoutTimes | None = None
     rewrites: tuple[RewriteRow, ...] = ()
     notes: tuple[str, ...] = ()
+    memory: MemoryUse | None = None
 
     def __repr__(self) -> str:
         share = sum(layer.share or 0.0 for layer in self.layers)

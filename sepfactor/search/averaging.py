@@ -17,13 +17,13 @@ from sepfactor.graph.averages import move_averages
 from sepfactor.graph.instrument import with_outputs
 from sepfactor.search.candidate import Averaged, Candidate
 from sepfactor.search.candidates import Proposal
-from sepfactor.search.dense_layer import DenseLayer
+from sepfactor.search.dense_layer import PlainLayer
 from sepfactor.search.settings import SearchSettings
 from sepfactor.study.study import Study
 
 
 def propose_averages(
-    study: Study, seen: Evidence, layer: DenseLayer, settings: SearchSettings, most: float | None = None
+    study: Study, seen: Evidence, layer: PlainLayer, settings: SearchSettings, most: float | None = None
 ) -> Proposal:
     """The site on averages over blocks, mildest first, or why there is nothing of the kind.
 
@@ -72,7 +72,7 @@ def relative_error(before: NDArray[np.float64], after: NDArray[np.float64]) -> f
 class _Comparison:
     """Runs of a network with one site on averages, against runs of it as it is."""
 
-    def __init__(self, study: Study, layer: DenseLayer, seen: Evidence, settings: SearchSettings) -> None:
+    def __init__(self, study: Study, layer: PlainLayer, seen: Evidence, settings: SearchSettings) -> None:
         assert seen.averaged is not None
         self._study, self._site, self._layer, self._averaged = study, seen.site, layer, seen.averaged
         fit = study.splits.fit

@@ -18,13 +18,35 @@ WIDE = 1000
 
 
 @dataclass(frozen=True, eq=False)
-class DenseLayer:
-    """A convolution to find candidates for.
+class PlainLayer:
+    """A convolution on a map.
 
     Attributes:
         stage: the dense convolution.
         bias: ``(out,)`` or None.
         size: its input map.
+    """
+
+    stage: Stage
+    bias: Array | None
+    size: Ints
+
+    @property
+    def dense(self) -> Factorization:
+        """The layer itself."""
+        return Factorization.of(self.stage, self.bias)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the dense layer."""
+        return self.stage.macs(self.size)
+
+
+@dataclass(frozen=True, eq=False)
+class DenseLayer(PlainLayer):
+    """A convolution to find candidates for.
+
+    Attributes:
         statistics: patches it sees.
         epsilon: of the dtype its weights are stored in.
         block: widths are multiples of it, where the layer is that wide.
@@ -34,9 +56,6 @@ class DenseLayer:
         offset: ``(out,)``, added to the answer before that.
     """
 
-    stage: Stage
-    bias: Array | None
-    size: Ints
     statistics: Statistics
     epsilon: float
     ridge: float | None = None
@@ -77,19 +96,14 @@ class DenseLayer:
         return self.parts[1].weighted_error(self.stage, found, bias, self.metric, self.rectified)
 
     @property
-    def dense(self) -> Factorization:
-        """The layer itself."""
-        return Factorization.of(self.stage, self.bias)
+    def plain(self) -> PlainLayer:
+        """The same without what it sees."""
+        return PlainLayer(self.stage, self.bias, self.size)
 
     @property
     def is_wide(self) -> bool:
         """Whether patches have so many entries that solving for factors takes seconds."""
         return bool(self.stage.weight[0].size >= WIDE)
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates of the dense layer."""
-        return self.stage.macs(self.size)
 
 
 def _sum(bias: Array | None, offset: Array | None) -> Array | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +22,13 @@ from sepfactor.layout import blockable
 from sepfactor.measure.engine import Engine, Feed, Session
 from sepfactor.measure.rounds import Rounds
 from sepfactor.measure.timing_cache import DISTURBED, Entry, TimingCache
+from sepfactor.memory import UNBOUNDED
 from sepfactor.search.candidate import Candidate
 from sepfactor.search.settings import DEFAULT, SearchSettings
 from sepfactor.study.study import Study
+
+_ROUNDED_UP = 3
+"""Times the maps of a network, as seen of onnxruntime's arena."""
 
 _LEAST_SHARE = 0.1
 """Of a micro-benchmark is at least the layer's: what is subtracted is itself uncertain."""
@@ -100,6 +105,7 @@ class LayerTimer:
         cache: what was timed before.
         settings: of the search.
         may_time: if not, only the cache is asked, and what it does not know is left out.
+        most: bytes that what is timed in turns may take.
     """
 
     def __init__(
@@ -109,9 +115,10 @@ class LayerTimer:
         cache: TimingCache,
         settings: SearchSettings = DEFAULT,
         may_time: bool = True,
+        most: int = UNBOUNDED,
     ) -> None:
         self._engine, self._seed, self._cache, self._may_time = engine, seed, cache, may_time
-        self._settings = settings
+        self._settings, self._most = settings, most
 
     @classmethod
     def of(
@@ -119,7 +126,7 @@ class LayerTimer:
     ) -> LayerTimer:
         """Of a run; with another cache than its own, if one is given."""
         cache = study.timing_cache if cache is None else cache
-        return cls(study.engine, study.options.seed, cache, settings, study.may_time)
+        return cls(study.engine, study.options.seed, cache, settings, study.may_time, study.pool.working)
 
     def times(
         self, dense: Factorization, others: Sequence[Factorization], place: Place
@@ -129,10 +136,27 @@ class LayerTimer:
         known = {key: _whole(self._cache.get(key)) for key in dict.fromkeys(keys)}
         missing = [keys.index(key) for key, entry in known.items() if entry is None]
         if missing and self._may_time:
-            for i, entry in zip(missing, self._time(dense, [others[i] for i in missing], place), strict=True):
-                self._cache.put(keys[i], entry)
-                known[keys[i]] = entry
+            for part in self._in_parts(dense, others, missing, place):
+                entries = self._time(dense, [others[i] for i in part], place)
+                for i, entry in zip(part, entries, strict=True):
+                    self._cache.put(keys[i], entry)
+                    known[keys[i]] = entry
         return [_layer_time(known[key]) for key in keys]
+
+    def _in_parts(
+        self, dense: Factorization, others: Sequence[Factorization], missing: Sequence[int], place: Place
+    ) -> Iterator[list[int]]:
+        """The missing ones, as many at once as there is memory for beside the layer and its neighbours."""
+        around = 3 * _held(dense, place)
+        part, held = list[int](), 0
+        for i in missing:
+            own = _held(others[i], place)
+            if part and around + held + own > self._most:
+                yield part
+                part, held = [], 0
+            part.append(i)
+            held += own
+        yield part
 
     def _time(self, dense: Factorization, others: Sequence[Factorization], place: Place) -> list[Entry]:
         opened = [self._open(one, place) for one in (dense, *others)]
@@ -172,7 +196,7 @@ class LayerTimer:
         model = bench_model(factorization, place.size, place.dtype, place.batch, place.kind)
         with tempfile.TemporaryDirectory(prefix="sepfactor-layout-") as folder:
             optimised = Path(folder) / "optimised.onnx"
-            session = self._engine.open(model, optimised_path=optimised)
+            session = self._engine.open(model, optimised_path=optimised, use="times")
             outside = outside_blocked_layout(optimised) if optimised.exists() else 0
         return self._on_noise(session, place), outside
 
@@ -184,11 +208,22 @@ class LayerTimer:
             for channels, size in sides
             if place.kind.is_blocked and blockable(channels)
         ]
-        return [self._on_noise(self._engine.open(model), place) for model in models]
+        return [self._on_noise(self._engine.open(model, use="times"), place) for model in models]
 
     def _on_noise(self, session: Session, place: Place) -> tuple[Session, Feed]:
         shape = session.get_inputs()[0].shape
         return session, {"x": np.random.default_rng(self._seed).standard_normal(shape).astype(place.dtype)}
+
+
+def _held(factorization: Factorization, place: Place) -> int:
+    """Bytes that onnxruntime's arena may come to for it: all maps, and their copies in blocks, rounded up."""
+    maps = factorization.in_channels * math.prod(place.size)
+    for chain in factorization.chains:
+        size = place.size
+        for stage in chain.stages:
+            size = stage.output_size(size)
+            maps += stage.out_channels * math.prod(size)
+    return _ROUNDED_UP * place.batch * maps * place.dtype.itemsize
 
 
 _FIELDS = ("dense_ms", "ms", "speedup", "low", "high", "blocked")

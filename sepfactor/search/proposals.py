@@ -14,7 +14,7 @@ from sepfactor.fit.settings import FitMethod, fit_method
 from sepfactor.options import LayerOptions
 from sepfactor.search.averaging import lossless_or_all, propose_averages
 from sepfactor.search.candidates import Proposal, propose, spread
-from sepfactor.search.dense_layer import DenseLayer
+from sepfactor.search.dense_layer import DenseLayer, PlainLayer
 from sepfactor.search.settings import SearchSettings
 from sepfactor.study.study import Study
 from sepfactor.threads import one_blas_thread
@@ -22,9 +22,9 @@ from sepfactor.threads import one_blas_thread
 
 @dataclass(frozen=True, eq=False)
 class Proposed:
-    """Candidates of a layer, and the layer itself as numbers."""
+    """Candidates of a layer, and the layer itself as numbers, without what it sees."""
 
-    layer: DenseLayer
+    layer: PlainLayer
     proposal: Proposal
 
 
@@ -52,8 +52,10 @@ def propose_all(
         asked = study.options.for_layer(seen.site.name, seen.site.output)
         schemes = schemes_of(asked)
         if asked.rank is not None:
-            return Proposed(layer, propose(layer, schemes, rank=asked.rank, max_error=None))
-        return Proposed(layer, spread(layer, schemes, settings, max_error=asked.max_error, per_scheme=count))
+            return Proposed(layer.plain, propose(layer, schemes, rank=asked.rank, max_error=None))
+        return Proposed(
+            layer.plain, spread(layer, schemes, settings, max_error=asked.max_error, per_scheme=count)
+        )
 
     found: dict[int, Proposed | Reason] = {}
     with one_blas_thread():
@@ -82,13 +84,12 @@ def dense_layer(
         return reason
     site = seen.site
     assert site.stage is not None
-    assert seen.statistics is not None
     weighed = weighed and method.is_fitted
     return DenseLayer(
         site.stage,
         site.bias,
         seen.size,
-        seen.statistics,
+        seen.statistics(),
         epsilon(study.network.written_dtype(site)),
         method.ridge,
         metric=seen.metric if weighed else None,

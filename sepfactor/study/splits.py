@@ -10,6 +10,7 @@ from sepfactor.data.copies import without_copies
 from sepfactor.errors import DataError, ModelError
 from sepfactor.graph.load import Loaded
 from sepfactor.measure.engine import Engine, Session
+from sepfactor.memory import Pool
 from sepfactor.options import Options
 
 
@@ -45,7 +46,9 @@ class Splits:
         return self.fit.synthetic
 
 
-def open_splits(loaded: Loaded, options: Options, engine: Engine, *, chooses: bool = False) -> Splits:
+def open_splits(
+    loaded: Loaded, options: Options, engine: Engine, pool: Pool | None = None, *, chooses: bool = False
+) -> Splits:
     """Open the data and set a part aside.
 
     Synthetic images are not split: nothing is claimed from them.
@@ -54,6 +57,7 @@ def open_splits(loaded: Loaded, options: Options, engine: Engine, *, chooses: bo
         loaded: the network.
         options: where the data are, and how they are read.
         engine: that runs it.
+        pool: keeps what can be read once only.
         chooses: whether plans are chosen by how they do on the data, even if nothing is fitted to them.
 
     Raises:
@@ -73,6 +77,7 @@ def open_splits(loaded: Loaded, options: Options, engine: Engine, *, chooses: bo
         "shapes": options.input_shape,
         "limit": options.limit,
         "seed": options.seed,
+        "pool": pool or Pool(options.memory),
     }
     truth: dict[str, Any] = {"labels": options.labels, "targets": options.targets}
     # What is given belongs to what is judged on; but a table that names images serves wherever they lie.

@@ -20,6 +20,7 @@ from sepfactor.measure.timing_cache import (
     TimingCache,
     default_path,
 )
+from sepfactor.memory import Pool, give_back_what_is_freed
 from sepfactor.options import Options
 from sepfactor.plans.machine import MachineProfile, read_profile
 from sepfactor.progress import Progress
@@ -45,6 +46,7 @@ class Study:
         timing_cache: times measured before, on the machine that is planned for; it holds all that were asked
             for in this run.
         executor: runs what can be done side by side.
+        pool: keeps what is wanted again later, within the memory that may be used.
         progress: told how far it is.
     """
 
@@ -56,6 +58,7 @@ class Study:
     machine: MachineProfile | None
     timing_cache: RecordingCache
     executor: Executor
+    pool: Pool
     progress: Progress
 
     @property
@@ -118,7 +121,9 @@ def open_study(
     progress("prepare", 0, 2, "making the model plain")
     network = open_drawing(loaded, engine, dequantize=options.dequantize, linear_layers=options.linear_layers)
     progress("prepare", 1, 2, "opening the data")
-    splits = open_splits(network.loaded, options, engine, chooses=chooses)
+    give_back_what_is_freed()
+    pool = Pool(options.memory)
+    splits = open_splits(network.loaded, options, engine, pool, chooses=chooses)
     progress("prepare", 2, 2, "")
     here = engine.environment
     cache = RecordingCache(_timing_cache(options, here, machine))
@@ -138,6 +143,7 @@ def open_study(
         machine,
         cache,
         Threads.of_this_machine(),
+        pool,
         progress,
     )
 

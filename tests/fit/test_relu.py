@@ -158,8 +158,7 @@ class TestRows:
         held = 0
         for rows in parts:
             assert rows.kept
-            rows._flush()
-            for block in rows._blocks:
+            for block in rows._blocks():
                 assert block.beside is not None
                 held += block.x.size + block.y.size + block.beside.size
         assert 0.4 * entries < held <= 2 * entries

@@ -10,6 +10,7 @@ from sepfactor.measure.engine import Feed
 from sepfactor.measure.engines import open_engine
 from sepfactor.measure.quality import Judge
 from sepfactor.measure.state import states_of
+from sepfactor.memory import Pool
 from tests.networks import network
 
 NAMES = [("state", "stateN"), ("h0", "hn"), ("hidden_in", "hidden_out"), ("cache", "new_cache")]
@@ -38,12 +39,12 @@ def feeds(count: int = 8, into: str = "state") -> list[Feed]:
 @pytest.mark.parametrize(("into", "out"), NAMES)
 def test_names_tell_what_is_state(into: str, out: str) -> None:
     session = open_engine(threads=1).open(recurrent(0.9, into, out))
-    states, answers = states_of(session, feeds(into=into))
+    states, answers = states_of(session, feeds(into=into), Pool())
     assert states is not None
     assert states.pairs == {into: out}
     assert states.goes_on == (False,) + (True,) * 7
     expected = 0.0
-    for feed, (_, state) in zip(feeds(into=into), answers, strict=True):
+    for feed, state in zip(feeds(into=into), answers[1], strict=True):
         expected = 0.9 * expected + float(feed["image"].mean())
         assert float(state.item()) == pytest.approx(expected, rel=1e-4)
 
@@ -69,13 +70,13 @@ def test_states_that_follow_from_one_another_are_one_sequence() -> None:
     given[3] = {**given[3], "state": np.full((1, 1, 1, 1), 7, np.float32)}
     given[4] = {**given[4], "state": session.run(given[3])[1]}
     given[5] = {**given[5], "state": session.run(given[4])[1]}
-    states, _ = states_of(session, given)
+    states, _ = states_of(session, given, Pool())
     assert states is not None
     assert states.goes_on == (False, True, True, False, True, True)
 
 
 def test_inputs_of_other_names_are_no_state() -> None:
     session = open_engine(threads=1).open(recurrent(0.9, "noise", "level"))
-    states, answers = states_of(session, feeds(into="noise"))
+    states, answers = states_of(session, feeds(into="noise"), Pool())
     assert states is None
-    assert len(answers) == 8
+    assert len(answers[0]) == 8

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sepfactor.measure.parts import Parts, Spread, decibel, samples_of, squares
+from sepfactor.measure.parts import Parts, Spread, decibel, samples_of
 from sepfactor.measure.tasks import classes
 from sepfactor.measure.tasks.base import (
     Answers,
@@ -37,7 +37,7 @@ class Dense(Task):
     def __init__(self, answers: Answers, unit: Literal["snr", "psnr"] = "snr") -> None:
         super().__init__(answers)
         self.unit = unit
-        every = [sample for run in range(len(answers.runs)) for sample in answers.samples(run)]
+        every = (sample for run in range(len(answers.runs)) for sample in answers.samples(run))
         spread = Spread.of(every)
         assert spread is not None
         self.parts = spread.parts() if unit == "snr" else _as_a_whole(spread)
@@ -73,8 +73,8 @@ class Dense(Task):
             ours = self.answers.samples(run)
             theirs = [None] * len(ours) if differs[run] else samples_of(other, self.answers.batches[run])
             for sample, its in zip(ours, theirs, strict=True):
-                errors.append(self._by_part(squares(sample, its)))
-                sizes.append(self._by_part(squares(sample, None)))
+                errors.append(self.parts.errors(self.parts.squared(sample, its)))
+                sizes.append(self.parts.errors(self.parts.squared(sample, None)))
         losses, signals = np.stack(errors), np.stack(sizes)  # (samples, parts)
         means = losses.mean(axis=0)
         weights = [_weights(signals[:, p]) for p in range(losses.shape[1])]
@@ -94,9 +94,6 @@ class Dense(Task):
                 changed=sum(differs),
             ),
         )
-
-    def _by_part(self, squares: Floats) -> Floats:
-        return self.parts.errors(self.parts.by_channel(squares))
 
 
 def _weights(signal: Floats) -> Floats | None:
