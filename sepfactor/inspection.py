@@ -16,6 +16,7 @@ from sepfactor.errors import NothingToReplace, within_means
 from sepfactor.factor import Decomposition, Scheme, Stage, select_schemes
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.stage import Ints
+from sepfactor.factor.subspace import remembered
 from sepfactor.fit.evidence import Evidence, observe
 from sepfactor.graph.load import ModelSource, load
 from sepfactor.graph.survey import Site
@@ -76,7 +77,7 @@ def inspect(
     for number, (seen, ms) in enumerate(zip(evidence, found, strict=True)):
         site = seen.site
         progress("decompose", number, len(sites), site.name)
-        with one_blas_thread():
+        with one_blas_thread(), remembered():
             layers.append(_layer(seen, schemes, ms, times.whole or 1.0))
     progress("decompose", len(sites), len(sites), "")
     return Inspection(

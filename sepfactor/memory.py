@@ -18,7 +18,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import IO, Any, overload
 
 import numpy as np
@@ -67,14 +67,33 @@ class Pool:
 
     def __init__(self, total: int = UNBOUNDED) -> None:
         self.total, self.held, self.put_away = total, 0, 0
+        self._reserved = self._at_work = 0
         self._lock = threading.RLock()
+        self._done = threading.Condition(self._lock)
         self._file: IO[bytes] | None = None
         self._free: dict[int, list[int]] = {}
 
     @property
     def working(self) -> int:
-        """Bytes that the work of one moment may take: half of all; the other half is for what is kept."""
-        return self.total // 2
+        """Bytes that the work of one moment may take: half of what is left; as much is kept at most."""
+        return (self.total - self._reserved) // 2
+
+    def reserve(self, size: int) -> None:
+        """Leave room for what is held elsewhere for as long as this pool is used; at most half of all."""
+        self._reserved = min(size, self.total // 2)
+
+    @contextmanager
+    def at_work(self, size: int) -> Iterator[None]:
+        """Around work that takes so many bytes; it waits while others are at work and there is no room."""
+        with self._done:
+            self._done.wait_for(lambda: not self._at_work or self._at_work + size <= self.working)
+            self._at_work += size
+        try:
+            yield
+        finally:
+            with self._done:
+                self._at_work -= size
+                self._done.notify_all()
 
     def put(self, array: Array) -> Stored:
         """Keep an array, which nobody changes from here on.
@@ -84,7 +103,7 @@ class Pool:
         """
         size = array.nbytes
         with self._lock:
-            if size <= _SMALL or self.held + size <= self.total - self.working or array.dtype.hasobject:
+            if size <= _SMALL or self.held + size <= self.working or array.dtype.hasobject:
                 stored = Stored(self, array, -1, array)
                 self.held += size
                 weakref.finalize(stored, self._release_held, size).atexit = False

@@ -51,6 +51,35 @@ def test_half_is_kept_in_memory_and_the_rest_is_put_away() -> None:
     assert kept.shapes == [(LARGE,)] * 20
 
 
+def test_what_is_reserved_is_left_free() -> None:
+    pool = Pool(10 * LARGE * 4)
+    pool.reserve(4 * LARGE * 4)
+    kept = StoredArrays.of((numbers(seed) for seed in range(20)), pool)
+    assert pool.held == pool.working == 3 * LARGE * 4
+    assert len(kept) == 20
+    pool.reserve(2**40)
+    assert pool.working == 10 * LARGE * 4 // 4
+
+
+def test_work_waits_until_there_is_room() -> None:
+    pool, height, now = Pool(200), list[int](), list[int]()
+
+    def work(size: int) -> None:
+        with pool.at_work(size):
+            now.append(size)
+            height.append(sum(now))
+            now.remove(size)
+
+    sizes = [40, 70, 30, 1000, 60, 5] * 5
+    threads = [threading.Thread(target=work, args=(size,)) for size in sizes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(height) == len(sizes)
+    assert all(sum_ <= 100 or sum_ == 1000 for sum_ in height)
+
+
 def test_room_is_used_again() -> None:
     pool = Pool(2)
     for seed in range(10):

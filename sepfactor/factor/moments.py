@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import string
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -34,7 +35,10 @@ _DOUBLE_TO = 800
 
 
 Roots = tuple[Array, Array]
-"""A symmetric square root and its inverse."""
+"""``R`` with ``RᵀR`` of a covariance, and its inverse."""
+
+_CHOLESKY_FROM = 64
+"""Rows of a covariance."""
 
 BATCH = 4096
 """Patches collected before they are multiplied: few large products are faster than many small ones."""
@@ -352,11 +356,15 @@ def _reciprocal_condition(factor: Array, matrix: Array) -> float:
 
 
 def roots(covariance: Array, floor: float = 1e-6) -> Roots:
-    """Symmetric square root of each ``(..., n, n)`` covariance and its inverse.
+    """``R`` with ``RᵀR`` of each ``(..., n, n)`` covariance, and its inverse.
 
     Variances below ``floor`` of the mean one are lifted to it: directions never seen carry no
-    weight, but must not be blown up on the way back.
+    weight, but must not be blown up on the way back. Of large ones ``R`` is the Cholesky factor, many times
+    faster than a symmetric root, and all are lifted by that.
     """
+    if covariance.shape[-1] >= _CHOLESKY_FROM:
+        with suppress(np.linalg.LinAlgError):  # rounding of sums in float32 may make one indefinite
+            return _triangular_roots(covariance, floor)
     values, vectors = np.linalg.eigh(covariance)
     mean = np.maximum(values.mean(axis=-1, keepdims=True), 0.0)
     lifted = np.where(mean > 0, np.maximum(values, floor * mean), 1.0)
@@ -364,3 +372,17 @@ def roots(covariance: Array, floor: float = 1e-6) -> Roots:
     root = (vectors * np.sqrt(lifted)[..., None, :]) @ flipped
     inverse = (vectors / np.sqrt(lifted)[..., None, :]) @ flipped
     return root, inverse
+
+
+def _triangular_roots(covariance: Array, floor: float) -> Roots:
+    size = covariance.shape[-1]
+    inverses, uppers = [], []
+    for one in covariance.reshape(-1, size, size):
+        mean = float(np.trace(one, dtype=np.float64)) / size
+        lifted = one.astype(np.float64)
+        lifted[np.diag_indices(size)] += floor * mean if mean > 0 else 1.0
+        upper = scipy.linalg.cholesky(lifted, overwrite_a=True, check_finite=False)
+        inverse, _ = scipy.linalg.lapack.dtrtri(upper)
+        uppers.append(upper.astype(covariance.dtype))
+        inverses.append(inverse.astype(covariance.dtype))
+    return np.stack(uppers).reshape(covariance.shape), np.stack(inverses).reshape(covariance.shape)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,8 +21,40 @@ def leading(matrix: Array) -> tuple[Array, Array]:
     Singular values below about 1e-8 of the largest are lost to rounding: well under the 1e-7 of the
     float32 weights that are factored. Projections built from the basis stay accurate to rounding.
     """
-    values, vectors = np.linalg.eigh(matrix @ np.swapaxes(matrix, -1, -2))
-    return vectors[..., ::-1], np.maximum(values[..., ::-1], 0.0)
+    gram = matrix @ np.swapaxes(matrix, -1, -2)
+    known = _remembered.known
+    key = b""
+    if known is not None and gram.shape[-1] >= _WORTH_REMEMBERING:
+        key = hashlib.blake2b(gram.tobytes()).digest()
+        if key in known:
+            return known[key]
+    values, vectors = np.linalg.eigh(gram)
+    found = vectors[..., ::-1], np.maximum(values[..., ::-1], 0.0)
+    if known is not None and key:
+        known[key] = found
+        while len(known) > _REMEMBERED:
+            del known[next(iter(known))]
+    return found
+
+
+_WORTH_REMEMBERING, _REMEMBERED = 256, 2
+
+
+class _Remembered(threading.local):
+    known: dict[bytes, tuple[Array, Array]] | None = None
+
+
+_remembered = _Remembered()
+
+
+@contextmanager
+def remembered() -> Iterator[None]:
+    """Around work on one layer: several schemes decompose the same matrix, which then is done once."""
+    _remembered.known = {}
+    try:
+        yield
+    finally:
+        _remembered.known = None
 
 
 def balanced(left: Array, right: Array) -> tuple[Array, Array]:
@@ -67,7 +103,7 @@ class LowRank:
             matrix = root @ matrix
         if right is not None:
             root, undo[1] = right
-            matrix = matrix @ root
+            matrix = matrix @ np.swapaxes(root, -1, -2)
         wide = matrix.shape[-2] <= matrix.shape[-1]
         basis, energy = leading(matrix if wide else np.swapaxes(matrix, -1, -2))
         return cls(matrix, basis, energy, wide, (undo[0], undo[1]))
@@ -89,7 +125,7 @@ class LowRank:
         if before is not None:
             left = before @ left
         if after is not None:
-            right = right @ after
+            right = right @ np.swapaxes(after, -1, -2)
         return balanced(left, right)
 
     def squared_error(self) -> Array:
@@ -124,9 +160,9 @@ class Tucker:
             return cls._of(tensor)
         (root, undo), (inner, undo_inner) = first, middle
         whitened = (root @ tensor.reshape(*stack, a, c * b)).reshape(tensor.shape)
-        whitened = np.einsum("...acb,...cd->...adb", whitened, inner)
+        whitened = np.einsum("...acb,...dc->...adb", whitened, inner)
         found = cls._of(whitened)
-        core = np.einsum("...acb,...cd->...adb", found.core, undo_inner)
+        core = np.einsum("...acb,...dc->...adb", found.core, undo_inner)
         return replace(found, first=undo @ found.first, build_core=core)
 
     @classmethod

@@ -19,7 +19,7 @@ from sepfactor.fit.layer_fit import Fit, FitTask
 from sepfactor.fit.lossless import epsilon, is_rounding
 from sepfactor.fit.planned_factors import bare_factors
 from sepfactor.fit.sequential import affordable, fit
-from sepfactor.fit.settings import FitMethod, fit_method, has_room
+from sepfactor.fit.settings import STATES, FitMethod, fit_method, has_room
 from sepfactor.graph.averages import Moved, may_average, move_averages
 from sepfactor.graph.rebuild import Replacement, rebuild
 from sepfactor.plans.document import Plan, PlannedLayer
@@ -221,9 +221,9 @@ def _fitted(
     if settings is None:
         return [step.layer for step in steps], 0
     tasks = [_on_averages(step.task, moved) for step in steps if step.task is not None]
-    splits, memory = study.splits, study.options.memory
+    splits = study.splits
     stops = [task.site.output for task in tasks]
-    most = affordable(moved.model, stops, splits.fit[0], study.engine, memory)
+    most = affordable(moved.model, stops, splits.fit[0], study.engine, STATES)
     held_out = [] if splits.is_synthetic else splits.held_out[: max(1, most // 4)]
     feeds = splits.fit[: max(1, most - len(held_out))]
     fits = iter(

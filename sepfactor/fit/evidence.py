@@ -20,6 +20,7 @@ from sepfactor.factor.output_metric import OutputMetric
 from sepfactor.factor.stage import Array, Ints
 from sepfactor.fit.output_metrics import output_metrics
 from sepfactor.fit.relu import row_of
+from sepfactor.fit.settings import SAMPLE_BYTES
 from sepfactor.fit.viewing import Walk, Within, in_parts
 from sepfactor.graph.averages import Averaged, averaged_sites
 from sepfactor.graph.bodies import Probe
@@ -31,7 +32,7 @@ from sepfactor.study.study import Study
 _PATCHES = 4096
 """Patches kept per site, at most."""
 
-_ENTRIES = 1.5e7
+_ENTRIES = SAMPLE_BYTES / 4
 """Numbers kept per site, at most: wide layers keep fewer patches."""
 
 

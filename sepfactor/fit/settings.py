@@ -15,6 +15,13 @@ RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 3e-1)
 _ENTRIES = 4e7
 """At most so many numbers (patches × entries) are read per layer; four times fewer cost ESPCN 0.02 dB."""
 
+STATES = 4 * 10**9
+"""Bytes that images may come to on their way through both networks, in memory and in the temporary file: so
+many images are fitted to, whatever memory may be used."""
+
+SAMPLE_BYTES = 6 * 10**7
+"""Of the patches that are kept of a layer, at most."""
+
 _RIDGE = 1e-3
 """Ridge while candidates are compared; the fit itself tries several."""
 
@@ -113,6 +120,11 @@ def moment_bytes(stage: Stage) -> int:
     Solving for factors makes copies of them: at its height a fit holds about five times as much.
     """
     return 2 * 8 * stage.group * int(stage.weight[0].size) ** 2
+
+
+def working_bytes(stage: Stage) -> int:
+    """What looking for factors of a layer takes at its height: moments, copies of them, and the patches."""
+    return 3 * moment_bytes(stage) + 3 * SAMPLE_BYTES
 
 
 def has_room(stage: Stage, options: Options) -> bool:

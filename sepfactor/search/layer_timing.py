@@ -19,7 +19,7 @@ from sepfactor.graph.instrument import outside_blocked_layout
 from sepfactor.graph.kind import CONV_2D, Kind
 from sepfactor.graph.lower import bench_model, neighbour_model
 from sepfactor.layout import blockable
-from sepfactor.measure.engine import Engine, Feed, Session
+from sepfactor.measure.engine import Engine, Feed, Session, Use
 from sepfactor.measure.rounds import Rounds
 from sepfactor.measure.timing_cache import DISTURBED, Entry, TimingCache
 from sepfactor.memory import UNBOUNDED
@@ -136,8 +136,8 @@ class LayerTimer:
         known = {key: _whole(self._cache.get(key)) for key in dict.fromkeys(keys)}
         missing = [keys.index(key) for key, entry in known.items() if entry is None]
         if missing and self._may_time:
-            for part in self._in_parts(dense, others, missing, place):
-                entries = self._time(dense, [others[i] for i in part], place)
+            for use, part in self._in_parts(dense, others, missing, place):
+                entries = self._time(dense, [others[i] for i in part], place, use)
                 for i, entry in zip(part, entries, strict=True):
                     self._cache.put(keys[i], entry)
                     known[keys[i]] = entry
@@ -145,22 +145,37 @@ class LayerTimer:
 
     def _in_parts(
         self, dense: Factorization, others: Sequence[Factorization], missing: Sequence[int], place: Place
-    ) -> Iterator[list[int]]:
-        """The missing ones, as many at once as there is memory for beside the layer and its neighbours."""
+    ) -> Iterator[tuple[Use, list[int]]]:
+        """The missing ones, as many at once as there is memory for beside the layer and its neighbours.
+
+        Where there is none even for one, sessions that keep no memory from run to run are timed.
+        """
         around = 3 * _held(dense, place)
+        if around + max(_held(others[i], place) for i in missing) > self._most:
+            yield "values", [*missing]
+            return
         part, held = list[int](), 0
         for i in missing:
             own = _held(others[i], place)
             if part and around + held + own > self._most:
-                yield part
+                yield "times", part
                 part, held = [], 0
             part.append(i)
             held += own
-        yield part
+        yield "times", part
 
-    def _time(self, dense: Factorization, others: Sequence[Factorization], place: Place) -> list[Entry]:
-        opened = [self._open(one, place) for one in (dense, *others)]
-        runs = [run for run, _ in opened] + self._neighbours(dense, place)
+    def _time(
+        self, dense: Factorization, others: Sequence[Factorization], place: Place, use: Use
+    ) -> list[Entry]:
+        opened = [self._open(one, place, use) for one in (dense, *others)]
+        sessions = [session for session, _ in opened] + self._neighbours(dense, place, use)
+        noise: dict[tuple[int, ...], Feed] = {}
+        for session in sessions:
+            shape = tuple(session.get_inputs()[0].shape)
+            if shape not in noise:
+                drawn = np.random.default_rng(self._seed).standard_normal(shape).astype(place.dtype)
+                noise[shape] = {"x": drawn}
+        runs = [(session, noise[tuple(session.get_inputs()[0].shape)]) for session in sessions]
         rounds = self._engine.time(
             runs,
             seconds=self._settings.candidate_seconds * len(runs),
@@ -191,16 +206,16 @@ class LayerTimer:
             )
         return entries
 
-    def _open(self, factorization: Factorization, place: Place) -> tuple[tuple[Session, Feed], int]:
+    def _open(self, factorization: Factorization, place: Place, use: Use) -> tuple[Session, int]:
         """Its micro-benchmark, and how many of its convolutions left the blocked layout."""
         model = bench_model(factorization, place.size, place.dtype, place.batch, place.kind)
         with tempfile.TemporaryDirectory(prefix="sepfactor-layout-") as folder:
             optimised = Path(folder) / "optimised.onnx"
-            session = self._engine.open(model, optimised_path=optimised, use="times")
+            session = self._engine.open(model, optimised_path=optimised, use=use)
             outside = outside_blocked_layout(optimised) if optimised.exists() else 0
-        return self._on_noise(session, place), outside
+        return session, outside
 
-    def _neighbours(self, dense: Factorization, place: Place) -> list[tuple[Session, Feed]]:
+    def _neighbours(self, dense: Factorization, place: Place, use: Use) -> list[Session]:
         """Round trips whose time, halved, is that of what stands around the layer."""
         sides = [(dense.in_channels, place.size), (dense.out_channels, dense.output_size(place.size))]
         models = [
@@ -208,11 +223,7 @@ class LayerTimer:
             for channels, size in sides
             if place.kind.is_blocked and blockable(channels)
         ]
-        return [self._on_noise(self._engine.open(model, use="times"), place) for model in models]
-
-    def _on_noise(self, session: Session, place: Place) -> tuple[Session, Feed]:
-        shape = session.get_inputs()[0].shape
-        return session, {"x": np.random.default_rng(self._seed).standard_normal(shape).astype(place.dtype)}
+        return [self._engine.open(model, use=use) for model in models]
 
 
 def _held(factorization: Factorization, place: Place) -> int:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 from sepfactor.codes import Reason
 from sepfactor.factor import Scheme, select_schemes
+from sepfactor.factor.subspace import remembered
 from sepfactor.fit.eligibility import obstacle
 from sepfactor.fit.evidence import Evidence
 from sepfactor.fit.lossless import epsilon
-from sepfactor.fit.settings import FitMethod, fit_method
+from sepfactor.fit.settings import FitMethod, fit_method, working_bytes
 from sepfactor.options import LayerOptions
 from sepfactor.search.averaging import lossless_or_all, propose_averages
 from sepfactor.search.candidates import Proposal, propose, spread
@@ -57,10 +58,15 @@ def propose_all(
             layer.plain, spread(layer, schemes, settings, max_error=asked.max_error, per_scheme=count)
         )
 
+    def look_within(number: int) -> Proposed | Reason:
+        stage = evidence[number].site.stage
+        with remembered(), study.pool.at_work(0 if stage is None else working_bytes(stage)):
+            return look(evidence[number])
+
     found: dict[int, Proposed | Reason] = {}
     with one_blas_thread():
         numbers = range(len(evidence))
-        for i, proposed in study.executor.map_unordered(lambda i: look(evidence[i]), numbers):
+        for i, proposed in study.executor.map_unordered(look_within, numbers):
             study.progress("propose", len(found), len(evidence), evidence[i].site.name)
             found[i] = _with_averages(study, evidence[i], proposed, settings)
     study.progress("propose", len(evidence), len(evidence), "")

@@ -31,6 +31,9 @@ from sepfactor.study.rewritten import rewritten_by_name, rewritten_where_faster
 from sepfactor.study.splits import Splits, open_splits
 from sepfactor.threads import Executor, Threads
 
+_OF_WEIGHTS = 2
+"""Times the weights in float64, that stages, graphs and sessions hold of them together."""
+
 
 @dataclass(frozen=True, eq=False)
 class Study:
@@ -123,6 +126,7 @@ def open_study(
     progress("prepare", 1, 2, "opening the data")
     give_back_what_is_freed()
     pool = Pool(options.memory)
+    pool.reserve(_OF_WEIGHTS * sum(s.stage.weight.nbytes for s in network.sites if s.stage is not None))
     splits = open_splits(network.loaded, options, engine, pool, chooses=chooses)
     progress("prepare", 2, 2, "")
     here = engine.environment
