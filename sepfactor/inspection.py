@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Unpack
 
+import numpy as np
 import onnx_ir as ir
 
 import sepfactor.report  # noqa: F401  # so that notebooks show results
@@ -23,6 +25,7 @@ from sepfactor.graph.survey import Site
 from sepfactor.options import make_options
 from sepfactor.progress import Progress, in_shares, silent
 from sepfactor.results import Inspection, LayerInspection, RewriteRow
+from sepfactor.search.dense_layer import WIDE
 from sepfactor.search.ranks import MacsByRank, energy_ranks, ranks
 from sepfactor.signatures import InspectOptions
 from sepfactor.study.profiling import layout_times, profile_layers
@@ -137,13 +140,24 @@ def _layer(
 def _seen(stage: Stage, size: Ints, moments: Moments, schemes: Sequence[Scheme]) -> Mapping[str, Any]:
     """How correlated the input is, and the ranks that matter for what it makes the layer answer."""
     ridged = moments.ridged(stage.weight, _RIDGE)
-    found = {s.name: s.decompose(stage, ridged) for s in schemes if s.refuses(stage) is None}
+    if stage.weight[0].size >= WIDE:
+        ridged = ridged.single()
+    looked_at = _in_single(stage)
+    found = {s.name: s.decompose(looked_at, ridged) for s in schemes if s.refuses(stage) is None}
     return {
         "neighbour_correlation": moments.neighbour_correlation(),
         "channel_correlation": moments.channel_correlation(),
         "seen_ranks": {name: energy_ranks(one, ENERGY_SHARES) for name, one in found.items()},
         **_least(stage, size, found),
     }
+
+
+def _in_single(stage: Stage) -> Stage:
+    """A wide layer in single precision: shares of energy as coarse as those shown come out the same."""
+    if stage.weight[0].size < WIDE:
+        return stage
+    weight: Any = stage.weight.astype(np.float32)
+    return replace(stage, weight=weight)
 
 
 def _least(stage: Stage, size: Ints, found: Mapping[str, Decomposition]) -> Mapping[str, Any]:
@@ -168,7 +182,7 @@ def _ranks(site: Site, schemes: Sequence[Scheme]) -> Mapping[str, Any]:
         if refusal is not None:
             refusals[scheme.name] = refusal
             continue
-        decomposition = scheme.decompose(stage)
+        decomposition = scheme.decompose(_in_single(stage))
         needed[scheme.name] = energy_ranks(decomposition, ENERGY_SHARES)
         full[scheme.name] = decomposition.full_rank
     return {"ranks": needed, "full_ranks": full, "refusals": refusals}

@@ -187,7 +187,7 @@ def read_by(model: ir.Model, outputs: Iterable[str]) -> set[str]:
     return {value.name for value in seen if value.name}
 
 
-def upstream_conv(model: ir.Model, value_name: str) -> str | None:
-    """The output name of the Conv or product that ``value_name`` comes from, through what folding removes."""
+def upstream_convs(model: ir.Model, names: Iterable[str]) -> list[str | None]:
+    """The output names of the Conv or product that each value comes from, through what folding removes."""
     producers = {v.name: node for node in model.graph.all_nodes() for v in node.outputs}
-    return _nearest(producers.get(value_name), {}, ("Conv", *_PRODUCTS))
+    return [_nearest(producers.get(name), {}, ("Conv", *_PRODUCTS)) for name in names]

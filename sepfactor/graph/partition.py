@@ -88,11 +88,22 @@ class Partition:
         for i, (node,) in enumerate(self._nodes):
             for name in names_read(node):
                 self._last_use[name] = max(i, self._last_use.get(name, 0))
+        self._number = {name: number for number, name in enumerate(self._made_at)}
+        self._read_at: dict[str, list[int]] = {}
+        for i in range(len(self._nodes)):
+            self._note_reads(i)
         self._lists = non_tensors(proto.graph)
         for name in self._lists:
             for maker in self._makers([name]):
                 for source in names_read(self._nodes[maker][0]):
                     self._last_use[source] = max(self._last_use[name], self._last_use[source])
+
+    def _note_reads(self, at: int) -> None:
+        """Remember what the first node of a place reads, so that nobody has to look for its readers."""
+        for name in dict.fromkeys(names_read(self._nodes[at][0])):
+            places = self._read_at.setdefault(name, [])
+            if at not in places[-1:]:
+                places.append(at)
 
     def position(self, output: str) -> int:
         """Where in the list the node is that writes this value, or whose bodies do."""
@@ -138,8 +149,8 @@ class Partition:
         body = self._body(name)
         if body is not None:
             return [node for node in body.node if name in names_read(node)]
-        after = self._made_at[name] + 1
-        return [node for (node, *_) in self._nodes[after:] if name in names_read(node)]
+        nodes = (self._nodes[at][0] for at in self._read_at.get(name, ()) if at > self._made_at[name])
+        return [node for node in nodes if name in names_read(node)]
 
     def _is_result(self, name: str) -> bool:
         """Whether its graph hands this value on."""
@@ -167,6 +178,8 @@ class Partition:
         body = self._body(output)
         if body is None:
             self._nodes[self._made_at[output]] = new
+            if new:
+                self._note_reads(self._made_at[output])
         else:
             at = next(i for i, node in enumerate(body.node) if output in node.output)
             body.node.pop(at)
@@ -187,8 +200,8 @@ class Partition:
         read = dict.fromkeys(name for node in nodes for name in names_read(node))
         constants = [self._initializers[name] for name in read if name in self._initializers]
         inputs = [name for name in read if name not in made and name not in self._initializers]
-        needed = [name for name in self._made_at if name in made and self._last_use.get(name, -1) >= end]
-        outputs = [name for name in needed if name not in self._lists]
+        needed = [name for name in made if name in self._number and self._last_use.get(name, -1) >= end]
+        outputs = sorted((name for name in needed if name not in self._lists), key=self._number.__getitem__)
         return Segment(
             tuple(nodes),
             tuple(constants),

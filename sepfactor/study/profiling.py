@@ -13,7 +13,7 @@ from sepfactor.graph.instrument import (
     convolution_times,
     in_blocked_layout,
     product_times,
-    upstream_conv,
+    upstream_convs,
     value_of,
     with_node_names,
 )
@@ -95,7 +95,7 @@ class LayerTimes:
 
     def of_original(self, model: ir.Model, sites: Sequence[Site]) -> tuple[float | None, ...]:
         """Milliseconds of each site, where ``model``, the original, was profiled: it is not folded yet."""
-        upstream = (upstream_conv(model, site.output) for site in sites)
+        upstream = upstream_convs(model, (site.output for site in sites))
         return tuple(None if conv is None else self.convolutions.get(conv) for conv in upstream)
 
     def of_rebuilt(self, sites: Sequence[Site], site_of: Mapping[str, str]) -> tuple[float | None, ...]:

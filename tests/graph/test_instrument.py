@@ -11,7 +11,7 @@ from sepfactor.graph.instrument import (
     product_times,
     read_by,
     serialized,
-    upstream_conv,
+    upstream_convs,
     with_node_names,
     with_outputs,
 )
@@ -123,9 +123,8 @@ def test_a_trunk_of_many_joins_takes_no_time() -> None:
 def test_the_way_from_what_folding_left_to_the_original() -> None:
     view = graph(BLOCK)
     for site in (node.outputs[0].name for node in prepare(view).graph if node.op_type == "Conv"):
-        assert upstream_conv(view, site) == site.replace("n", "c")
-    assert upstream_conv(view, "x") is None
-    assert upstream_conv(view, "unheard of") is None
+        assert upstream_convs(view, [site]) == [site.replace("n", "c")]
+    assert upstream_convs(view, ["x", "unheard of"]) == [None, None]
 
 
 def test_serialised_is_the_model() -> None:
@@ -157,7 +156,7 @@ def test_every_other_kind_gets_its_own_event() -> None:
     assert sorted(found.values()) == sorted(events.values())
     assert product_times(view, {"u": 1.0, "nothing": 2.0}) == {}
     for output in ("t", "g", "h", "u"):
-        assert upstream_conv(graph(OTHERS), output) == output
+        assert upstream_convs(graph(OTHERS), [output]) == [output]
 
 
 def test_what_a_site_reads_is_followed_by_it() -> None:
