@@ -145,6 +145,16 @@ def test_what_is_not_equal_is_left_out(
     assert not result.is_changed
 
 
+def test_what_cannot_be_run_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, decide: Decide, tmp_path: Path
+) -> None:
+    decide(PRelu=16)
+    monkeypatch.setattr(rewriting, "REWRITES", (becomes("broken", "PRelu", "NoSuchOperator"),))
+    result = tidy(network(), tmp_path / "tidy.onnx")
+    assert codes(result) == {"broken": "differs"}
+    assert not result.is_changed
+
+
 def test_what_is_written_wrongly_is_not_put_in_place(
     monkeypatch: pytest.MonkeyPatch, decide: Decide, tmp_path: Path
 ) -> None:

@@ -23,7 +23,7 @@ from sepfactor.study.splits import Splits, open_splits
 _WORSE = 0.99
 """A rule is left out if the network is slower for it than this, for less is not worth a second look."""
 
-_DIFFERS = Reason("differs", "its outputs differ by more than rounding")
+_DIFFERS = Reason("differs", "the network cannot be run with it, or its outputs differ by more than rounding")
 _SLOWER = Reason("slower", "the network is slower with it")
 _NO_FASTER = Reason("no-faster", "it adds nodes, and the network is no faster with it")
 _NO_GAIN = Reason("no-gain", "all together make it no faster")
@@ -155,7 +155,10 @@ def _unequal(trial: Trial, chain: Chain) -> Rule | None:
     """The first rule with which the network does not compute the same, if it does not with all of them."""
 
     def is_equal(model: ir.Model) -> bool:
-        return trial.reference.is_equal(trial.engine.open(serialized(model)))
+        try:
+            return trial.reference.is_equal(trial.engine.open(serialized(model)))
+        except ModelError:  # whatever is wrong with it, the network can do without
+            return False
 
     trial.progress("rewrite", 0, 1, "comparing outputs")
     equal = not chain.steps or is_equal(chain.model)

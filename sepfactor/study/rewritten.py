@@ -62,7 +62,8 @@ def rewritten_where_faster(
     Raises:
         ModelError: a rewritten network cannot be run.
     """
-    if not network.may_be_rewritten:
+    sizes = (options.max_macs, options.max_params)  # shares of what the file has, and rewriting may add
+    if not network.may_be_rewritten or any(size is not None for size in sizes):
         return network
     found = look_for_rewrites(network.prepared)
     if not found.steps:

@@ -140,6 +140,14 @@ def test_what_makes_it_slower_is_left_out(tmp_path: Path, decide: Callable[..., 
     assert {row.rule: row.kept for row in result.report.rewrites} == {"fold-backward": True, "prelu": False}
 
 
+@pytest.mark.parametrize("budget", [{"max_macs": "80%"}, {"max_params": "80%"}])
+def test_budgets_of_size_are_of_the_file_as_it_is(
+    budget: dict[str, Any], decide: Callable[..., None]
+) -> None:
+    decide(prelu=8.0)
+    assert sepfactor.plan(network(), **budget, **DATA)[1][0].rewrites == ()
+
+
 def test_it_can_be_turned_off(tmp_path: Path, decide: Callable[..., None]) -> None:
     decide(prelu=8.0)
     onnx.save(network(), tmp_path / "m.onnx")
