@@ -1,6 +1,18 @@
-"""``python -m sepfactor``."""
+"""``python -m sepfactor``, and ``sepfactor``: nothing is imported before a Ctrl-C is understood."""
 
-from sepfactor.cli import main
+import sys
+
+
+def run() -> None:
+    """The command line."""
+    try:
+        from sepfactor.cli import main
+
+        main(prog_name="sepfactor")
+    except KeyboardInterrupt:
+        sys.stderr.write("Error: Interrupted. No file was left half-written.\n")
+        sys.exit(130)
+
 
 if __name__ == "__main__":
-    main(prog_name="sepfactor")
+    run()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -51,10 +53,25 @@ class NothingToReplace(SepfactorError):
     exit_code = 4
 
 
+def is_text(path: str | os.PathLike[str]) -> bool:
+    """Whether a name is text, as it must be for onnx and onnxruntime; POSIX has files of any bytes."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 @contextmanager
 def within_means() -> Iterator[None]:
     """What a machine has not enough of, memory or room for temporary files, as a sentence."""
     try:
+        folder = tempfile.gettempdir()
+        if not is_text(folder):
+            raise OutputError(
+                f"The folder for temporary files, {folder}, has a name that is not text in UTF-8, and "
+                "onnxruntime opens no file there. Set TMPDIR to another."
+            )
         yield
     except MemoryError as error:
         raise ModelError(

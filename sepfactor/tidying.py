@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -26,6 +25,7 @@ from sepfactor.options import Options, make_options
 from sepfactor.pipeline import check_target
 from sepfactor.progress import Progress, in_shares, silent
 from sepfactor.results import Equality, Tidied
+from sepfactor.scratch import scratch_folder
 from sepfactor.signatures import TidyOptions
 from sepfactor.study.rewrite_times import Trial
 from sepfactor.study.rewriting import (
@@ -153,7 +153,7 @@ def _deliver(job: _Job, trial: Trial | None, choice: Choice, target: Path | None
         OutputError: it cannot be written.
     """
     with ExitStack() as stack:
-        place = target or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model.onnx"
+        place = target or stack.enter_context(scratch_folder()) / "model.onnx"
         delivered = None
         if trial is not None and choice.model is not None:
             file = stack.enter_context(staged(choice.model, place))

@@ -18,7 +18,18 @@ EVERYWHERE = {"codes", "errors", "results", "text", "words"}
 """Ground floor: what everybody may know."""
 
 _PLAIN = {
-    *("__init__", "amounts", "layout", "memory", "options", "progress", "serialized", "threads", "user_code"),
+    *(
+        "__init__",
+        "amounts",
+        "layout",
+        "memory",
+        "options",
+        "progress",
+        "scratch",
+        "serialized",
+        "threads",
+        "user_code",
+    ),
 }
 """What says nothing of networks."""
 
@@ -41,6 +52,7 @@ MAY_IMPORT = {
     "progress": set(),
     "threads": set(),
     "memory": set(),
+    "scratch": set(),
     "amounts": set(),
     "config": set(),
     "serialized": set(),
@@ -56,7 +68,7 @@ MAY_IMPORT = {
     "graph": {"factor", "layout", "outputs", "serialized", "threads"},
     "data": {"factor", "memory", "user_code"},
     "plans": {"factor", "layout"},
-    "measure": {"__init__", "memory", "serialized", "threads"},
+    "measure": {"__init__", "memory", "scratch", "serialized", "threads"},
     "budgets": {"amounts", "measure", "options"},
     "report": {"visible"},
     "study": _STUDY,

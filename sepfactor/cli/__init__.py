@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
+import sys
 import traceback
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 import click
 
@@ -59,6 +62,16 @@ class _Lazy(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def main(self, *args: Any, **settings: Any) -> Any:
+        try:
+            return super().main(*args, **settings)
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # of help and the like, which no command writes
+            _cannot_write(error)
+        finally:
+            _flush()
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -72,6 +85,8 @@ class _Lazy(click.Group):
             raise click.UsageError(visible(message), ctx=error.ctx) from None
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
+        except OSError as error:  # commands say what file it was; left is where they write to
+            _fail(ctx, error, _UNWRITTEN.format(error.strerror or error), 1)
         except Exception as error:  # noqa: BLE001 -- the last line of defence: a sentence, not a traceback
             what = (str(error).strip().splitlines() or ["it does not say why"])[0].rstrip(".")
             _fail(
@@ -81,6 +96,26 @@ class _Lazy(click.Group):
                 "traceback that -v shows.",
                 1,
             )
+
+
+_UNWRITTEN = "What was found cannot be written out: {}. Make room, or let it go elsewhere."
+
+
+def _cannot_write(error: OSError) -> NoReturn:
+    with suppress(OSError):
+        sys.stderr.write(f"Error: {_UNWRITTEN.format(error.strerror or error)}\n")
+    _flush()
+    sys.exit(1)
+
+
+def _flush() -> None:
+    """Write out what is left; what cannot be, Python would complain of once more at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _whose(flag: str) -> str:

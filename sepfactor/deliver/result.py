@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from sepfactor.fit.build import Built
 from sepfactor.graph.save import publish, staged
 from sepfactor.plans.document import Plan
 from sepfactor.results import Report
+from sepfactor.scratch import scratch_folder
 from sepfactor.search.choose import Chosen
 from sepfactor.study.study import Study
 from sepfactor.words import sort_of
@@ -69,7 +69,7 @@ def deliver(study: Study, chosen: Chosen, built: Built, target: Path | None) -> 
         SepfactorError: the result cannot be written or run; its ``plan`` is that which was found.
     """
     with ExitStack() as stack:
-        place = target or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model.onnx"
+        place = target or stack.enter_context(scratch_folder()) / "model.onnx"
         file = stack.enter_context(staged(built.to_write, place))
         report = verify(Written(study, chosen, built, file))
         withheld = _why_not(study, chosen, report)

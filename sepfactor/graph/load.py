@@ -15,7 +15,7 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError, EncodeError, Message
 
-from sepfactor.errors import ModelError
+from sepfactor.errors import ModelError, is_text
 from sepfactor.graph.external import external_tensors
 from sepfactor.graph.inline import inlined
 from sepfactor.graph.instrument import serialized
@@ -70,6 +70,10 @@ def load(source: ModelSource) -> Loaded:
         model, lost = _self_contained(_parse(source, "the model"))
         return _loaded(model, source, "model", lost)
     path = Path(source)
+    if not is_text(path):
+        raise ModelError(
+            f"{path} has a name that is not text in UTF-8, and onnxruntime opens no such file. Rename it."
+        )
     proto = _parse(_read(path), str(path))
     with refusing(str(path)):
         beside_it = _follow_links(proto, path)

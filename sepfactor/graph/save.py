@@ -16,7 +16,7 @@ from pathlib import Path, PurePath
 import onnx
 import onnx_ir as ir
 
-from sepfactor.errors import ModelError, OutputError
+from sepfactor.errors import ModelError, OutputError, is_text
 from sepfactor.graph.external import external_tensors, locations, read_external
 from sepfactor.graph.load import PROTOBUF_LIMIT, refusing
 from sepfactor.graph.maps import write_types
@@ -40,6 +40,10 @@ def check_destination(path: Path, *, overwrite: bool) -> None:
             another form do.
     """
     check_place("-o", path, overwrite=overwrite)
+    if not is_text(path):
+        raise OutputError(
+            f"{path} is a name that is not text in UTF-8; onnxruntime opens no such file. Choose another with -o."
+        )
     if is_stream(path):  # a network is looked at again after it is written
         raise OutputError(f"{path} is no regular file and cannot be written. Choose another file with -o.")
     form = onnx.serialization.registry.get_format_from_file_extension(path.suffix)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 from sepfactor.errors import OutputError
 from sepfactor.measure.engine import Feed, NodeTime
 from sepfactor.measure.onnxruntime_session import open_inference_session, run_session
+from sepfactor.scratch import scratch_folder
 
 _DROPPED = 2  # first runs: memory is still being planned and fetched
 _SUFFIX = "_kernel_time"
@@ -51,9 +51,9 @@ def profile_nodes(
     """
     if runs < 1:
         raise ValueError(f"a profile needs at least one run, not {runs}")
-    with tempfile.TemporaryDirectory(prefix="sepfactor-profile-", ignore_cleanup_errors=True) as folder:
+    with scratch_folder() as folder:
         session = open_inference_session(
-            model, threads=threads, provider=provider, profile_prefix=Path(folder) / "profile"
+            model, threads=threads, provider=provider, profile_prefix=folder / "profile"
         )
         for number in range(runs + _DROPPED):
             run_session(session, feed)

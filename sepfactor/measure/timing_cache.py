@@ -143,10 +143,13 @@ class DiskCache(MemoryCache):
         return database
 
 
-def default_path() -> Path:
-    """Where times are kept: ``SEPFACTOR_CACHE``, or the folder this system has for such things."""
-    folder = os.environ.get("SEPFACTOR_CACHE")
-    return Path(folder or platformdirs.user_cache_dir("sepfactor")) / "times.sqlite"
+def default_path() -> Path | None:
+    """Where times are kept: ``SEPFACTOR_CACHE``, or the folder this system has for such things.
+
+    None where neither is known: of a user without a name, who has no home.
+    """
+    folder = Path(os.environ.get("SEPFACTOR_CACHE") or platformdirs.user_cache_dir("sepfactor"))
+    return None if folder.parts[:1] == ("~",) else folder / "times.sqlite"
 
 
 def _read(text: str | bytes) -> Entry | None:
@@ -157,9 +160,11 @@ def _read(text: str | bytes) -> Entry | None:
         return None
     if not isinstance(entry, dict) or not all(isinstance(v, int | float) for v in entry.values()):
         return None
-    if not all(math.isfinite(v) for v in entry.values()):
+    try:
+        numbers = {str(name): float(value) for name, value in entry.items()}
+    except OverflowError:  # whole numbers of hundreds of digits
         return None
-    return {str(name): float(value) for name, value in entry.items()}
+    return numbers if all(math.isfinite(value) for value in numbers.values()) else None
 
 
 def _discard(path: Path, error: Exception) -> bool:

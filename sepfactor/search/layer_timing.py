@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -23,6 +21,7 @@ from sepfactor.measure.engine import Engine, Feed, Session, Use
 from sepfactor.measure.rounds import Rounds
 from sepfactor.measure.timing_cache import DISTURBED, Entry, TimingCache
 from sepfactor.memory import UNBOUNDED
+from sepfactor.scratch import scratch_folder
 from sepfactor.search.candidate import Candidate
 from sepfactor.search.settings import DEFAULT, SearchSettings
 from sepfactor.study.study import Study
@@ -209,8 +208,8 @@ class LayerTimer:
     def _open(self, factorization: Factorization, place: Place, use: Use) -> tuple[Session, int]:
         """Its micro-benchmark, and how many of its convolutions left the blocked layout."""
         model = bench_model(factorization, place.size, place.dtype, place.batch, place.kind)
-        with tempfile.TemporaryDirectory(prefix="sepfactor-layout-") as folder:
-            optimised = Path(folder) / "optimised.onnx"
+        with scratch_folder() as folder:
+            optimised = folder / "optimised.onnx"
             session = self._engine.open(model, optimised_path=optimised, use=use)
             outside = outside_blocked_layout(optimised) if optimised.exists() else 0
         return session, outside

@@ -159,7 +159,8 @@ def _timing_cache(options: Options, here: Environment, machine: MachineProfile |
         return MemoryCache()
     names = ("onnxruntime", "processor", "provider", "threads", "usable_cores", "clock")
     where: Mapping[str, Any] = {name: getattr(here, name) for name in names}
-    return DiskCache(default_path(), where)
+    path = default_path()
+    return MemoryCache() if path is None else DiskCache(path, where)
 
 
 def _is_map(value: ir.Value) -> bool:
