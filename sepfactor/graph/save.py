@@ -42,7 +42,7 @@ def check_destination(path: Path, *, overwrite: bool) -> None:
     check_place("-o", path, overwrite=overwrite)
     if not is_text(path):
         raise OutputError(
-            f"{path} is a name that is not text in UTF-8; onnxruntime opens no such file. Choose another with -o."
+            f"{path} is a name that is not text in UTF-8; onnxruntime opens no such file. Choose another -o."
         )
     if is_stream(path):  # a network is looked at again after it is written
         raise OutputError(f"{path} is no regular file and cannot be written. Choose another file with -o.")
