@@ -122,8 +122,8 @@ class _Fitting(TypedDict, total=False):
     refit: bool | None
     """Fit the factors to the activations; else they are those of the bare weights. Default: on."""
     memory: int | str | None
-    """What activations of calibration images may take, and the moments of one layer: 2GB, 500MB. Default:
-    2GB."""
+    """What data, maps, answers and moments may take together; the rest goes to a temporary file: 2GB, 500MB.
+    Default: 2GB."""
 
 
 class _Evaluation(TypedDict, total=False):
