@@ -154,7 +154,7 @@ class Options(LayerOptions):
     refit: bool = asked(True, "Fit the factors to the activations; else they are those of the bare weights.")
     memory: _Bytes = asked(
         2 * 10**9,
-        "What data, maps, answers and moments may take together; the rest goes to a temporary file: 2GB, 500MB.",
+        "What data, maps, answers and moments may take together; more goes to a temporary file: 2GB, 500MB.",
         metavar="SIZE",
         shown="2GB",
         ge=1,

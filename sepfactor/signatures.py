@@ -122,7 +122,7 @@ class _Fitting(TypedDict, total=False):
     refit: bool | None
     """Fit the factors to the activations; else they are those of the bare weights. Default: on."""
     memory: int | str | None
-    """What data, maps, answers and moments may take together; the rest goes to a temporary file: 2GB, 500MB.
+    """What data, maps, answers and moments may take together; more goes to a temporary file: 2GB, 500MB.
     Default: 2GB."""
 
 

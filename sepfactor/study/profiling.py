@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from sepfactor.measure.engine import Engine, Feed, NodeTime, Watch
 from sepfactor.measure.engines import open_and_time
 from sepfactor.measure.profile import scaled_to
 from sepfactor.results import LayoutTimes, Speed
+from sepfactor.scratch import scratch_folder
 
 CONVOLUTIONS = ("Conv", "FusedConv")
 PRODUCTS = ("Gemm", "FusedGemm", "MatMul", "FusedMatMul", "ConvTranspose")
@@ -161,7 +161,7 @@ def layout_times(model: ir.Model, times: LayerTimes, engine: Engine) -> LayoutTi
     Raises:
         ModelError: the network cannot be loaded.
     """
-    with tempfile.TemporaryDirectory(prefix="sepfactor-layout-") as folder:
+    with scratch_folder() as folder:
         optimised = Path(folder) / "optimised.onnx"
         engine.open(with_node_names(model), optimised_path=optimised)
         if not optimised.exists():

@@ -138,7 +138,13 @@ def fault(words: list[str], variables: dict[str, str], folder: Path) -> str | No
     except subprocess.TimeoutExpired:
         return f"longer than {SECONDS} s"
     said = (done.stdout + done.stderr).decode(errors="replace")
-    for sign in ("Traceback", "unexpectedly", "defect of sepfactor", "Exception ignored"):
+    verbose = "-v" in words or "--verbose" in words
+    for sign in (
+        "unexpectedly",
+        "defect of sepfactor",
+        "Exception ignored",
+        *(() if verbose else ("Traceback",)),
+    ):
         if sign in said:
             return f"{sign}: {said[-600:]}"
     if done.returncode not in (0, 1, 2, 3, 4):
