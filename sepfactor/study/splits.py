@@ -86,14 +86,22 @@ def open_splits(
     if feeds.synthetic:
         _try(session, feeds)
     final = None if options.eval_data is None else open_feeds(options.eval_data, inputs, **truth, **common)
-    if (options.refit or chooses) and not feeds.synthetic:
-        feeds = without_copies(feeds)
-        final = None if final is None else _unseen(final, feeds)
-    if feeds.synthetic or not (options.refit or chooses) or len(feeds) < 2:
-        # Nothing can be claimed, or nothing is decided: all of it may serve for everything.
-        count = sum(split_sizes(len(feeds), options.held_out)) if options.refit else 0
-        held_out = feeds.shuffled(options.seed)[:count]
-        return Splits(feeds, held_out, held_out, feeds, final or feeds)
+    if feeds.synthetic or not (options.refit or chooses):
+        return _together(feeds, final, options)
+    feeds = without_copies(feeds)
+    final = None if final is None else _unseen(final, feeds)
+    return _apart(feeds, final, options) if len(feeds) > 1 else _together(feeds, final, options)
+
+
+def _together(feeds: Feeds, final: Feeds | None, options: Options) -> Splits:
+    """Where nothing can be claimed, or nothing is decided: all of it may serve for everything."""
+    count = sum(split_sizes(len(feeds), options.held_out)) if options.refit else 0
+    held_out = feeds.shuffled(options.seed)[:count]
+    return Splits(feeds, held_out, held_out, feeds, feeds if final is None else final)
+
+
+def _apart(feeds: Feeds, final: Feeds | None, options: Options) -> Splits:
+    """What judges, what chooses and what is fitted to, in parts of the data or with those to judge on."""
     judging, choosing = split_sizes(len(feeds), options.held_out)
     mixed, held = feeds.shuffled(options.seed), judging + choosing
     first = judging if final is None else 0
