@@ -320,9 +320,10 @@ class TestLabels:
                 np.savez("labels.npz", labels=labels)
             case "csv":
                 Path("labels.csv").write_text("\n".join(map(str, labels)) + "\n")
-        np.savez("data.npz", image=images)
+        np.savez("eval.npz", image=images)
+        np.savez("data.npz", image=networks.images(6, seed=1))
         run = sepfactor(
-            *("compress", "model.onnx", "--data", "data.npz", "--eval-data", "data.npz"),
+            *("compress", "model.onnx", "--data", "data.npz", "--eval-data", "eval.npz"),
             *("--labels", f"labels.{suffix}", *QUICK, "--json", "-"),
         )
         assert run.exit_code == 0, run.output
@@ -336,7 +337,8 @@ class TestLabels:
     ) -> None:
         onnx.save(networks.classifier(), "model.onnx")
         np.save("labels.npy", np.zeros(4, np.int64))
-        labels = ("--eval-data", "data.npz", "--labels", "labels.npy", "--max-drop", "50%")
+        np.savez("eval.npz", image=networks.images(seed=1))
+        labels = ("--eval-data", "eval.npz", "--labels", "labels.npy", "--max-drop", "50%")
         run = sepfactor("compress", "model.onnx", "--data", "data.npz", *labels, *QUICK, "--json", "-")
         report = strict(run.stdout)
         assert "of top-1" in report["budget"]["verdict"]["text"]  # by which it was not chosen
