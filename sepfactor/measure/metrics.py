@@ -32,7 +32,7 @@ from sepfactor.results import OutputDifference, TopK
 Array = NDArray[Any]
 Shape = tuple[int | None, ...]
 
-_PIECE = 2**22  # elements
+_PIECE = 500_000
 _SUM_TOLERANCE = 1e-3  # of rows that are probabilities already
 _LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)  # a softmax in float32 underflows to 0
 

@@ -40,6 +40,9 @@ _DEAD = 1e-5
 _LEAST_SIGNAL = 0.01
 """Of a channel, beside the mean of its part: one that never says anything is not measured by itself."""
 
+_PIECE = 500_000
+"""Elements of a large sample that are worked on at once: each takes some ten numbers of eight bytes."""
+
 _LARGE = 4_000_000
 """Samples of more elements are summed up by channel at once, to save memory."""
 
@@ -254,11 +257,11 @@ def _axis_by_shape(shape: tuple[int, ...]) -> int:
 
 
 def _slabs(sample: Array, axis: int | None) -> Iterable[Array]:
-    """A sample in pieces of about ``_LARGE`` elements, each with all of ``axis``, if there is one."""
+    """A sample in pieces of about ``_PIECE`` elements, each with all of ``axis``, if there is one."""
     if axis is None:
         return [sample]
     other = max((k for k in range(sample.ndim) if k != axis), key=lambda k: sample.shape[k])
-    count = min(-(-sample.size // _LARGE), sample.shape[other])
+    count = min(-(-sample.size // _PIECE), sample.shape[other])
     return np.array_split(sample, count, axis=other)
 
 
