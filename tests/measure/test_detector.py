@@ -190,6 +190,17 @@ class TestFamilies:
         assert task.judge([*ssd(boxes), points])[0].result == 1
         assert task.judge([*ssd(boxes), off])[0].result < 0.2
 
+    def test_an_image_of_another_size_has_no_grid(self, rng: np.random.Generator) -> None:
+        (runs,) = yolox(truth(rng))
+        runs[-1] = np.concatenate([runs[-1], runs[-1]], axis=1)
+        assert found([runs]).judge([runs])[0].found == 25
+
+    @pytest.mark.parametrize("name", FAMILIES)
+    def test_what_is_not_finite_is_no_box(self, rng: np.random.Generator, name: str) -> None:
+        outputs = FAMILIES[name](truth(rng))
+        broken = [[np.full_like(run, np.nan, dtype=np.float64) for run in runs] for runs in outputs]
+        assert found(outputs).judge(broken)[0].result == 0
+
     def test_a_shape_that_changes_is_a_loss(self, rng: np.random.Generator) -> None:
         boxes = truth(rng)
         (runs,) = yolo8(boxes)

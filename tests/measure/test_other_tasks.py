@@ -47,6 +47,12 @@ class TestText:
         assert (quality.kind, quality.result, quality.trials) == ("characters", 1, 10 * RUNS)
         assert quality.divergence > 0
 
+    def test_lines_of_any_length(self, rng: np.random.Generator) -> None:
+        runs = [run[:, : 30 + k] for k, run in enumerate(said(lines(rng)))]
+        one = found(runs)
+        assert one.task.name == "text"
+        assert one.task.judge([runs])[0].result == 1
+
     def test_an_edit_is_a_character(self, rng: np.random.Generator) -> None:
         text = lines(rng)
         other = [line[1:] if k < 6 else line for k, line in enumerate(text)]

@@ -69,6 +69,8 @@ class Yolo:
         best = np.nan_to_num(scores).max(axis=1)
         at = np.flatnonzero(best >= LOW)
         centre, size = rows[at, :2], rows[at, 2:4]
+        if self.grid is not None and len(self.grid) != len(rows):
+            return Boxes.none()  # of an image of another size
         if self.grid is not None:
             place = self.grid[at]
             centre = (centre + place[:, :2]) * place[:, 2:]

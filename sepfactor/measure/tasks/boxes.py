@@ -61,7 +61,8 @@ class Boxes:
         values = np.zeros((len(scores), 0)) if values is None else np.asarray(values, np.float64)
         kept = np.flatnonzero((scores >= LOW) & np.isfinite(corners).all(axis=1))
         kept = kept[np.argsort(-scores[kept], kind="stable")][:_MOST]
-        return cls(corners[kept], np.minimum(scores[kept], 1.0), classes[kept].astype(np.int64), values[kept])
+        labels = np.nan_to_num(classes[kept], nan=-1.0).astype(np.int64)
+        return cls(corners[kept], np.minimum(scores[kept], 1.0), labels, values[kept])
 
     @classmethod
     def none(cls) -> Boxes:

@@ -80,7 +80,7 @@ def rows(outputs: Sequence[Answers]) -> Iterator[tuple[tuple[Answers], Rows]]:
         first = one.runs[0]
         if first.dtype.kind != "f" or first.ndim < 2 or first.shape[-1] not in _COLUMNS:
             continue
-        if set(first.shape[1:-2]) - {1}:
+        if set(first.shape[1:-2]) - {1} or any(run.shape[-1] != first.shape[-1] for run in one.runs):
             continue
         table = np.concatenate([run.reshape(-1, run.shape[-1]) for run in one.runs])
         table = table[np.abs(table).sum(axis=1) > 0]  # what pads the list
@@ -111,7 +111,9 @@ def apart(outputs: Sequence[Answers]) -> Iterator[tuple[tuple[Answers, ...], Apa
     """Outputs of as many boxes, scores and classes."""
     for boxes in outputs:
         first = boxes.runs[0]
-        if first.dtype.kind != "f" or first.ndim not in (2, 3) or first.shape[-1] != 4:
+        if first.dtype.kind != "f" or first.ndim not in (2, 3):
+            continue
+        if any(run.shape[-1] != 4 for run in boxes.runs):
             continue
         same = [one for one in outputs if one is not boxes and _length(one) == _length(boxes, 1)]
         scores = next((one for one in same if one.runs[0].dtype.kind == "f" and _is_share(one)), None)

@@ -117,8 +117,9 @@ def _has_shape(answers: Answers) -> bool:
 def _blank(answers: Answers, *, asked: bool) -> int | None:
     """The class that is blank, the first or the last, if this is text."""
     last = answers.runs[0].shape[2] - 1
-    best = np.concatenate([run.argmax(axis=2) for run in answers.runs])
-    shares = {blank: float(np.mean(best == blank)) for blank in (0, last)}
+    best = [line for run in answers.runs for line in run.argmax(axis=2)]
+    steps = np.concatenate(best)
+    shares = {blank: float(np.mean(steps == blank)) for blank in (0, last)}
     blank = max(shares, key=shares.__getitem__)
     if asked:
         return blank
