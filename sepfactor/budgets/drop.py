@@ -32,9 +32,6 @@ _COUNTED = {
 }
 """What is lost, by kind of quality."""
 
-_LEAST_BOXES = 20
-"""Boxes of the original under which nothing is claimed."""
-
 _COUNTED_ALONE: Sequence[QualityKind] = ("characters", "overlap", "cosine")
 """Kinds of which nothing more is known than what is counted."""
 
@@ -94,21 +91,28 @@ class MaxDrop(QualityLimit):
         why = super().unshown(quality)
         if quality.divergence <= LOSSLESS and quality.trials is None:
             return why
-        if why is None and quality.found is not None and quality.found < _LEAST_BOXES:
-            return f"{plural(quality.found, 'box', 'boxes')} of at least {_LEAST_BOXES}: give more samples"
         if why is None and not quality.is_varied and self.kind != "top-1":
             return (
                 f"the original gives nearly all samples one class in {quality.output!r}, so that agreement "
                 "says nothing: give data of several classes"
             )
-        if why is None and quality.trials is not None and self.kind in ("agreement", "characters"):
-            needed = math.ceil(_Z_SQUARED * (1 / max(self.most, 1e-9) - 1))  # if all of them are equal
-            each = quality.trials / max(quality.samples, 1)
-            if quality.trials < needed:
-                lacking = max(math.ceil((needed - quality.trials) / max(each, 1e-9)), 1)
-                what = "character" if self.kind == "characters" else "answer"
-                return f"{plural(quality.trials, what)} of at least {needed}: give {lacking} samples more"
-        return why
+        return why or self._too_few(quality)
+
+    def _too_few(self, quality: Quality) -> str | None:
+        """Where so small a share cannot be seen among so many."""
+        share = max(self.most, 1e-9)
+        if quality.trials is not None and self.kind in ("agreement", "characters"):
+            seen, needed = quality.trials, math.ceil(_Z_SQUARED * (1 / share - 1))  # if all of them are equal
+            counted = plural(seen, "character" if self.kind == "characters" else "answer")
+        elif quality.found is not None:
+            seen, needed = quality.found, math.ceil(1 / share)  # so that one of them is within the budget
+            counted = plural(seen, "box", "boxes")
+        else:
+            return None
+        if seen >= needed:
+            return None
+        lacking = max(math.ceil((needed - seen) * quality.samples / max(seen, 1)), 1)
+        return f"{counted} of at least {needed}: give about {lacking} samples more"
 
     @property
     def asked(self) -> float:

@@ -89,13 +89,14 @@ def open_splits(
     if feeds.synthetic or not (options.refit or chooses):
         return _together(feeds, final, options)
     feeds = without_copies(feeds)
-    final = None if final is None else _unseen(final, feeds)
-    return _apart(feeds, final, options) if len(feeds) > 1 else _together(feeds, final, options)
+    if final is not None and chooses:  # else nothing is promised
+        final = _unseen(final, feeds)
+    return _together(feeds, final, options) if len(feeds) < _LEAST else _apart(feeds, final, options)
 
 
 def _together(feeds: Feeds, final: Feeds | None, options: Options) -> Splits:
     """Where nothing can be claimed, or nothing is decided: all of it may serve for everything."""
-    count = sum(split_sizes(len(feeds), options.held_out)) if options.refit else 0
+    count = sum(split_sizes(len(feeds), options.held_out)) if options.refit and feeds.synthetic else 0
     held_out = feeds.shuffled(options.seed)[:count]
     return Splits(feeds, held_out, held_out, feeds, feeds if final is None else final)
 
@@ -146,6 +147,9 @@ def split_sizes(samples: int, share: float | None = None) -> tuple[int, int]:
 
 _TO_CHOOSE = 12
 """Plans are chosen on so many samples at least, if there are as many."""
+
+_LEAST = 4
+"""Fewer samples would show nothing, and are all fitted to."""
 
 _FEW = 4
 """So few held-out samples judge and choose nothing."""

@@ -52,7 +52,7 @@ def numbers(feeds: object) -> set[float]:
 
 
 class TestParts:
-    @pytest.mark.parametrize("count", [2, 5, 40])
+    @pytest.mark.parametrize("count", [4, 5, 40])
     def test_all_are_apart(self, tmp_path: Path, count: int) -> None:
         splits = opened(count, tmp_path)
         parts = [numbers(part) for part in (splits.fit, splits.held_out, splits.judged_on)]
@@ -84,6 +84,12 @@ class TestParts:
             splits.fit
         )
         assert not numbers(splits.chosen_on) & numbers(splits.judged_on)
+
+    def test_so_few_that_nothing_could_be_shown_are_all_fitted_to(self, tmp_path: Path) -> None:
+        splits = opened(3, tmp_path)
+        assert numbers(splits.fit) == numbers(splits.judged_on)
+        assert not splits.is_held_out
+        assert not len(splits.held_out)
 
     def test_a_choice_among_bare_weights_is_a_choice(self, tmp_path: Path) -> None:
         splits = opened(20, tmp_path, refit=False)

@@ -116,7 +116,7 @@ class _Run:
         )
 
     def _check(self, rule: Rule, node: ir.Node, opset: int) -> Build | None:
-        if node.domain not in ("", "ai.onnx") or not node.outputs:
+        if node.domain not in ("", "ai.onnx") or not node.outputs or not node.inputs:
             return None
         found = rule.check(node, opset)
         if isinstance(found, str):

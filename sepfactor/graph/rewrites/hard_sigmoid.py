@@ -130,7 +130,7 @@ def _clipped(value: ir.Value) -> _Clipped | None:
 def bounds(value: ir.Value) -> tuple[ir.Value, float, float] | None:
     """``(x, low, high)`` of a value that is ``x`` clipped; infinite where a Clip has no bound."""
     node = value.producer()
-    if node is None or node.inputs[0] is None:
+    if node is None or not node.inputs or node.inputs[0] is None:
         return None
     if is_op(node, "Clip"):
         low = node.attributes.get_float("min", -math.inf)
@@ -150,7 +150,7 @@ def bounds(value: ir.Value) -> tuple[ir.Value, float, float] | None:
 
 def bounded(node: ir.Node | None) -> tuple[ir.Value, str, float] | None:
     """``Min(x, c)``, ``Max(x, c)`` or ``Relu(x)``."""
-    if node is None or node.inputs[0] is None:
+    if node is None or not node.inputs or node.inputs[0] is None:
         return None
     if is_op(node, "Relu"):
         return node.inputs[0], "Max", 0.0

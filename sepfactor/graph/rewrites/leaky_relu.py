@@ -56,8 +56,9 @@ def _of_two(node: ir.Node) -> tuple[ir.Value, float] | None:
 
 def _with_slopes(node: ir.Node) -> tuple[ir.Value, float] | None:
     """A PRelu whose slopes are all the same, and broadcast to what it reads."""
-    slopes = floats(node.inputs[1]) if is_op(node, "PRelu") and len(node.inputs) == 2 else None
-    axes = rank(node.inputs[0])
+    if not is_op(node, "PRelu") or len(node.inputs) != 2:
+        return None
+    slopes, axes = floats(node.inputs[1]), rank(node.inputs[0])
     if slopes is None or axes is None or slopes.ndim > axes or not slopes.size:
         return None
     source = node.inputs[0]
