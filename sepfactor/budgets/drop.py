@@ -112,7 +112,7 @@ class MaxDrop(QualityLimit):
         if seen >= needed:
             return None
         lacking = max(math.ceil((needed - seen) * quality.samples / max(seen, 1)), 1)
-        return f"{counted} of at least {needed}: give about {lacking} samples more"
+        return f"{counted} of at least {needed}: give {lacking} samples more"
 
     @property
     def asked(self) -> float:

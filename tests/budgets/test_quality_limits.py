@@ -107,3 +107,15 @@ class TestWhatIsShown:
         result = limits("snr").main.result(quality("snr", 3.0, changed=3))
         assert "changed in 3 runs" in result.text
         assert not result.is_met
+
+
+def test_one_box_must_be_within_the_budget() -> None:
+    def seen(found: int) -> Quality:
+        few = {"kind": "boxes", "original": 1.0, "result": 1.0, "expected": 1.0, "divergence": 0.01}
+        return Quality(**few, samples=10, output="y", found=found)
+
+    limit = MaxDrop.of(Amount(0.02, True), "boxes", 1.0)
+    assert limit.result(seen(50)).is_met
+    found = limit.result(seen(40))
+    assert not found.is_met
+    assert "40 boxes of at least 50: give 3 samples more" in found.text
