@@ -14,7 +14,7 @@ PACKAGE = ROOT / "sepfactor"
 FILES = sorted(PACKAGE.rglob("*.py"))
 MOST_LINES = 400
 
-EVERYWHERE = {"codes", "errors", "results", "text", "words"}
+EVERYWHERE = {"codes", "errors", "extras", "results", "text", "words"}
 """Ground floor: what everybody may know."""
 
 _PLAIN = {
@@ -45,6 +45,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "codes": set(),
     "errors": set(),
+    "extras": set(),
     "results": set(),
     "text": set(),
     "words": set(),

@@ -25,6 +25,7 @@ from sepfactor.data.feeds import Feed, Source
 from sepfactor.data.inputs import InputSpec, brief, conform, listing, shape_text
 from sepfactor.data.preprocessing import Preprocessing
 from sepfactor.errors import DataError, OptionError
+from sepfactor.extras import how_to_install
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -135,8 +136,8 @@ def _opened(path: Path) -> Image.Image:
         from PIL import Image
     except ImportError as error:
         raise DataError(
-            f'{path}: reading images needs Pillow: pip install "sepfactor[images]", or give the '
-            "inputs as a .npz file."
+            f"{path}: reading images needs the package pillow, which is not installed. Install it with: "
+            f"{how_to_install('images')}, or give the inputs as a .npz file."
         ) from error
     try:
         return Image.open(path)

@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sepfactor.errors import OptionError
+from sepfactor.extras import how_to_install
 from sepfactor.report.charts import charts, front_as_measured, front_chart, what_became
 from sepfactor.report.front import front_files, front_table
 from sepfactor.report.grid import Grid
@@ -149,7 +150,7 @@ def check_html() -> None:
     except ImportError as error:
         raise OptionError(
             f"A page of HTML needs the package {error.name}, which is not installed. "
-            "Install it with: pip install 'sepfactor[html]'."
+            f"Install it with: {how_to_install('html')}."
         ) from error
 
 

@@ -99,7 +99,7 @@ class TestPageOfCompress:
         self, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(sys.modules, "jinja2", None)
-        assert "pip install 'sepfactor[html]'" in refused(2, *self.GIVEN, "--html", "run.html")
+        assert "pip install jinja2 vl-convert-python" in refused(2, *self.GIVEN, "--html", "run.html")
 
     def test_errors_by_rank_fall(self, sepfactor: Run, folder: Path) -> None:
         sepfactor(*self.GIVEN, "--json", "run.json", "-q")

@@ -205,7 +205,7 @@ def test_32_bit_pixels(tmp_path):
 
 def test_without_pillow(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(DataError, match=r'a\.png.*pip install "sepfactor\[images\]"'):
+    with pytest.raises(DataError, match=r"a\.png.*pip install pillow"):
         open_feeds(folder, image_input("n", 3, 2, 2))
 
 

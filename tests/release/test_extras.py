@@ -1,0 +1,27 @@
+"""What is not installed is told in words that hold wherever sepfactor came from."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+from sepfactor.extras import EXTRAS, how_to_install
+
+
+def test_are_those_of_the_project(root: Path) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for extra, packages in EXTRAS.items():
+        asked = {re.split(r"[<>=!~ ]", one)[0].lower() for one in project["optional-dependencies"][extra]}
+        assert asked == set(packages)
+        assert how_to_install(extra).split()[2:] == list(packages)
+
+
+def test_name_is_nowhere_taken_for_one_of_an_index(root: Path) -> None:
+    """Until it is on one; then these words change in one place."""
+    files = [*(root / "sepfactor").rglob("*.py"), *(root / "docs").rglob("*.md"), root / "README.md"]
+    for file in files:
+        found = re.search(
+            r"install[^\n]*[ '\"]sepfactor(\[|['\" ]|$)", file.read_text(encoding="utf-8"), re.MULTILINE
+        )
+        assert found is None, f"{file}: {found[0]}"
