@@ -15,6 +15,7 @@ from typing import Any, Unpack
 import sepfactor.report  # noqa: F401  # so that notebooks show results
 from sepfactor import __version__
 from sepfactor.deliver.describe import describe_data, describe_memory, describe_options
+from sepfactor.deliver.provenance import with_budget
 from sepfactor.deliver.result import Result, deliver
 from sepfactor.errors import ModelError, NothingToReplace, OptionError, SepfactorError, within_means
 from sepfactor.fit.build import build
@@ -78,7 +79,7 @@ def compress(
         return deliver(study, chosen, built, target)
     except SepfactorError as error:
         if chosen.outcome is not None:
-            error.plan = chosen.plan
+            error.plan = with_budget(chosen.plan, asked)
         raise
 
 
@@ -141,7 +142,7 @@ def plan(
     evidence = _observed(study)
     if not pareto:
         chosen = choose(study, evidence)
-        return _planning(study, chosen.outcome), (chosen.plan,)
+        return _planning(study, chosen.outcome), (with_budget(chosen.plan, asked),)
     outcomes = explore(study, evidence, DEFAULT)
     if not outcomes:
         raise NothingToReplace(f"Nothing in {study.loaded.name} can be made faster: no candidate was.")

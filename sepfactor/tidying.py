@@ -13,6 +13,7 @@ from typing import Unpack
 import sepfactor.report  # noqa: F401  # so that notebooks show results
 from sepfactor import __version__
 from sepfactor.deliver.describe import describe_data
+from sepfactor.deliver.provenance import with_provenance
 from sepfactor.errors import ModelError, within_means
 from sepfactor.graph.load import Loaded, ModelSource, load
 from sepfactor.graph.prepare import may_change_speed, prepare
@@ -156,7 +157,7 @@ def _deliver(job: _Job, trial: Trial | None, choice: Choice, target: Path | None
         place = target or stack.enter_context(scratch_folder()) / "model.onnx"
         delivered = None
         if trial is not None and choice.model is not None:
-            file = stack.enter_context(staged(choice.model, place))
+            file = stack.enter_context(staged(with_provenance(choice.model, job.loaded), place))
             outputs = _compared(trial, file)
             rounds = _timed(job, file)
             choice = choice.timed(

@@ -75,7 +75,7 @@ MAY_IMPORT = {
     "study": _STUDY,
     "fit": {*_STUDY, "study"},
     "search": _SEARCH,
-    "deliver": _DELIVER,
+    "deliver": {*_DELIVER, "uses"},
     **{way: {*_DELIVER, "deliver", "signatures"} for way in _ALONE},
     "pipeline": {*_DELIVER, "deliver", "outputs", "reads", "signatures", "uses"},
     "tidying": {*_DELIVER, "deliver", "pipeline", "signatures"},

@@ -54,7 +54,9 @@ class TestSources:
         source = SOURCES[kind](folder / "model.onnx")
         result = sepfactor.compress(source, "found.onnx", data=data, max_error=0.5, **QUICK)
         assert result.report.totals.replaced == 2
-        assert Path("found.onnx").read_bytes() == Path("expected.onnx").read_bytes()
+        assert _but_for_the_source("found.onnx") == _but_for_the_source("expected.onnx")
+        if kind != "ir":  # which has no bytes of its own
+            assert Path("found.onnx").read_bytes() == Path("expected.onnx").read_bytes()
         assert Path("model.onnx").read_bytes() == before
 
     @pytest.mark.parametrize("kind", ["proto", "ir"])
@@ -82,7 +84,15 @@ class TestSources:
             for name in ("model.onnx", "far.onnx")
         )
         assert near.report.layers == _without_times(far.report.layers, near.report.layers)
-        assert Path("far.onnx.out").read_bytes() == Path("model.onnx.out").read_bytes()
+        assert _but_for_the_source("far.onnx.out") == _but_for_the_source("model.onnx.out")
+
+
+def _but_for_the_source(file: str) -> bytes:
+    """All bytes of a network but the hash of the file that it was made of."""
+    proto = onnx.load(file)
+    (source,) = [entry for entry in proto.metadata_props if entry.key == "sepfactor.source"]
+    proto.metadata_props.remove(source)
+    return proto.SerializeToString()
 
 
 def _without_times(layers: Any, like: Any) -> Any:

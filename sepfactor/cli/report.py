@@ -27,7 +27,8 @@ from sepfactor.outputs import write_text
 def command(file: Path, output: Path | None, overwrite: bool, quiet: bool) -> None:
     """Show what another command wrote with --json: as a page to look at, as tables, or as Markdown.
 
-    The page is one file that needs no network. It holds the figures as well, and so does not need FILE.
+    The page is one file that needs no network. It holds the figures as well, and so does not need FILE. Of
+    an .onnx that sepfactor wrote, show by which version, of which network and for which budget it was made.
 
     \b
     sepfactor report run.json -o run.html
@@ -37,6 +38,9 @@ def command(file: Path, output: Path | None, overwrite: bool, quiet: bool) -> No
     from sepfactor.report.read import read_document
     from sepfactor.results import Planning, Report
 
+    if file.suffix.lower() == ".onnx":
+        _say_origin(file, output, quiet)
+        return
     document = read_document(file)
     if output is None:
         deliver(view(document), "", None, quiet)
@@ -53,3 +57,19 @@ def command(file: Path, output: Path | None, overwrite: bool, quiet: bool) -> No
         click.echo(page.encode())  # as its head says, whatever the terminal is
     else:
         write_text(output, page)
+
+
+def _say_origin(file: Path, output: Path | None, quiet: bool) -> None:
+    """What a network says of where it comes from.
+
+    Raises:
+        OptionError: a page of it was asked for.
+    """
+    from sepfactor.deliver.provenance import read_provenance
+    from sepfactor.report.provenance import provenance_view
+
+    if output is not None:
+        raise OptionError(
+            f"{file} is a network, and only reports of compress or plan have a page. Leave out -o."
+        )
+    deliver(provenance_view(file, read_provenance(file)), "", None, quiet)

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from sepfactor.budgets import Budget
 from sepfactor.codes import Reason
+from sepfactor.deliver.provenance import with_budget, with_provenance
 from sepfactor.deliver.verify import Written, verify
 from sepfactor.fit.build import Built
 from sepfactor.graph.save import publish, staged
@@ -68,15 +69,17 @@ def deliver(study: Study, chosen: Chosen, built: Built, target: Path | None) -> 
     Raises:
         SepfactorError: the result cannot be written or run; its ``plan`` is that which was found.
     """
+    plan = with_budget(built.plan, study.options, chosen.given)
+    model = with_provenance(built.to_write, study.network.source, plan)
     with ExitStack() as stack:
         place = target or stack.enter_context(scratch_folder()) / "model.onnx"
-        file = stack.enter_context(staged(built.to_write, place))
+        file = stack.enter_context(staged(model, place))
         report = verify(Written(study, chosen, built, file))
         withheld = _why_not(study, chosen, report)
         if target is None or withheld is not None:
-            return Result(report, built.to_write, None, built.plan, withheld if target is not None else None)
+            return Result(report, model, None, plan, withheld if target is not None else None)
         publish(file, target, overwrite=study.options.overwrite)
-        return Result(report.model_copy(update={"output": str(target)}), built.to_write, target, built.plan)
+        return Result(report.model_copy(update={"output": str(target)}), model, target, plan)
 
 
 def _why_not(study: Study, chosen: Chosen, report: Report) -> Reason | None:

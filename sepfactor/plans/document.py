@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import to_jsonable_python
 
 from sepfactor.codes import Reason
 from sepfactor.errors import PlanError
 
-SCHEMA_VERSION = "2.1"
+SCHEMA_VERSION = "2.2"
 KEEP = "keep"
 
 _MOST_BYTES = 64 * 2**20
 """No plan is larger; what is, is something else."""
+
+_NOT_BUILT_BY = ("data", "memory")
+"""Options of a plan on which no bit of the result depends: where data lie, how much is held at once."""
 
 BY_HAND = "by-plan"
 """Code of a reason that somebody wrote into a plan."""
@@ -90,6 +96,7 @@ class Plan(_Frozen):
         layers: one per convolution of the network as they leave it, in the order of the graph.
         environment: where it was made.
         expected: of the whole: speedup, quality.
+        budget: what was asked for when it was chosen, as options; empty where that is not known.
     """
 
     schema_version: str = SCHEMA_VERSION
@@ -103,11 +110,19 @@ class Plan(_Frozen):
     layers: tuple[PlannedLayer, ...]
     environment: Mapping[str, Any] = Field(default_factory=dict)
     expected: Mapping[str, Any] = Field(default_factory=dict)
+    budget: str = ""
 
     @property
     def replaced(self) -> int:
         """How many layers it replaces."""
         return sum(not layer.is_kept for layer in self.layers)
+
+    def digest(self) -> str:
+        """SHA-256 of what it decides. Times, errors, names and paths, which build nothing, do not count."""
+        options = {name: value for name, value in self.options.items() if name not in _NOT_BUILT_BY}
+        layers = [(one.output, one.scheme, one.rank) for one in self.layers if not one.is_kept]
+        decided = [self.effort, self.rewrites, sorted(options.items()), layers]
+        return hashlib.sha256(json.dumps(to_jsonable_python(decided)).encode()).hexdigest()
 
     def to_json(self) -> str:
         """Strict JSON, one field a line."""

@@ -30,6 +30,7 @@ from sepfactor.results.layers import (
     Picture,
     Totals,
 )
+from sepfactor.results.provenance import Provenance
 from sepfactor.results.tidied import Equality, RewriteRow, Tidied
 from sepfactor.results.timing import Clock, Ratio, Speed, Timing
 
@@ -60,6 +61,7 @@ __all__ = [
     "OutputTask",
     "Picture",
     "Planning",
+    "Provenance",
     "Quality",
     "QualityKind",
     "Ratio",

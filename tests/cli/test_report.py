@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from rich.cells import cell_len
 
+from sepfactor import __version__
 from sepfactor.report.schemas import published
 from tests.cli.conftest import Run, listing
 from tests.report.samples import bench, comparison, inspection, planning, rich_report
@@ -57,7 +59,7 @@ def test_what_is_refused(refused: Callable[..., str], folder: Path) -> None:
     )
     assert "no report of compress" in refused(2, "report", "bench.json", "-o", "x.html")
     assert "There is no file" in refused(1, "report", "nowhere.json")
-    assert "is not JSON" in refused(1, "report", "model.onnx")
+    assert "is not JSON" in refused(1, "report", "mine.html")
     assert "cannot be written" in refused(1, "report", "rich_report.json", "-o", "nowhere/x.html")
 
 
@@ -110,3 +112,19 @@ class TestPageOfCompress:
                 assert sorted(set(ranks)) == list(ranks)
                 assert sorted(errors, reverse=True) == list(errors)
                 assert errors[-1] < 1e-3
+
+
+def test_a_network_says_where_it_comes_from(
+    sepfactor: Run, refused: Callable[..., str], folder: Path
+) -> None:
+    words = ("--rank", 2, "--scheme", "spatial", "--data", "data.npz", "-o", "p.json")
+    assert sepfactor("plan", "model.onnx", *words).exit_code == 0
+    done = sepfactor("apply", "model.onnx", "p.json", "--bench-seconds", 0, "-o", "out.onnx")
+    assert done.exit_code == 0, done.output
+    digest = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    shown = sepfactor("report", "out.onnx").stdout
+    assert digest in shown and "rank 2, scheme spatial" in shown and f"sepfactor {__version__}" in shown
+    summary = sepfactor("report", "out.onnx", "--markdown").stdout
+    assert f"of the network {digest[:12]}, by the plan" in summary
+    assert "does not say where it comes from" in refused(1, "report", "model.onnx")
+    assert "Leave out -o" in refused(2, "report", "out.onnx", "-o", "page.html")
