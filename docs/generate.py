@@ -16,6 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import sepfactor
 from docs.signatures import signatures
 from sepfactor.cli import COMMANDS
+from sepfactor.cli.headings import HEADINGS
 from sepfactor.options import LayerOptions, Options, default_text
 from sepfactor.uses import USES, users_of
 
@@ -26,36 +27,6 @@ GAP = "…"
 
 BEGIN, END = "<!-- made by generate.py: {} -->", "<!-- end -->"
 
-_GROUPS = {
-    "Budgets": (
-        "max_drop",
-        "max_estimated_drop",
-        "min_snr",
-        "min_psnr",
-        "speedup",
-        "latency_ms",
-        "max_macs",
-        "max_params",
-        "metric",
-        "task",
-    ),
-    "Rules instead of a budget": (
-        "scheme",
-        "rank",
-        "max_error",
-        "ignore",
-        "linear_layers",
-        "dequantize",
-        "layers",
-        "keep",
-    ),
-    "Exact rewriting": ("tidy",),
-    "Data": ("data", "eval_data", "labels", "targets", "held_out", "input_shape", "limit", "seed"),
-    "How images become inputs": ("color", "scale", "mean", "std", "layout", "resize"),
-    "Fitting": ("refit", "memory"),
-    "Running and timing": ("threads", "provider", "bench_seconds", "profile", "cache"),
-    "What is built and written": ("plan", "force", "overwrite", "pictures"),
-}
 _REWRITING = PACKAGE / "study" / "rewriting.py"
 """Where the reasons are why ``tidy`` leaves a rewriting out; all others are of layers."""
 
@@ -91,7 +62,7 @@ def _filled(page: str, parts: dict[str, str]) -> str:
 def options() -> str:
     """Every field of :class:`Options`, by group."""
     lines = []
-    for title, names in _GROUPS.items():
+    for title, names in HEADINGS.items():
         lines += [f"### {title}", "", "| Option | Value | Default | Of | |", "|---|---|---|---|---|"]
         for name in names:
             row = (
@@ -103,9 +74,9 @@ def options() -> str:
             )
             lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |")
         lines.append("")
-    missing = set(Options.model_fields) - {name for names in _GROUPS.values() for name in names}
+    missing = set(Options.model_fields) - {name for names in HEADINGS.values() for name in names}
     if missing:
-        raise AssertionError(f"put {sorted(missing)} into a group of docs/generate.py")
+        raise AssertionError(f"put {sorted(missing)} under a heading of sepfactor/cli/headings.py")
     return "\n".join(lines)
 
 

@@ -7,7 +7,9 @@ def run() -> None:
     """The command line."""
     try:
         from sepfactor.cli import main
+        from sepfactor.cli.streams import let_readers_leave
 
+        let_readers_leave()
         main(prog_name="sepfactor")
     except KeyboardInterrupt:
         sys.stderr.write("Error: Interrupted. No file was left half-written.\n")

@@ -12,13 +12,29 @@ import tomli_w
 
 from sepfactor.errors import OptionError
 
+_OF_A_PROJECT = "pyproject.toml"
+"""A file of this name is shared with other tools, and each has a table of its own in it."""
+
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """What a config file says.
+    """What a config file says; of a ``pyproject.toml``, the table ``[tool.sepfactor]``.
 
     Raises:
-        OptionError: it cannot be read, or is no TOML.
+        OptionError: it cannot be read, is no TOML, or has no such table.
     """
+    said = _read(path)
+    if path.name != _OF_A_PROJECT:
+        return said
+    tools = said.get("tool")
+    own = tools.get("sepfactor") if isinstance(tools, dict) else None
+    if not isinstance(own, dict):
+        raise OptionError(
+            f"{path} has no table [tool.sepfactor], where options of sepfactor belong. Add one."
+        )
+    return own
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -17,9 +17,10 @@ from sepfactor.cli.common import (
 from sepfactor.cli.files import check_files
 from sepfactor.cli.finish import HTML, check_page, finish
 from sepfactor.cli.flags import options_of
+from sepfactor.cli.headings import UnderHeadings
 
 
-@click.command("apply")
+@click.command("apply", cls=UnderHeadings)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("plan", type=click.Path(path_type=Path))
 @click.option(

@@ -16,9 +16,10 @@ from sepfactor.cli.common import (
 )
 from sepfactor.cli.files import check_files, options_for
 from sepfactor.cli.flags import flag, options_of
+from sepfactor.cli.headings import UnderHeadings
 
 
-@click.command("bench")
+@click.command("bench", cls=UnderHeadings)
 @click.argument("models", type=click.Path(path_type=Path), nargs=-1, required=True)
 @CONFIG
 @options_of(
@@ -49,4 +50,4 @@ def command(
     check_files([("--json", json_to)], asked, models, (config,))
     with progress_bar(quiet) as progress:
         result = bench(models, config=config, progress=progress, **said)
-    deliver(bench_view(result), result.to_json(), json_to, quiet)
+    deliver(bench_view(result), result.to_json(), json_to, quiet and json_to is not None)

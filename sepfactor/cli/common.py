@@ -56,7 +56,12 @@ _DISPLAY = [
         callback=_remember_verbose,
         help="Show the traceback of an error.",
     ),
-    click.option("-q", "--quiet", is_flag=True, help="No progress, no table."),
+    click.option(
+        "-q",
+        "--quiet",
+        is_flag=True,
+        help="No progress; no table either where results go into files.",
+    ),
 ]
 _JSON = [
     click.option("--json", "json_to", metavar="FILE|-", help="Write the report as JSON; - for stdout."),
@@ -99,16 +104,22 @@ def say(text: str, *, err: bool = False) -> None:
 
 
 def deliver(table: View, json_text: str, json_to: str | None, quiet: bool) -> None:
-    """Results to stdout; with ``--json -`` nothing but the JSON."""
+    """Results to stdout; with ``--json -`` nothing but the JSON.
+
+    Args:
+        table: what people see.
+        json_text: the same for programs.
+        json_to: where that goes.
+        quiet: leave out the table, unless it was asked for by its form.
+    """
     if json_to == "-":
         click.echo(visible_json(json_text).encode())  # JSON is UTF-8, whatever the terminal is
         return
-    if json_to is not None:
-        write_text(Path(json_to), json_text + "\n")
-    if not quiet:
+    save_json(json_text, json_to)
+    meta = click.get_current_context().meta
+    if not quiet or meta.get(MARKDOWN):
         with suppress(AttributeError):  # a terminal without our signs shows question marks
             sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-        meta = click.get_current_context().meta
         shown = table.opened() if meta.get(EVERY_LAYER) else table
         if meta.get(MARKDOWN):
             from sepfactor.report.markup import markdown
@@ -116,6 +127,12 @@ def deliver(table: View, json_text: str, json_to: str | None, quiet: bool) -> No
             click.echo(markdown(shown))
         else:
             console().print(shown)
+
+
+def save_json(json_text: str, json_to: str | None) -> None:
+    """Results as JSON into the file that ``--json`` names, if it does."""
+    if json_to is not None:
+        write_text(Path(json_to), json_text + "\n")
 
 
 def console() -> Console:

@@ -16,9 +16,10 @@ from sepfactor.cli.common import (
 )
 from sepfactor.cli.files import check_files, options_for
 from sepfactor.cli.flags import flag, options_of
+from sepfactor.cli.headings import UnderHeadings
 
 
-@click.command("compare")
+@click.command("compare", cls=UnderHeadings)
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
 @CONFIG
@@ -46,4 +47,4 @@ def command(
     check_files([("--json", json_to)], asked, (a, b), (config,))
     with progress_bar(quiet) as progress:
         result = compare(a, b, config=config, progress=progress, **said)
-    deliver(comparison_view(result), result.to_json(), json_to, quiet)
+    deliver(comparison_view(result), result.to_json(), json_to, quiet and json_to is not None)

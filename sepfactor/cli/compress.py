@@ -21,10 +21,11 @@ from sepfactor.cli.files import (
 )
 from sepfactor.cli.finish import HTML, check_page, finish, rescue_plan, say_if_busy
 from sepfactor.cli.flags import options_of
+from sepfactor.cli.headings import UnderHeadings
 from sepfactor.errors import SepfactorError
 
 
-@click.command("compress")
+@click.command("compress", cls=UnderHeadings)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: MODEL.sep.onnx]"

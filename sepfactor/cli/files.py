@@ -30,14 +30,14 @@ def options_for(function: str, said: Mapping[str, Any], config: Path | None, ove
 
 
 def save_config(file: Path | None, options: Options) -> None:
-    """Write the options that differ from their defaults as TOML.
+    """Write the options that differ from their defaults as TOML, but for what is said of one run alone.
 
     Raises:
         OutputError: it cannot be written.
     """
     if file is not None:
         head = f"# Options of sepfactor {__version__} that differ from their defaults, for --config.\n\n"
-        write_text(file, head + options.to_toml())
+        write_text(file, head + options.model_copy(update={"overwrite": False}).to_toml())
 
 
 def check_files(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sepfactor.cli.common import deliver, say
+from sepfactor.cli.common import deliver, save_json, say
 from sepfactor.cli.files import is_stdout
 from sepfactor.errors import OutputError
 from sepfactor.outputs import write_text
@@ -71,7 +71,10 @@ def finish(
     if save_plan is not None:
         write_text(save_plan, result.plan.to_json() + "\n")
     page_to_stdout = html_to is not None and is_stdout("--html", html_to)
-    deliver(report_view(result.report), result.report.to_json(), json_to, quiet or page_to_stdout)
+    if page_to_stdout:
+        save_json(result.report.to_json(), json_to)
+    else:
+        deliver(report_view(result.report), result.report.to_json(), json_to, quiet)
     if html_to is not None:  # last, so that a page which cannot be made takes nothing with it
         from sepfactor.report.html import report_html
 

@@ -19,9 +19,10 @@ from sepfactor.cli.common import (
 )
 from sepfactor.cli.files import check_files, options_for
 from sepfactor.cli.flags import flag, options_of, spelled
+from sepfactor.cli.headings import UnderHeadings
 
 
-@click.command("inspect")
+@click.command("inspect", cls=UnderHeadings)
 @click.argument("model", type=click.Path(path_type=Path))
 @CONFIG
 @options_of(
@@ -55,7 +56,7 @@ def command(
     with progress_bar(quiet) as progress:
         result = inspect(model, config=config, progress=progress, **said)
     shown = inspection_view(result, _next_command(model, config, said))
-    deliver(shown, result.to_json(), json_to, quiet)
+    deliver(shown, result.to_json(), json_to, quiet and json_to is not None)
 
 
 def _next_command(model: Path, config: Path | None, said: Mapping[str, Any]) -> str:

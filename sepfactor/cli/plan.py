@@ -23,11 +23,12 @@ from sepfactor.cli.files import (
 )
 from sepfactor.cli.finish import NOT_MET, NOTHING, say_if_busy
 from sepfactor.cli.flags import options_of
+from sepfactor.cli.headings import UnderHeadings
 from sepfactor.outputs import write_text
 from sepfactor.uses import FRONT
 
 
-@click.command("plan")
+@click.command("plan", cls=UnderHeadings)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: MODEL.plan.json]"

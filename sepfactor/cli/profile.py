@@ -16,10 +16,11 @@ from sepfactor.cli.common import (
 )
 from sepfactor.cli.files import check_files, options_for
 from sepfactor.cli.flags import options_of
+from sepfactor.cli.headings import UnderHeadings
 from sepfactor.outputs import write_text
 
 
-@click.command("profile")
+@click.command("profile", cls=UnderHeadings)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: MODEL.profile.json]"

@@ -8,12 +8,13 @@ import click
 
 from sepfactor.cli.common import deliver, display_options, every_layer
 from sepfactor.cli.files import check_files
+from sepfactor.cli.headings import UnderHeadings
 from sepfactor.errors import OptionError
 from sepfactor.options import make_options
 from sepfactor.outputs import write_text
 
 
-@click.command("report")
+@click.command("report", cls=UnderHeadings)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "-o",
@@ -24,7 +25,7 @@ from sepfactor.outputs import write_text
 )
 @every_layer
 @display_options
-def command(file: Path, output: Path | None, overwrite: bool, quiet: bool) -> None:
+def command(file: Path, output: Path | None, overwrite: bool, quiet: bool) -> None:  # noqa: ARG001 -- nothing but the result is ever said
     """Show what another command wrote with --json: as a page to look at, as tables, or as Markdown.
 
     The page is one file that needs no network. It holds the figures as well, and so does not need FILE. Of
@@ -39,11 +40,11 @@ def command(file: Path, output: Path | None, overwrite: bool, quiet: bool) -> No
     from sepfactor.results import Planning, Report
 
     if file.suffix.lower() == ".onnx":
-        _say_origin(file, output, quiet)
+        _say_origin(file, output)
         return
     document = read_document(file)
     if output is None:
-        deliver(view(document), "", None, quiet)
+        deliver(view(document), "", None, quiet=False)
         return
     from sepfactor.report.html import report_html
 
@@ -59,7 +60,7 @@ def command(file: Path, output: Path | None, overwrite: bool, quiet: bool) -> No
         write_text(output, page)
 
 
-def _say_origin(file: Path, output: Path | None, quiet: bool) -> None:
+def _say_origin(file: Path, output: Path | None) -> None:
     """What a network says of where it comes from.
 
     Raises:
@@ -72,4 +73,4 @@ def _say_origin(file: Path, output: Path | None, quiet: bool) -> None:
         raise OptionError(
             f"{file} is a network, and only reports of compress or plan have a page. Leave out -o."
         )
-    deliver(provenance_view(file, read_provenance(file)), "", None, quiet)
+    deliver(provenance_view(file, read_provenance(file)), "", None, quiet=False)

@@ -17,10 +17,11 @@ from sepfactor.cli.common import (
 from sepfactor.cli.files import check_files
 from sepfactor.cli.finish import say_if_busy
 from sepfactor.cli.flags import flag, options_of
+from sepfactor.cli.headings import UnderHeadings
 from sepfactor.options import make_options
 
 
-@click.command("tidy")
+@click.command("tidy", cls=UnderHeadings)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: MODEL.tidy.onnx]"

@@ -30,7 +30,7 @@ from sepfactor.extras import how_to_install
 if TYPE_CHECKING:
     from PIL import Image
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
 
 _PIXELS = 2**28
 """An image is not made larger than this."""
@@ -151,13 +151,17 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     )
 
 
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
 def find_images(folder: Path) -> tuple[Path, ...]:
-    """Image files in a folder and below, sorted by path; hidden files are left out."""
+    """Image files in a folder and below, sorted by path; hidden files and folders are left out."""
     return tuple(
         sorted(
             path
             for path in folder.rglob("*")
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+            if path.suffix.lower() in SUFFIXES and not _is_hidden(path.relative_to(folder)) and path.is_file()
         )
     )
 

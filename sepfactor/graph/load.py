@@ -29,6 +29,10 @@ PROTOBUF_LIMIT = 2**31 - 1
 """Bytes a serialised model may have."""
 
 
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_IS_A_POINTER = "is a pointer of Git LFS, and not yet the file itself. Fetch it with `git lfs pull`."
+
+
 @dataclass(frozen=True, eq=False)
 class Loaded:
     """A model as it was handed in, never modified.
@@ -124,6 +128,13 @@ def _read(path: Path) -> bytes:
 def _parse(data: bytes, where: str) -> onnx.ModelProto:
     if not data:
         raise ModelError(f"{where} is empty. Export or copy the model again.")
+    if data.startswith(_LFS_POINTER):
+        raise ModelError(f"{where} {_IS_A_POINTER}")
+    if data[4:8] == b"ORTM":
+        raise ModelError(
+            f"{where} is in onnxruntime's own format (.ort), which is made for one machine and cannot be "
+            "rewritten. Give the .onnx that it was made of."
+        )
     try:
         proto: onnx.ModelProto = onnx.ModelProto.FromString(data)
     except DecodeError:
@@ -304,10 +315,17 @@ def _check_external_data(model: ir.Model, where: str) -> None:
                 f"{where} keeps {tensor.name!r} in {file}, at an offset and of a length that cannot be. "
                 "Export the model again."
             )
+        if about.st_size < end and _is_pointer(file):
+            raise ModelError(f"{where} keeps weights in {file}, which {_IS_A_POINTER}")
         if about.st_size < end:
             raise ModelError(
                 f"{where} keeps weights in {file}, which is cut off. Export or copy the model again."
             )
+
+
+def _is_pointer(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(len(_LFS_POINTER)) == _LFS_POINTER
 
 
 def _is_below(file: Path, folder: Path) -> bool:

@@ -161,6 +161,10 @@ def parse_plan(text: str, where: str) -> Plan:
     try:
         plan = Plan.model_validate_json(text)
     except ValidationError as error:
+        if (other := _other_than_a_plan(text)) is not None:
+            raise PlanError(
+                f"{where} is {other}, and no plan. Name what `sepfactor plan` or --save-plan wrote."
+            ) from None
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise PlanError(
@@ -173,3 +177,22 @@ def parse_plan(text: str, where: str) -> Plan:
             f"{SCHEMA_VERSION}. Make it again with `sepfactor plan`."
         )
     return plan
+
+
+_OTHERS = {
+    "totals": "a report, as --json writes it",
+    "plans": "the report of planning, as --json writes it",
+    "operators": "what inspect saw, as --json writes it",
+    "times": "the profile of a machine",
+}
+"""What only one other kind of file that sepfactor writes has → what that is."""
+
+
+def _other_than_a_plan(text: str) -> str | None:
+    """Which other file of sepfactor's it is; None if it is none."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    said = found if isinstance(found, dict) and "sepfactor_version" in found else {}
+    return next((what for key, what in _OTHERS.items() if key in said), None)

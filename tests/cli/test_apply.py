@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +83,18 @@ def test_what_is_given_goes_before_the_plan(sepfactor: Run) -> None:
         "options"
     ]
     assert (options["data"], options["refit"]) == ("more.npz", False)
+
+
+def test_other_files_of_ours_are_named_for_what_they_are(sepfactor: Run, refused: Callable[..., str]) -> None:
+    sepfactor("compress", "model.onnx", "--max-error", 0, *QUICK, "-o", "o.onnx", "--json", "report.json")
+    sepfactor("plan", "model.onnx", "--rank", 2, "--limit", 1, "-o", "p.json", "--json", "planning.json")
+    sepfactor("profile", "model.onnx", "--scheme", "spatial", "--limit", 1, "-o", "machine.json")
+    sepfactor("inspect", "model.onnx", "--limit", 1, "--json", "seen.json")
+    for file, what in {
+        "report.json": "a report",
+        "planning.json": "the report of planning",
+        "machine.json": "the profile of a machine",
+        "seen.json": "what inspect saw",
+    }.items():
+        said = refused(1, "apply", "model.onnx", file)
+        assert f"{file} is {what}" in said and "sepfactor plan" in said

@@ -166,6 +166,8 @@ class TestWhereResultsGo:
     def test_quiet(self, sepfactor: Run) -> None:
         run = sepfactor("compress", "model.onnx", *QUICK, "-q")
         assert (run.exit_code, run.output) == (0, "")
+        asked = sepfactor("compress", "model.onnx", *QUICK, "-q", "--markdown", "--overwrite")
+        assert asked.stdout.startswith("**") and asked.stderr == ""
 
     def test_a_dry_run_reports_and_writes_nothing(self, sepfactor: Run, folder: Path) -> None:
         before = listing(folder)

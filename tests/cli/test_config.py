@@ -9,6 +9,7 @@ import pytest
 
 from sepfactor.options import make_options
 from sepfactor.pipeline import effective
+from sepfactor.plans.document import read_plan
 from tests.cli.conftest import Run
 
 QUICK = ("--bench-seconds", 0)
@@ -80,3 +81,23 @@ def test_a_misspelt_key(refused: Callable[..., str], folder: Path) -> None:
     said = refused(2, "compress", "model.onnx", "--config", "c.toml")
     assert "'min-snrr'" in said
     assert "Did you mean min-snr?" in said
+
+
+def test_a_project_keeps_its_options_in_its_own_table(sepfactor: Run, refused: Callable[..., str]) -> None:
+    Path("pyproject.toml").write_text(
+        '[project]\nname = "x"\n[tool.sepfactor]\nrank = 2\nscheme = ["spatial"]\n'
+    )
+    run = sepfactor("plan", "model.onnx", "--config", "pyproject.toml", "--limit", 1, "-o", "p.json")
+    assert run.exit_code == 0, run.output
+    assert {layer.rank for layer in read_plan(Path("p.json")).layers if not layer.is_kept} == {(2,)}
+    Path("pyproject.toml").write_text("[tool.sepfactor]\nrnak = 2\n")
+    assert "Did you mean rank" in refused(2, "plan", "model.onnx", "--config", "pyproject.toml")
+    Path("pyproject.toml").write_text('tool = 1\n[project]\nname = "x"\n')
+    assert "[tool.sepfactor]" in refused(2, "plan", "model.onnx", "--config", "pyproject.toml")
+
+
+def test_what_is_of_one_run_is_not_saved(sepfactor: Run) -> None:
+    words = ("plan", "model.onnx", "--rank", 2, "--limit", 1, "--overwrite", "-o", "p.json")
+    assert sepfactor(*words, "--save-config", "c.toml").exit_code == 0
+    saved = Path("c.toml").read_text(encoding="utf-8")
+    assert "rank" in saved and "overwrite" not in saved

@@ -179,3 +179,13 @@ class TestBench:
 
     def test_one_model_alone(self, sepfactor: Run) -> None:
         assert sepfactor("bench", "model.onnx", "--bench-seconds", 0.01).exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["inspect", "bench", "compare"])
+def test_quiet_leaves_the_result(command: str, sepfactor: Run) -> None:
+    given = {"inspect": (), "bench": ("model.onnx", "--bench-seconds", 0.01), "compare": ("model.onnx",)}
+    words = (command, "model.onnx", *given[command], "--data", "data.npz", "-q")
+    run = sepfactor(*words)
+    assert (run.exit_code, run.stderr) == (0, "")
+    assert "model.onnx" in run.stdout or "head.last" in run.stdout or "body" in run.stdout
+    assert sepfactor(*words, "--json", "in-a-file.json").output == ""

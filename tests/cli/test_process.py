@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 
 from sepfactor import __version__
 from sepfactor.cli import main
+from sepfactor.cli.headings import HEADINGS
 
 SLOW = {
     "google.protobuf",
@@ -111,7 +113,7 @@ def test_ctrl_c_in_a_process(root: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes")
 def test_a_reader_that_goes_away(root: Path) -> None:
-    """As in ``sepfactor inspect … | head -1``: no traceback, whatever the exit code."""
+    """As in ``sepfactor inspect … | head -1``: no traceback, and no error."""
     model = root / "models" / "fixed_filters.onnx"
     reader, writer = os.pipe()
     os.close(reader)
@@ -126,3 +128,29 @@ def test_a_reader_that_goes_away(root: Path) -> None:
         )
     assert b"Traceback" not in done.stderr
     assert b"unexpectedly" not in done.stderr
+    assert done.returncode == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes")
+@pytest.mark.parametrize(("arguments", "code"), [("--help", 0), ("inspect nowhere.onnx", 1)])
+def test_whoever_reads_the_exit_code_is_of_what_was_done(arguments: str, code: int, root: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        words = [sys.executable, "-m", "sepfactor", *arguments.split()]
+        env = {**os.environ, "PYTHONPATH": str(root)}
+        done = subprocess.run(words, stdout=closed, stderr=closed, check=False, env=env, timeout=300)
+    assert done.returncode == code
+
+
+def test_help_has_headings() -> None:
+    """Every flag stands under one of them, and those of options under the heading that the manual has."""
+    for name in COMMANDS:
+        command = importlib.import_module(f"sepfactor.cli.{name}").command
+        shown = CliRunner().invoke(main, [name, "--help"]).stdout
+        sections = dict(re.findall(r"^(\S[^\n]*):\n((?:  .*\n|\n)+)", shown, re.MULTILINE))
+        assert "Options" not in sections
+        for param in command.params:
+            if param.param_type_name == "option":
+                title = next((t for t, names in HEADINGS.items() if param.name in names), "Output")
+                assert param.opts[-1] in sections[title], (name, param.name)

@@ -70,7 +70,13 @@ def test_colour_on_a_terminal_unless_it_is_declined(run: Run) -> None:
 
 
 def test_quiet_means_nothing_at_all(run: Run) -> None:
-    assert run(*GIVEN, "-q") == ""
+    plan = ("plan", "model.onnx", "--data", "data.npz", "--scheme", "spatial", "--rank", "2")
+    assert run(*plan, "-o", "plan.json", "-q") == ""
+
+
+def test_quiet_leaves_a_result_that_was_asked_for_without_progress(run: Run) -> None:
+    assert "SNR" in run(*GIVEN, "-q")
+    assert "left" not in run("inspect", "model.onnx", "-q")
 
 
 def test_markdown_is_plain_even_on_a_terminal(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sepfactor.data import InputSpec, Preprocessing, open_feeds
-from sepfactor.data.images import resized
+from sepfactor.data.images import find_images, resized
 from sepfactor.errors import DataError, OptionError
 
 PIXELS = np.array(
@@ -287,3 +288,13 @@ def test_the_shape_of_the_input_shows_its_layout(folder, sizes, asked):
         assert feed["x"].shape[3 if layout == "nhwc" else 1] == 3
         assert min(feed["x"].shape[1:3] if layout == "nhwc" else feed["x"].shape[2:]) > 1
         assert any("layout" in note for note in feeds.notes) == (layout != asked)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".TIFF"])
+def test_tiff_is_data_and_what_notebooks_keep_is_not(suffix: str, tmp_path: Path) -> None:
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "of a class").mkdir()
+    for name in (f"one{suffix}", f"of a class/two{suffix}", f".ipynb_checkpoints/one-checkpoint{suffix}"):
+        Image.new("RGB", (8, 8), (10, 20, 30)).save(tmp_path / name)
+    found = find_images(tmp_path)
+    assert [path.stem for path in found] == ["two", "one"]

@@ -22,6 +22,7 @@ from sepfactor.graph.load import load
 from sepfactor.graph.prepare import prepare
 from sepfactor.graph.save import publish, staged
 from sepfactor.graph.survey import survey
+from tests import networks
 from tests.graph.build import assert_same, model, normal, run
 
 PROTO = model(
@@ -222,3 +223,24 @@ def test_nodes_in_a_circle_have_no_order() -> None:
     proto = onnx.ModelProto.FromString(DATA)
     proto.graph.node[0].input[0] = "y"
     assert "read each other in a circle" in complaint(proto)
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "said"), [(POINTER, "git lfs pull"), (b"\x1c\0\0\0ORTM" + b"\0" * 40, r"\.ort")]
+)
+def test_what_is_no_model_yet_or_no_more_is_named(data: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(data)
+    with pytest.raises(ModelError, match=said):
+        load(tmp_path / "model.onnx")
+
+
+def test_weights_that_are_a_pointer_are_named(tmp_path: Path) -> None:
+    onnx.save(
+        networks.plain(), tmp_path / "m.onnx", save_as_external_data=True, location="w", size_threshold=0
+    )
+    (tmp_path / "w").write_bytes(POINTER)
+    with pytest.raises(ModelError, match=r"keeps weights in .*w, which is a pointer .*git lfs pull"):
+        load(tmp_path / "m.onnx")
