@@ -229,7 +229,7 @@ def _careful_within(planner: Planner, point: Point) -> None:
 
 def _as_fast_as_allowed(planner: Planner, limit: QualityLimits) -> Outcome:
     """The least time within a loss: the plan fitted with care, stepping back while that loses too much."""
-    none = f"no faster plan keeps the budget ({limit.text})"
+    none = f"no plan of factors keeps the budget ({limit.text})"
     if planner.space.is_empty:
         return _keep_all(planner, "nothing-faster", "nothing can be made faster")
     start = limit.most if limit.exponent == 1.0 else limit.most * 2  # classes lose far less than they diverge
@@ -323,7 +323,10 @@ def _keep_all(planner: Planner, code: str, text: str) -> Outcome:
     plan = make_plan(planner.study, space.planned((0,) * len(space.layers)))
     built = build(planner.study, planner.evidence, plan)
     limits = planner.budget.results(space.original, space.tidied, "measured")
-    verdict = BudgetVerdict(code, all(limit.is_met for limit in limits), text)
+    is_met = all(limit.is_met for limit in limits)
+    if is_met and planner.study.network.is_tidied:
+        text = f"kept without loss, by exact rewriting alone; beside that, {text}"
+    verdict = BudgetVerdict(code, is_met, text)
     points, judge = tuple(planner.points), planner.judge
     return Outcome(
         built,

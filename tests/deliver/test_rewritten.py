@@ -123,6 +123,14 @@ def test_where_nothing_is_worth_factoring_the_network_is_written_tidied(
     assert (tmp_path / "out.onnx").read_bytes() == (tmp_path / "two.onnx").read_bytes()
 
 
+def test_a_budget_says_that_it_is_kept_without_loss(tmp_path: Path, decide: Callable[..., None]) -> None:
+    decide(prelu=8.0, speedup=0.5)
+    result = sepfactor.compress(network(), tmp_path / "out.onnx", min_snr=90.0, **DATA)
+    assert result.path is not None and result.is_met
+    assert result.report.budget is not None
+    assert "kept without loss, by exact rewriting alone" in result.report.budget.verdict.text
+
+
 def test_a_budget_of_time_that_rewriting_keeps_loses_nothing(
     tmp_path: Path, decide: Callable[..., None]
 ) -> None:
