@@ -153,3 +153,11 @@ def test_a_task_that_no_output_can_be_is_refused(rng: np.random.Generator) -> No
         found([rng.standard_normal((1, 5)) for _ in range(RUNS)], "segmentation")
     with pytest.raises(OptionError, match="--task detector"):
         found([rng.standard_normal((1, 5)) for _ in range(RUNS)], "detector")
+
+
+def test_pictures_are_called_so(rng: np.random.Generator) -> None:
+    pictures = [rng.random((1, 3, 16, 16)) for _ in range(RUNS)]
+    assert found(pictures).evidence == "pictures"
+    assert found([255 * one for one in pictures]).evidence == "pictures"
+    for other in ([20 * one - 10 for one in pictures], [rng.random((1, 7, 16, 16)) for _ in range(RUNS)]):
+        assert "no kind" in found(other).evidence

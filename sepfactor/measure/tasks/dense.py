@@ -17,6 +17,7 @@ from sepfactor.measure.tasks.base import (
     Task,
     Wanted,
     changed,
+    image_size,
     is_picture,
     pessimistic,
 )
@@ -54,7 +55,7 @@ class Dense(Task):
             kind = one.runs[0].dtype.kind
             if kind == "f" or (kind in "biu" and wanted.noise is not None) or is_picture(one.runs[0]):
                 asked = wanted.noise is not None or wanted.task == cls.name
-                why = "as you say" if asked else "numbers of no kind that is known better"
+                why = "as you say" if asked else _what(one)
                 note = None if asked else classes.unlike(one)
                 yield Found(cls(one, wanted.noise or "snr"), why, note)
 
@@ -94,6 +95,16 @@ class Dense(Task):
                 changed=sum(differs),
             ),
         )
+
+
+def _what(answers: Answers) -> str:
+    """What these are, as far as it shows."""
+    first = answers.runs[0]
+    if image_size({"": first}) is None or min(first.shape[1:]) < 1 or first.ndim != 4:
+        return "numbers of no kind that is known better"
+    low, high = float(first.min()), float(first.max())
+    of_shares, of_bytes = low >= -0.5 and 0.5 < high <= 1.5, low >= -64 and 16 < high <= 320
+    return "pictures" if of_shares or of_bytes else "numbers of no kind that is known better"
 
 
 def _weights(signal: Floats) -> Floats | None:
