@@ -51,7 +51,7 @@ class UnderHeadings(click.Command):
         sections: dict[str, list[tuple[str, str]]] = {title: [] for title in (*HEADINGS, _OWN)}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
-            if record is not None:
+            if record is not None and not isinstance(param, click.Argument):
                 sections[where.get(param.name or "", _OWN)].append(record)
         for title, records in sections.items():
             if records:

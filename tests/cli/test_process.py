@@ -150,6 +150,7 @@ def test_help_has_headings() -> None:
         shown = CliRunner().invoke(main, [name, "--help"]).stdout
         sections = dict(re.findall(r"^(\S[^\n]*):\n((?:  .*\n|\n)+)", shown, re.MULTILINE))
         assert "Options" not in sections
+        assert not re.search(r"^  [A-Z]", sections["Output"], re.MULTILINE)  # arguments are no options
         for param in command.params:
             if param.param_type_name == "option":
                 title = next((t for t, names in HEADINGS.items() if param.name in names), "Output")
