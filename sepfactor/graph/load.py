@@ -30,6 +30,9 @@ PROTOBUF_LIMIT = 2**31 - 1
 
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_ORT_MARK = b"ORTM"
+"""Behind four bytes; an ONNX file may have the same there, as the name of its producer."""
+
 _IS_A_POINTER = "is a pointer of Git LFS, and not yet the file itself. Fetch it with `git lfs pull`."
 
 
@@ -130,14 +133,14 @@ def _parse(data: bytes, where: str) -> onnx.ModelProto:
         raise ModelError(f"{where} is empty. Export or copy the model again.")
     if data.startswith(_LFS_POINTER):
         raise ModelError(f"{where} {_IS_A_POINTER}")
-    if data[4:8] == b"ORTM":
-        raise ModelError(
-            f"{where} is in onnxruntime's own format (.ort), which is made for one machine and cannot be "
-            "rewritten. Give the .onnx that it was made of."
-        )
     try:
         proto: onnx.ModelProto = onnx.ModelProto.FromString(data)
     except DecodeError:
+        if data[4:8] == _ORT_MARK:
+            raise ModelError(
+                f"{where} is in onnxruntime's own format (.ort), which is made for one machine and cannot be "
+                "rewritten. Give the .onnx that it was made of."
+            ) from None
         raise ModelError(
             f"{where} is not an ONNX model, or is cut off or damaged: its {len(data):,} bytes do not "
             "parse. Export or copy the model again."

@@ -237,6 +237,14 @@ def test_what_is_no_model_yet_or_no_more_is_named(data: bytes, said: str, tmp_pa
         load(tmp_path / "model.onnx")
 
 
+def test_a_producer_may_have_the_name_of_a_format(tmp_path: Path) -> None:
+    proto = networks.plain()
+    proto.producer_name = "ORTModule"
+    data = proto.SerializeToString()
+    assert data[4:8] == b"ORTM"
+    load(data)
+
+
 def test_weights_that_are_a_pointer_are_named(tmp_path: Path) -> None:
     onnx.save(
         networks.plain(), tmp_path / "m.onnx", save_as_external_data=True, location="w", size_threshold=0
