@@ -94,7 +94,11 @@ def _staging_folder(path: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        _remove(folder, path)
+        try:
+            _remove(folder, path)
+        except KeyboardInterrupt:  # nothing is left, even of a run interrupted while it clears away
+            _remove(folder, path)
+            raise
         if lock is not None:
             os.close(lock)
 

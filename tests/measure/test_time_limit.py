@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from sepfactor.errors import ModelError
+from sepfactor.graph import limits
 from sepfactor.measure import OnnxRuntime
 from sepfactor.measure.time_limit import LIMIT_S, run_seconds
 from tests.graph.build import model, normal
@@ -86,7 +87,7 @@ def test_how_long_is_said_by_the_environment(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_ctrl_c_leaves_at_once(tmp_path: Path, root: Path) -> None:
-    (tmp_path / "loop.onnx").write_bytes(loop(2**40))
+    (tmp_path / "loop.onnx").write_bytes(loop(limits._TURNS))  # the most that is not refused
     script = "import sys, sepfactor.cli; sepfactor.cli.main(sys.argv[1:], prog_name='sepfactor')"
     process = subprocess.Popen(
         [sys.executable, "-c", script, "inspect", "loop.onnx", "--input-shape", "x:1,3,16,16"],
