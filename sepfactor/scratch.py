@@ -14,6 +14,11 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 _PREFIX = "sepfactor-scratch-"
 
 
@@ -26,49 +31,56 @@ def scratch_folder() -> Iterator[Path]:
     """
     root = Path(tempfile.gettempdir())
     _sweep(root)
-    folder, lock = _locked(root)
+    folder, handle = locked_folder(_PREFIX, root)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
+        if handle is not None:
+            os.close(handle)
 
 
 @cache
 def _sweep(root: Path) -> None:
     """Remove what killed runs left; once a process, for there may be many files to look through."""
     for folder in root.glob(f"{_PREFIX}*"):
-        with suppress(OSError):
-            lock = _lock(folder)
-            if lock is not None:
+        with suppress(OSError):  # in use, or not ours
+            handle = lock(folder)
+            if handle is not None:
                 shutil.rmtree(folder, ignore_errors=True)
-                os.close(lock)
+                os.close(handle)
 
 
-def _locked(root: Path) -> tuple[Path, int | None]:
+def locked_folder(prefix: str, parent: Path) -> tuple[Path, int | None]:
+    """A new folder, and the handle that locks it, as of :func:`lock`.
+
+    Raises:
+        OSError: there is no room for one.
+    """
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         with suppress(BlockingIOError, FileNotFoundError):  # another run takes it for a dead one's: once more
-            lock = _lock(folder)
+            handle = lock(folder)
             if folder.exists():
-                return folder, lock
+                return folder, handle
 
 
-def _lock(folder: Path) -> int | None:
+def lock(folder: Path) -> int | None:
     """A handle that locks a folder until it is closed or the process ends; None where there are no locks.
 
     Raises:
-        OSError: another process has locked it, or it is not ours.
+        BlockingIOError: another process has locked it.
+        OSError: it is no folder, or not ours.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows
+    if fcntl is None:
         return None
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         os.close(handle)
         raise
+    except OSError:  # a file system without locks
+        os.close(handle)
+        return None
     return handle

@@ -66,7 +66,7 @@ MAY_IMPORT = {
     "options": {"amounts", "config", "layer_options", "uses"},
     "signatures": {"amounts", "options", "plans"},
     "factor": {"threads"},
-    "graph": {"factor", "layout", "outputs", "serialized", "threads"},
+    "graph": {"factor", "layout", "outputs", "scratch", "serialized", "threads"},
     "data": {"factor", "memory", "user_code"},
     "plans": {"factor", "layout"},
     "measure": {"__init__", "memory", "scratch", "serialized", "threads"},

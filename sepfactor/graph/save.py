@@ -8,7 +8,6 @@ import itertools
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
@@ -21,12 +20,7 @@ from sepfactor.graph.external import external_tensors, locations, read_external
 from sepfactor.graph.load import PROTOBUF_LIMIT, refusing
 from sepfactor.graph.maps import write_types
 from sepfactor.outputs import check_place, is_stream, resolved
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
+from sepfactor.scratch import lock, locked_folder
 
 _LONG_NAME = 200
 """Bytes of a name to which more can be added; file systems take 255."""
@@ -88,7 +82,7 @@ def _staging_folder(path: Path) -> Iterator[Path]:
     try:
         for dead in path.parent.glob(glob.escape(prefix) + "*"):
             _clear_away(dead, path)
-        folder, lock = _locked_folder(prefix, path.parent)
+        folder, handle = locked_folder(prefix, path.parent)
     except OSError as error:
         raise OutputError(f"{path.parent} cannot be written: {error.strerror}. Choose another.") from None
     try:
@@ -99,8 +93,8 @@ def _staging_folder(path: Path) -> Iterator[Path]:
         except KeyboardInterrupt:  # nothing is left, even of a run interrupted while it clears away
             _remove(folder, path)
             raise
-        if lock is not None:
-            os.close(lock)
+        if handle is not None:
+            os.close(handle)
 
 
 def _digest(name: str) -> str:
@@ -109,11 +103,11 @@ def _digest(name: str) -> str:
 
 def _clear_away(folder: Path, path: Path) -> None:
     """Remove a folder unless a process has locked it."""
-    with suppress(BlockingIOError, FileNotFoundError):  # in use, or cleared away by another run
-        lock = _lock(folder)
-        if lock is not None:
+    with suppress(OSError):  # in use, cleared away by another run, or no folder
+        handle = lock(folder)
+        if handle is not None:
             _remove(folder, path)
-            os.close(lock)
+            os.close(handle)
 
 
 def _remove(folder: Path, path: Path) -> None:
@@ -123,35 +117,6 @@ def _remove(folder: Path, path: Path) -> None:
             if _note(folder, data).exists():
                 data.unlink()
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _locked_folder(prefix: str, parent: Path) -> tuple[Path, int | None]:
-    while True:
-        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-        with suppress(BlockingIOError, FileNotFoundError):  # another run took it for a dead one's: once more
-            lock = _lock(folder)
-            if folder.exists():
-                return folder, lock
-
-
-def _lock(folder: Path) -> int | None:
-    """A handle that locks a folder until it is closed or the process ends; None where there are no locks.
-
-    Raises:
-        BlockingIOError: another process has locked it.
-    """
-    if fcntl is None:
-        return None
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise
-    except OSError:  # a file system without locks
-        os.close(handle)
-        return None
-    return handle
 
 
 def publish(written: Path, path: Path, *, overwrite: bool) -> None:

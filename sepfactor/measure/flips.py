@@ -98,15 +98,15 @@ def expected_loss(
     return float(np.mean(flips * cost) * np.mean(usable) + lost[~usable].sum() / len(lost))
 
 
-def upper_end(
+def with_upper_end(
     lost: Callable[[Mask, Mask], float],
     images: NDArray[np.int64],
     others: int = 0,
     *,
     units: int | None = None,
     is_share: bool = True,
-) -> float:
-    """The upper end of a one-sided 95 % interval of what is lost, images counted as the unit.
+) -> tuple[float, float]:
+    """What is lost, and the upper end of its one-sided 95 % interval, images counted as the unit.
 
     The error is that of a jackknife over twenty groups of images (Efron 1982, "The Jackknife, the Bootstrap
     and Other Resampling Plans"). Of a share, it grows with the root of what is lost, and the end is where a
@@ -123,7 +123,7 @@ def upper_end(
     count = int(images.max(initial=-1)) + 1
     groups = min(count, _GROUPS)
     if groups < 2:
-        return every
+        return every, every
     further = np.arange(others) % groups
     found = np.array([lost(images % groups != k, further != k) for k in range(groups)])
     variance = (groups - 1) / groups * float(np.sum((found - found.mean()) ** 2))
@@ -132,9 +132,9 @@ def upper_end(
         groups = min(max(units, 2), _GROUPS)
     t = float(scipy.special.stdtrit(groups - 1, 0.95))
     if every <= 0 or not is_share:
-        return every + t * math.sqrt(variance)
+        return every, every + t * math.sqrt(variance)
     half = t**2 * variance / every / 2
-    return every + half + math.sqrt(t**2 * variance + half**2)
+    return every, every + half + math.sqrt(t**2 * variance + half**2)
 
 
 def _moved(pool: Floats, before: Floats, after: Floats) -> tuple[Floats, Floats]:

@@ -20,12 +20,12 @@ from sepfactor.measure.engine import Feed, Session
 from sepfactor.measure.state import states_of
 from sepfactor.measure.tasks import (
     Answers,
-    ClassScores,
     Dense,
     Found,
     Task,
     Unit,
     Wanted,
+    are_known,
     batch_of,
     image_size,
     labelled_output,
@@ -108,7 +108,7 @@ class Judge:
         if estimate or dense is not None or metric is not None:
             labels = None
         labelled = None if labels is None else labelled_output(outputs)
-        known = labels is not None and _is_known(labels, labelled)
+        known = labels is not None and labelled is not None and are_known(labels, labelled)
         wanted = Wanted(
             task=task,
             noise=dense,
@@ -170,10 +170,9 @@ class Judge:
         for task in self.tasks:
             runs = self._of(task, answers)
             outputs = [Answers(one.name, its, batches) for one, its in zip(task.outputs, runs, strict=True)]
-            if isinstance(task, ClassScores) and labels is not None:
-                _is_known(labels, outputs[0])  # which they fit
             task.learn(outputs, labels)
-        self._fitted = list(feeds) if changes else []
+        counts = changes and any(task.counts_fitted for task in self.tasks)
+        self._fitted = list(feeds) if counts else []
 
     @property
     def original_score(self) -> float:
@@ -190,8 +189,7 @@ class Judge:
         if self._fitted and len(after[0]) == len(self.feeds):
             more = self._answers(candidate, self._fitted, alone=True)
             for task in self.tasks:
-                if isinstance(task, ClassScores):
-                    task.show_fitted(self._of(task, more)[0])
+                task.show_fitted(self._of(task, more))
         found = [task.judge(self._of(task, after)) for task in self.tasks]
         if self._metric is not None:
             return self._by_metric(after, self._divergence([one[0] for one in found], "snr"))
@@ -259,23 +257,3 @@ def _worst_by_kind(found: Iterable[Quality]) -> dict[QualityKind, Quality]:
         if known is None or one.is_worse_than(known):
             worst[one.kind] = one
     return worst
-
-
-def _is_known(labels: Array | None, output: Answers | None) -> bool:
-    """Whether any label is known.
-
-    Raises:
-        DataError: there is nothing to compare them with, or one is of no class.
-    """
-    if output is None:
-        raise DataError("No output holds class scores (N, C) to compare with labels. Leave the labels out.")
-    rows, classes = sum(len(one) for one in output.runs), output.runs[0].shape[1]
-    flat = np.asarray(labels).reshape(-1)
-    wrong = flat[(flat < -1) | (flat >= classes)]
-    if len(flat) != rows or len(wrong):
-        what = f"The label {wrong[0]} is of no class" if len(wrong) else f"{len(flat)} labels do not fit"
-        raise DataError(
-            f"{what} of output {output.name!r}, {rows} samples of {classes} classes: give one index "
-            f"from 0 to {classes - 1} per sample, -1 where it is unknown."
-        )
-    return bool((flat >= 0).any())

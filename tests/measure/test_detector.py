@@ -245,6 +245,19 @@ class TestPeaks:
         assert task.judge([[np.roll(one, 3) for one in runs]])[0].result == 0
 
 
+def test_margins_of_other_images_count_and_nothing_else_of_them(rng: np.random.Generator) -> None:
+    task = found(yolo8(truth(rng)))
+    assert task.learns
+    assert not task.counts_fitted
+    weaker = [(c, k, 0.9 * s) for c, k, s in truth(np.random.default_rng(0))]
+    (alone,) = task.judge(yolo8(weaker))
+    (runs,) = yolo8([(c, k, np.full(len(s), 0.26)) for c, k, s in truth(rng)])  # just above the threshold
+    task.learn([Answers("y0", runs, [1] * IMAGES)], None)
+    (learnt,) = task.judge(yolo8(weaker))
+    assert learnt.result == alone.result
+    assert learnt.expected < alone.expected - 0.05
+
+
 def test_overlap_of_boxes() -> None:
     box = np.array([0.0, 0, 2, 2])
     others = np.array([[0.0, 0, 2, 2], [1, 0, 3, 2], [5, 5, 6, 6], [0, 0, 0, 0]])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sepfactor.measure.flips import expected_loss, expected_share, leads, upper_end
+from sepfactor.measure.flips import expected_loss, expected_share, leads, with_upper_end
 from sepfactor.measure.metrics import OutputMeter, estimated_losses, log_scores
 
 
@@ -144,6 +146,10 @@ class TestInterval:
 
 ONE = np.arange(1000)
 """Each sample an image."""
+
+
+def upper_end(*given: Any, **more: Any) -> float:
+    return with_upper_end(*given, **more)[1]
 
 
 def _share_lost(before: np.ndarray, after: np.ndarray) -> float:

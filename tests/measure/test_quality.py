@@ -52,6 +52,54 @@ def right(data: list[dict[str, np.ndarray]]) -> np.ndarray:
     return np.where(np.arange(len(best)) % 4 == 0, (best + 1) % CLASSES, best)
 
 
+def two_heads() -> Session:
+    """``(N, 8) → (N, 5)`` class scores that labels are of, and ``(N, 3)`` of other classes."""
+    rng = np.random.default_rng(98)
+    weights = {name: rng.standard_normal((8, size)).astype(np.float32) for name, size in (("w", 5), ("v", 3))}
+    body = "y = MatMul (x, w)  z = MatMul (x, v)"
+    return opened(model(body, "float[N, 8] x", "float[N, 5] y, float[N, 3] z", **weights))
+
+
+class Counted:
+    """A session, and how often it was run."""
+
+    def __init__(self, session: Session) -> None:
+        self._session, self.runs = session, 0
+        self.get_inputs, self.get_outputs = session.get_inputs, session.get_outputs
+
+    def run(self, feed: Any) -> list[np.ndarray]:
+        self.runs += 1
+        return self._session.run(feed)
+
+
+class TestFurtherFeeds:
+    """What was fitted to counts beside what is judged on, where that says anything."""
+
+    def test_labels_are_of_one_head(self) -> None:
+        data, more = feeds(12), feeds(20, seed=2)
+        labels = np.concatenate([two_heads().run(feed)[0] for feed in data]).argmax(1)
+        others = np.concatenate([two_heads().run(feed)[0] for feed in more]).argmax(1)
+        assert others.max() > 2, "else they would fit the other head as well"
+        judge = Judge(two_heads(), data, labels)
+        judge.learn(more, others)
+        assert judge(two_heads()).drop == pytest.approx(0)
+
+    def test_nothing_is_run_on_them_for_nothing(self) -> None:
+        for original, data, more, runs in (
+            (scores(), feeds(12), feeds(20, seed=2), 32),
+            (image(), pictures(5), pictures(7), 5),
+        ):
+            judge = Judge(original, data)
+            judge.learn(more, None)
+            candidate = Counted(original)
+            judge(candidate)
+            assert candidate.runs == runs
+            judge.learn(more, None, changes=False)
+            candidate = Counted(original)
+            judge(candidate)
+            assert candidate.runs == len(data)
+
+
 class TestJudge:
     def test_by_the_probabilities_of_the_original(self) -> None:
         """Labels do not matter to it; what it counts is how likely the original holds what is answered."""

@@ -43,17 +43,13 @@ def _check(node: ir.Node, opset: int) -> Build | str | None:  # noqa: ARG001
 
     def build(edit: Edit) -> Mapping[ir.Value, ir.Value]:
         weight = edit.constant(np.swapaxes(conv.weight, 2, 3), conv.dtype)
-        lying = edit.emit("Reshape", [found[0].inputs[0], _shape(edit, conv.in_channels, 1, before[0])])
+        lying = edit.emit("Reshape", [found[0].inputs[0], edit.sizes(0, conv.in_channels, 1, before[0])])
         inputs = [lying, weight, *found[0].inputs[2:]]
         value = edit.emit("Conv", inputs, [*attributes.values()], like=found[0])
         value = again(edit, value, found[1])
-        return {node.outputs[0]: edit.emit("Reshape", [value, _shape(edit, conv.out_channels, after[0], 1)])}
+        return {node.outputs[0]: edit.emit("Reshape", [value, edit.sizes(0, conv.out_channels, after[0], 1)])}
 
     return build
-
-
-def _shape(edit: Edit, *sizes: int) -> ir.Value:
-    return edit.constant(np.array([0, *sizes], np.int64), ir.DataType.INT64)
 
 
 LAY_DOWN = Rule("lay-down", "a convolution along the height of a map of width one along the width", _check)

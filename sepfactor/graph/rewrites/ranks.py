@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from sepfactor.graph.rewrites.inferred import Inferred
 from sepfactor.graph.rewrites.read import constant, is_op
 
 _LIKE_FIRST = (
@@ -11,32 +12,18 @@ _LIKE_FIRST = (
     *("Slice", "Identity", "Dropout", "LeakyRelu", "HardSigmoid", "HardSwish", "Gelu", "Elu", "Softplus"),
 )
 _LIKE_LARGEST = ("Add", "Sub", "Mul", "Div", "Pow", "MatMul", "Max", "Min", "Where")
-_MOST_NODES = 200
 
 
 def axis_count(value: ir.Value | None) -> int | None:
     """The rank of a value, as declared or as the operators before it leave no choice; None if neither."""
-    return _Counter().of(value)
+    return _Ranks().of(value)
 
 
-class _Counter:
-    def __init__(self) -> None:
-        self._known: dict[ir.Value, int | None] = {}
+class _Ranks(Inferred[int]):
+    def declared(self, value: ir.Value) -> int | None:
+        return None if value.shape is None else len(value.shape)
 
-    def of(self, value: ir.Value | None) -> int | None:
-        if value is None:
-            return None
-        if value.shape is not None:
-            return len(value.shape)
-        if value not in self._known:
-            self._known[value] = None  # for a graph that runs in a circle
-            if len(self._known) <= _MOST_NODES:
-                self._known[value] = self._made(value.producer())
-        return self._known[value]
-
-    def _made(self, node: ir.Node | None) -> int | None:
-        if node is None or not node.inputs:
-            return None
+    def made(self, node: ir.Node) -> int | None:
         if is_op(node, "Transpose") and "perm" in node.attributes:
             return len(node.attributes["perm"].as_ints())
         if is_op(node, *_LIKE_FIRST):

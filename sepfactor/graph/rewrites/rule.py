@@ -39,6 +39,10 @@ class Edit:
         self.initializers.append(ir.val(name, const_value=tensor))
         return self.initializers[-1]
 
+    def sizes(self, *values: int) -> ir.Value:
+        """An initialiser of whole numbers, as Reshape reads them."""
+        return self.constant(np.array(values, np.int64), ir.DataType.INT64)
+
     def emit(
         self,
         op_type: str,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from sepfactor.graph.consumers import ACTIVATIONS
+from sepfactor.graph.rewrites.inferred import Inferred
 from sepfactor.graph.rewrites.read import constant, is_op
 
 _SAME = (
@@ -14,8 +15,6 @@ _SAME = (
 _OF_ANY = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum")
 """Maps of one size, or numbers per channel, which are of size one."""
 
-_MOST_NODES = 400
-
 Size = tuple[int, int]
 
 
@@ -24,26 +23,15 @@ def size_of(value: ir.Value | None) -> Size | None:
     return _Sizes().of(value)
 
 
-class _Sizes:
-    def __init__(self) -> None:
-        self._known: dict[ir.Value, Size | None] = {}
-
-    def of(self, value: ir.Value | None) -> Size | None:
-        if value is None:
-            return None
+class _Sizes(Inferred[Size]):
+    def declared(self, value: ir.Value) -> Size | None:
         if value.shape is not None and (len(value.shape) == 4 or value.const_value is not None):
             height, width = [1, 1, *value.shape][-2:]
             if isinstance(height, int) and isinstance(width, int):
                 return height, width
-        if value not in self._known:
-            self._known[value] = None  # for a graph that runs in a circle
-            if len(self._known) <= _MOST_NODES:
-                self._known[value] = self._made(value.producer())
-        return self._known[value]
+        return None
 
-    def _made(self, node: ir.Node | None) -> Size | None:
-        if node is None or not node.inputs:
-            return None
+    def made(self, node: ir.Node) -> Size | None:
         if is_op(node, *_OF_ANY):
             found = [self.of(read) for read in node.inputs]
             known = [size for size in found if size is not None]

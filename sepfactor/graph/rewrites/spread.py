@@ -41,16 +41,12 @@ class Block:
         """Emit what spreads a value ``(n, a·c·b, h, w)``, of so many ``c``."""
         (a, b), (h, w) = self.sides, self.size
         if b > 1:
-            apart = edit.emit("Reshape", [value, _shape(edit, 0, a * channels, b, h * w)])
+            apart = edit.emit("Reshape", [value, edit.sizes(0, a * channels, b, h * w)])
             value = edit.emit("Transpose", [apart], {"perm": (0, 1, 3, 2)})
         if a > 1:
-            apart = edit.emit("Reshape", [value, _shape(edit, 0, a, channels * h, w * b)])
+            apart = edit.emit("Reshape", [value, edit.sizes(0, a, channels * h, w * b)])
             value = edit.emit("Transpose", [apart], {"perm": (0, 2, 1, 3)})
-        return edit.emit("Reshape", [value, _shape(edit, 0, channels, a * h, b * w)])
-
-
-def _shape(edit: Edit, *sizes: int) -> ir.Value:
-    return edit.constant(np.array(sizes, np.int64), ir.DataType.INT64)
+        return edit.emit("Reshape", [value, edit.sizes(0, channels, a * h, b * w)])
 
 
 def behind(node: ir.Node, *op_types: str) -> tuple[ir.Node, list[ir.Node]] | None:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sepfactor.errors import OptionError
+from sepfactor.errors import DataError, OptionError
 from sepfactor.measure.tasks import classes
 from sepfactor.measure.tasks.base import Answers, Found, Task, Unit, Wanted, batch_of, image_size
-from sepfactor.measure.tasks.classes import ClassScores
+from sepfactor.measure.tasks.classes import ClassScores, are_known
 from sepfactor.measure.tasks.dense import Dense
 from sepfactor.measure.tasks.detector import Detector
 from sepfactor.measure.tasks.embedding import Embedding
@@ -80,9 +80,16 @@ def _named(name: str) -> list[type[Task]]:
     return [task for task in TASKS if task.name == name]
 
 
-def labelled_output(outputs: Sequence[Answers]) -> Answers | None:
-    """The output that labels are compared with: the first that has the shape of class scores."""
-    return next((one for one in outputs if classes.has_shape(one)), None)
+def labelled_output(outputs: Sequence[Answers]) -> Answers:
+    """The output that labels are compared with: the first that has the shape of class scores.
+
+    Raises:
+        DataError: there is none.
+    """
+    for one in outputs:
+        if classes.has_shape(one):
+            return one
+    raise DataError("No output holds class scores (N, C) to compare with labels. Leave the labels out.")
 
 
 __all__ = [
@@ -95,6 +102,7 @@ __all__ = [
     "Task",
     "Unit",
     "Wanted",
+    "are_known",
     "batch_of",
     "image_size",
     "labelled_output",

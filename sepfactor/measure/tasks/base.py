@@ -17,7 +17,6 @@ Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Unit = Literal["snr", "psnr"] | None
 
-
 _CHANNELS = (1, 3, 4)
 """Of images."""
 
@@ -82,7 +81,7 @@ class Found:
 
     Attributes:
         task: that judges them.
-        evidence: by what it was recognised: the rest of a sentence that begins with the outputs.
+        evidence: by what it was recognised, such as ``probabilities of 10 classes``.
         note: what a user should know of that choice, a sentence; None where there is nothing to say.
     """
 
@@ -99,10 +98,14 @@ class Task(ABC):
         tolerance: divergence that a user would sign, by which outputs of several tasks are weighed.
         outputs: what the original answered.
         units: images that intervals are of, if they are those of others like these; None for these.
+        learns: whether :meth:`learn` makes intervals narrower.
+        counts_fitted: whether :meth:`show_fitted` does, too.
     """
 
     name: ClassVar[str]
     tolerance: ClassVar[float]
+    learns: ClassVar[bool] = False
+    counts_fitted: ClassVar[bool] = False
 
     def __init__(self, *outputs: Answers) -> None:
         self.outputs = outputs
@@ -123,17 +126,13 @@ class Task(ABC):
     def find(cls, outputs: Sequence[Answers], wanted: Wanted) -> Iterator[Found]:
         """Tasks of this kind among outputs that have none yet; each output in one of them at most.
 
-        Where it was asked for by name, doubts do not count.
+        Where it was asked for by name, doubts do not count. Where noise was asked for, only those are asked
+        that go by it, or take what is no number.
         """
 
     def again(self, outputs: Sequence[Answers]) -> Task:
         """The same task on other data, without labels."""
         return type(self)(*outputs)
-
-    @property
-    def learns(self) -> bool:
-        """Whether :meth:`learn` makes intervals narrower."""
-        return False
 
     def learn(self, outputs: Sequence[Answers], labels: Array | None) -> None:
         """Take what the original answered on further samples into account.
@@ -141,7 +140,14 @@ class Task(ABC):
         Args:
             outputs: as :attr:`outputs`.
             labels: true classes of these samples, -1 where unknown, or None.
+
+        Raises:
+            DataError: labels do not fit.
         """
+        return
+
+    def show_fitted(self, after: Sequence[Sequence[Array]]) -> None:
+        """What the next network to be judged answers to those samples, which it was fitted to."""
         return
 
     @abstractmethod

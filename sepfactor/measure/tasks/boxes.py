@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sepfactor.measure.flips import expected_share, upper_end
+from sepfactor.measure.flips import expected_share, with_upper_end
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -30,6 +30,9 @@ OVERLAP = 0.5
 """IoU from which on two boxes are of one object."""
 
 _NMS = 0.45
+_APART = 0.25
+"""Of the spread of values: boxes further apart are not of one object."""
+
 _MOST = 1000
 """Boxes of an image that are looked at, the best first."""
 
@@ -74,14 +77,12 @@ class Boxes:
 
     def without_doubles(self) -> Boxes:
         """What greedy suppression of boxes of a class that overlap leaves."""
-        if not len(self):
-            return self
-        free, kept = np.ones(len(self), bool), []
+        free, kept = np.ones(len(self), bool), list[int]()
         for k in range(len(self)):
             if free[k]:
                 kept.append(k)
                 free &= (overlaps(self.corners[k], self.corners) < _NMS) | (self.classes != self.classes[k])
-        at = np.array(kept)
+        at = np.array(kept, np.int64)
         return Boxes(self.corners[at], self.scores[at], self.classes[at], self.values[at])
 
 
@@ -125,9 +126,7 @@ class Matches:
         """
         if not len(self.before):
             return 0.0, 0.0
-        every, further = np.ones(len(self.before), bool), np.ones(len(self.others), bool)
-        end = upper_end(self._lost, self.image, len(self.others), units=units)
-        return self._lost(every, further), end
+        return with_upper_end(self._lost, self.image, len(self.others), units=units)
 
     def _lost(self, left: NDArray[np.bool_], further: NDArray[np.bool_]) -> float:
         before, after = self.before[left], self.after[left]
@@ -188,9 +187,6 @@ def _of_image(ours: Boxes, theirs: Boxes, spread: Floats | None) -> list[tuple[f
                 margin, overlap = _margin(theirs.scores[best]), float(shared[best])
         found.append((_margin(ours.scores[k]), margin, overlap))
     return found
-
-
-_APART = 0.25
 
 
 def _margin(score: float) -> float:

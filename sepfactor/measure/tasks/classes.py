@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sepfactor.measure.flips import Mask, expected_loss, expected_share, leads, upper_end
+from sepfactor.errors import DataError
+from sepfactor.measure.flips import Mask, expected_loss, expected_share, leads, with_upper_end
 from sepfactor.measure.metrics import (
     are_probabilities,
     class_divergences,
@@ -126,6 +127,7 @@ class ClassScores(Task):
 
     name = "classifier"
     tolerance = 0.02
+    learns = counts_fitted = True
 
     def __init__(self, answers: Answers, labels: Array | None = None, *, estimate: bool = False) -> None:
         super().__init__(answers)
@@ -156,15 +158,12 @@ class ClassScores(Task):
     @classmethod
     def find(cls, outputs: Sequence[Answers], wanted: Wanted) -> Iterator[Found]:
         """Each output of class scores."""
-        if wanted.noise is not None:
-            return
         for one in outputs:
             if not has_shape(one):
                 continue
             labels = wanted.labels if one.name == wanted.labelled else None
             asked = wanted.task == cls.name or wanted.by_class
-            unlike = None if asked or labels is not None else doubt(one)
-            if unlike is None:
+            if asked or labels is not None or doubt(one) is None:
                 yield Found(cls(one, labels, estimate=wanted.estimate), _why(one, labels, asked=asked))
 
     def again(self, outputs: Sequence[Answers]) -> ClassScores:
@@ -172,25 +171,20 @@ class ClassScores(Task):
         (answers,) = outputs
         return ClassScores(answers, estimate=self._estimate)
 
-    @property
-    def learns(self) -> bool:
-        """The original's leads on other samples are as good as any."""
-        return True
-
     def learn(self, outputs: Sequence[Answers], labels: Array | None) -> None:
-        """Pair changes with the leads of these samples as well; of labels only with labels."""
+        """Pair changes with the original's leads on these samples as well; of labels only with labels."""
+        if self._labels is not None and (labels is None or not are_known(labels, outputs[0])):
+            return
         self._fitted = outputs[0].runs
         self._fitted_labels = None if self._labels is None else labels
-        if self._labels is None or (labels is not None and (np.asarray(labels) >= 0).any()):
-            self._others = _seen(self._fitted, self._fitted, self._fitted_labels)
+        self._others = _seen(self._fitted, self._fitted, self._fitted_labels)
 
-    def show_fitted(self, after: Sequence[Array]) -> None:
-        """What the next network to be judged answers to these samples, which it was fitted to.
+    def show_fitted(self, after: Sequence[Sequence[Array]]) -> None:
+        """Changes on what was fitted to are too small by as much as the fit is better there.
 
-        Changes on them are too small by as much as the fit is better there; so they count after being
-        stretched by that.
+        So they count after being stretched by that.
         """
-        self._fitted_after = after
+        (self._fitted_after,) = after
 
     def judge(self, after: Sequence[Sequence[Array]]) -> tuple[Quality, ...]:
         """Of the classes, and of the scores."""
@@ -231,10 +225,9 @@ class ClassScores(Task):
             own = seen.of(left)
             return self._from_pairs(own, own.after, own if others is None else own.joined(others.of(further)))
 
-        count, beside = len(seen.before), 0 if others is None else len(others.before)
-        every = lost(np.ones(count, bool), np.ones(beside, bool))
-        end = upper_end(lost, np.arange(count), beside, units=self.units, is_share=self._labels is None)
-        return every, end
+        beside = 0 if others is None else len(others.before)
+        images, is_share = np.arange(len(seen.before)), self._labels is None
+        return with_upper_end(lost, images, beside, units=self.units, is_share=is_share)
 
     def _lost_with_fitted(self, seen: _Seen, others: _Seen, more: Sequence[Array]) -> tuple[float, float]:
         """The same where changes on fitted samples count, too.
@@ -252,13 +245,10 @@ class ClassScores(Task):
         def of_leads(left: Mask, _: Mask) -> float:
             return self._from_pairs(every, after, every.of(left))
 
-        images, lost = np.arange(len(after)), self._from_pairs(every, after, every)
-        is_share = self._labels is None
-        ends = (
-            upper_end(of_changes, images, units=self.units, is_share=is_share),
-            upper_end(of_leads, images, is_share=is_share),
-        )
-        return lost, lost + math.hypot(*(max(end - lost, 0.0) for end in ends))
+        images, is_share = np.arange(len(after)), self._labels is None
+        lost, end = with_upper_end(of_changes, images, units=self.units, is_share=is_share)
+        _, other_end = with_upper_end(of_leads, images, is_share=is_share)
+        return lost, lost + math.hypot(max(end - lost, 0.0), max(other_end - lost, 0.0))
 
     def _from_pairs(self, own: _Seen, after: Array, pool: _Seen) -> float:
         if self._estimate:
@@ -286,6 +276,24 @@ class ClassScores(Task):
         """Probabilities, or scores without what is common to all classes."""
         wide = scores.astype(np.float64)
         return wide if self._are_probabilities else wide - wide.mean(axis=1, keepdims=True)
+
+
+def are_known(labels: Array, output: Answers) -> bool:
+    """Whether any label of an output is known.
+
+    Raises:
+        DataError: they do not fit the samples, or one is of no class.
+    """
+    count, classes = sum(len(one) for one in output.runs), output.runs[0].shape[1]
+    flat = np.asarray(labels).reshape(-1)
+    wrong = flat[(flat < -1) | (flat >= classes)]
+    if len(flat) != count or len(wrong):
+        what = f"The label {wrong[0]} is of no class" if len(wrong) else f"{len(flat)} labels do not fit"
+        raise DataError(
+            f"{what} of output {output.name!r}, {count} samples of {classes} classes: give one index "
+            f"from 0 to {classes - 1} per sample, -1 where it is unknown."
+        )
+    return bool((flat >= 0).any())
 
 
 def rows(runs: Sequence[Array]) -> Array:

@@ -100,11 +100,10 @@ class Dense(Task):
 def _what(answers: Answers) -> str:
     """What these are, as far as it shows."""
     first = answers.runs[0]
-    if image_size({"": first}) is None or min(first.shape[1:]) < 1 or first.ndim != 4:
-        return "numbers of no kind that is known better"
-    low, high = float(first.min()), float(first.max())
-    of_shares, of_bytes = low >= -0.5 and 0.5 < high <= 1.5, low >= -64 and 16 < high <= 320
-    return "pictures" if of_shares or of_bytes else "numbers of no kind that is known better"
+    low, high = float(first.min(initial=0)), float(first.max(initial=0))
+    in_range = (low >= -0.5 and 0.5 < high <= 1.5) or (low >= -64 and 16 < high <= 320)  # shares, or bytes
+    shows_one = image_size({answers.name: first}) is not None
+    return "pictures" if shows_one and in_range else "numbers of no kind that is known better"
 
 
 def _weights(signal: Floats) -> Floats | None:

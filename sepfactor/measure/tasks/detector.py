@@ -57,21 +57,20 @@ class Detector(Task):
     name = "detector"
     tolerance = 0.01
     kinds = ("boxes",)
+    learns = True
 
     def __init__(self, *outputs: Answers, family: Family) -> None:
         super().__init__(*outputs)
         self._family = family
         self._others = np.zeros(0)
-        self._before = self._decoded([one.runs for one in outputs])
-        values = [boxes.values[boxes.scores >= THRESHOLD] for boxes in self._before]
-        every = np.concatenate(values) if values else np.zeros((0, 0))
+        self._before = _decoded(outputs, family)
+        images = (boxes for run in self._before for boxes in run)
+        every = np.concatenate([boxes.values[boxes.scores >= THRESHOLD] for boxes in images])
         self._spread = every.std(axis=0) if len(every) else None
 
     @classmethod
     def find(cls, outputs: Sequence[Answers], wanted: Wanted) -> Iterator[Found]:
         """Groups of outputs that a known family writes, in which the original finds boxes on these data."""
-        if wanted.noise is not None:
-            return
         taken: set[str] = set()
         for group, family in _groups(outputs, wanted.image):
             if taken & {one.name for one in group}:
@@ -84,19 +83,9 @@ class Detector(Task):
                     f"boxes as {family.name} writes them, {count:.1f} an image above {THRESHOLD:g}",
                 )
 
-    @property
-    def learns(self) -> bool:
-        """Margins of the original's boxes on other images are as good as any."""
-        return True
-
     def learn(self, outputs: Sequence[Answers], labels: NDArray[Any] | None) -> None:
-        """Pair changes with the margins of these boxes as well."""
-        images = [
-            boxes
-            for k, batch in enumerate(outputs[0].batches)
-            for boxes in self._family.decode([one.runs[k] for one in outputs], batch)
-        ]
-        self._others = margins(images)
+        """Pair changes with the margins of the original's boxes on these images as well."""
+        self._others = margins([boxes for run in _decoded(outputs, self._family) for boxes in run])
 
     def again(self, outputs: Sequence[Answers]) -> Detector:
         """Of the same family."""
@@ -107,8 +96,12 @@ class Detector(Task):
         runs = len(after[0])
         pairs = zip(self.outputs, after, strict=True)
         differs = np.any([changed(one.runs[:runs], its) for one, its in pairs], axis=0)
-        before = self._decoded([one.runs[:runs] for one in self.outputs])
-        found = self._decoded(after, None if self._family.is_list else differs)
+        before, found = list[Boxes](), list[Boxes]()
+        for k, run in enumerate(zip(*after, strict=True)):
+            before += self._before[k]
+            is_read = self._family.is_list or not differs[k]
+            own = self._family.decode(run, self.answers.batches[k]) if is_read else []
+            found += own or [Boxes.none()] * len(self._before[k])
         kept = match(before, found, self._spread, self._others)
         new = match(found, before, self._spread, self._others)
         lost = max((kept.lost(self.units), new.lost(self.units)), key=lambda one: one[1])
@@ -127,20 +120,11 @@ class Detector(Task):
             ),
         )
 
-    def _decoded(
-        self, outputs: Sequence[Sequence[Array]], missing: NDArray[np.bool_] | None = None
-    ) -> list[Boxes]:
-        """Boxes of every image; none of runs that are ``missing``."""
-        found: list[Boxes] = []
-        for k, run in enumerate(zip(*outputs, strict=True)):
-            batch = self.answers.batches[k]
-            if missing is not None and missing[k]:
-                found += [Boxes.none()] * len(
-                    self._family.decode([one.runs[k] for one in self.outputs], batch)
-                )
-            else:
-                found += self._family.decode(run, batch)
-        return found
+
+def _decoded(outputs: Sequence[Answers], family: Family, most: int | None = None) -> list[list[Boxes]]:
+    """Boxes of each image of each run, of the first ``most`` or all."""
+    runs = zip(*(one.runs[:most] for one in outputs), strict=True)
+    return [family.decode(run, batch) for run, batch in zip(runs, outputs[0].batches, strict=False)]
 
 
 def _groups(
@@ -154,10 +138,7 @@ def _groups(
 
 def plausible(group: Sequence[Answers], family: Family) -> float | None:
     """Boxes above the threshold in each image, in the mean, if they may be objects."""
-    runs = range(min(len(group[0].runs), _LOOKED_AT))
-    found = [
-        boxes for k in runs for boxes in family.decode([one.runs[k] for one in group], group[0].batches[k])
-    ]
+    found = [boxes for run in _decoded(group, family, _LOOKED_AT) for boxes in run]
     count = sum(int(np.count_nonzero(boxes.scores >= THRESHOLD)) for boxes in found)
     sizes = [boxes.corners[:, 2:] - boxes.corners[:, :2] for boxes in found]
     if count < _LEAST_BOXES or any((size < 0).any() for size in sizes):

@@ -78,10 +78,8 @@ class Scales(Detector):
     """By the share of peaks along a scale that both networks have."""
 
     @classmethod
-    def find(cls, outputs: Sequence[Answers], wanted: Wanted) -> Iterator[Found]:
+    def find(cls, outputs: Sequence[Answers], wanted: Wanted) -> Iterator[Found]:  # noqa: ARG003
         """Rows of shares that are alike from each step to the next."""
-        if wanted.noise is not None:
-            return
         for one in outputs:
             if not _is_scale(one):
                 continue
@@ -96,10 +94,8 @@ class HeatMaps(Detector):
     """By the share of peaks that both networks have."""
 
     @classmethod
-    def find(cls, outputs: Sequence[Answers], wanted: Wanted) -> Iterator[Found]:
+    def find(cls, outputs: Sequence[Answers], wanted: Wanted) -> Iterator[Found]:  # noqa: ARG003
         """A map of shares that is nearly empty, with other maps of its size."""
-        if wanted.noise is not None:
-            return
         maps = [one for one in outputs if one.runs[0].dtype.kind == "f" and one.runs[0].ndim == 4]
         for heat in maps:
             first = heat.runs[0]
