@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -31,6 +30,7 @@ from sepfactor.budgets import Budget
 from sepfactor.errors import SepfactorError
 from sepfactor.measure.engines import open_and_time, open_engine
 from sepfactor.measure.quality import Judge
+from sepfactor.memory import peak_bytes
 from sepfactor.options import Options
 
 ZOO = SHARED / "models" / "zoo"
@@ -132,7 +132,7 @@ def measured(network: str, folder: Path) -> dict[str, str]:
         "said": report.speed.line.split(";")[0] if report.speed is not None else "–",
         "verdict": report.budget.verdict.text if report.budget is not None else "",
         "seconds": f"{time.perf_counter() - begin:.0f}",
-        "memory": f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GB",
+        "memory": f"{(peak_bytes() or 0) / 1e9:.1f} GB",
     }
     return row | (_unseen(network, file, target) if target.exists() else {})
 

@@ -107,8 +107,7 @@ def make_planner(study: Study, evidence: Sequence[Evidence], settings: SearchSet
         try_metric(metric, study.engine.open(study.loaded.runnable), splits.judged_on[0])
     data = splits.chosen_on if len(splits.chosen_on) else splits.fit
     known: JudgedOn = "made-up" if data.synthetic else "held-out" if len(splits.held_out) else "fitted"
-    has_last_word = study.options.eval_data is not None or splits.is_held_out
-    units = len(splits.judged_on) if has_last_word else None  # so that what is chosen will be confirmed
+    units = len(splits.judged_on) if splits.decided_nothing else None  # what is chosen is to be confirmed
     judge = _judge(original, data, study, budget, metric, known, units=units)
     limit = budget.quality_limit(judge.kinds, judge.original_score)  # before the work, if it does not fit
     last_word = _last_word(study, budget, judge, metric)
@@ -156,9 +155,9 @@ def _judge(
 def _last_word(study: Study, budget: Budget, judge: Judge, metric: Metric | None) -> LastWord | None:
     """The judge on data that decided nothing, which say whether the budget is kept; None without any."""
     splits = study.splits
-    if study.options.eval_data is None and not splits.is_held_out:
+    if not splits.decided_nothing:
         return None
-    known: JudgedOn = "held-out" if splits.is_held_out else "eval-data"
+    known: JudgedOn = "held-out" if study.options.eval_data is None else "eval-data"
     original = study.engine.open(study.loaded.runnable)
     last = _judge(original, splits.judged_on, study, budget, metric, known, like=judge)
     last.learn(splits.fit, splits.fit.labels, changes=False)
@@ -196,7 +195,7 @@ def _within(planner: Planner) -> Outcome:
     asked = planner.budget.costs_text
     is_tidied = planner.study.network.is_tidied
     if is_tidied and planner.budget.keeps_costs(planner.original, planner.space.tidied):
-        return _keep_all(planner, "kept", f"tidied alone, the network keeps the budget ({asked})")
+        return _keep_all(planner, "kept", asked)
     if planner.space.is_empty:
         return _keep_all(planner, "nothing-faster", f"nothing can be made faster ({asked})")
     found = planner.within()
@@ -319,13 +318,14 @@ def _expected(planner: Planner, point: Point, quality: Quality, verdict: BudgetV
 
 
 def _keep_all(planner: Planner, code: str, text: str) -> Outcome:
+    """Nothing factored; ``text`` says why, or what is kept all the same."""
     space = planner.space
     plan = make_plan(planner.study, space.planned((0,) * len(space.layers)))
     built = build(planner.study, planner.evidence, plan)
     limits = planner.budget.results(space.original, space.tidied, "measured")
     is_met = all(limit.is_met for limit in limits)
     if is_met and planner.study.network.is_tidied:
-        text = f"kept without loss, by exact rewriting alone; beside that, {text}"
+        text = f"kept without loss, by exact rewriting alone: {text}"
     verdict = BudgetVerdict(code, is_met, text)
     points, judge = tuple(planner.points), planner.judge
     return Outcome(

@@ -24,8 +24,8 @@ class Splits:
         chosen_on: for judging plans while they are searched for: ``held_out``, and if those are few, some of
             ``fit`` with them.
         fitted_only: what of ``fit`` is not in ``chosen_on``.
-        judged_on: for the figures of the report; of data that chose nothing, where there are enough.
-        is_held_out: whether ``judged_on`` is a part of the data that decided nothing.
+        judged_on: for the figures of the report.
+        decided_nothing: whether ``judged_on`` is apart from all of these.
     """
 
     fit: Feeds
@@ -33,7 +33,7 @@ class Splits:
     chosen_on: Feeds
     fitted_only: Feeds
     judged_on: Feeds
-    is_held_out: bool = False
+    decided_nothing: bool = False
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -98,7 +98,9 @@ def _together(feeds: Feeds, final: Feeds | None, options: Options) -> Splits:
     """Where nothing can be claimed, or nothing is decided: all of it may serve for everything."""
     count = sum(split_sizes(len(feeds), options.held_out)) if options.refit and feeds.synthetic else 0
     held_out = feeds.shuffled(options.seed)[:count]
-    return Splits(feeds, held_out, held_out, feeds, feeds if final is None else final)
+    if final is None:
+        return Splits(feeds, held_out, held_out, feeds, feeds)
+    return Splits(feeds, held_out, held_out, feeds, final, decided_nothing=True)
 
 
 def _apart(feeds: Feeds, final: Feeds | None, options: Options) -> Splits:
@@ -113,7 +115,7 @@ def _apart(feeds: Feeds, final: Feeds | None, options: Options) -> Splits:
         chosen_on=mixed[first:last],
         fitted_only=mixed[last:],
         judged_on=mixed[:judging] if final is None else final,
-        is_held_out=final is None,
+        decided_nothing=True,
     )
 
 

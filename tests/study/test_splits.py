@@ -57,7 +57,7 @@ class TestParts:
         splits = opened(count, tmp_path)
         parts = [numbers(part) for part in (splits.fit, splits.held_out, splits.judged_on)]
         assert sum(map(len, parts)) == len(set().union(*parts)) == count
-        assert splits.is_held_out
+        assert splits.decided_nothing
         assert parts[1] <= numbers(splits.chosen_on)
         assert not parts[2] & numbers(splits.chosen_on)
 
@@ -70,7 +70,7 @@ class TestParts:
         assert numbers(both.held_out) == numbers(alone.held_out)
         assert numbers(both.chosen_on) >= numbers(alone.held_out) | numbers(alone.judged_on)
         assert numbers(both.judged_on) == {99.0}
-        assert not both.is_held_out
+        assert both.decided_nothing
 
     def test_where_nothing_is_decided_all_is_judged(self, tmp_path: Path) -> None:
         splits = opened(10, tmp_path, chooses=False, refit=False)
@@ -88,7 +88,7 @@ class TestParts:
     def test_so_few_that_nothing_could_be_shown_are_all_fitted_to(self, tmp_path: Path) -> None:
         splits = opened(3, tmp_path)
         assert numbers(splits.fit) == numbers(splits.judged_on)
-        assert not splits.is_held_out
+        assert not splits.decided_nothing
         assert not len(splits.held_out)
 
     def test_a_choice_among_bare_weights_is_a_choice(self, tmp_path: Path) -> None:
