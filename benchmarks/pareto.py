@@ -32,12 +32,13 @@ from sepfactor.search.settings import DEFAULT
 from sepfactor.search.to_budget import explore
 from sepfactor.study.study import open_study
 
-OURS, ON_TOP = "sepfactor", "sepfactor + int8"
+OURS, JOINT, ON_TOP = "sepfactor", "sepfactor --int8", "sepfactor, then int8"
 NETWORKS = {"espcn": "espcn-32-16", "squeezenet": "squeezenet", "resnet20": "resnet20"}
 """Networks, and tasks that say how each is fed and judged; their plans do not matter here."""
 
 _COLOURS = {
     OURS: "#0b6e4f",
+    JOINT: "#111111",
     ON_TOP: "#6ab187",
     "int8": "#d1495b",
     "BALF": "#8d6a9f",
@@ -76,12 +77,13 @@ class Point:
 
 
 def ours(task: Task) -> Iterator[tuple[str, str, ir.Model]]:
-    """The front of ``sepfactor plan --pareto`` with the task's calibration images, and int8 on top."""
-    options = make_options({"data": task.feeds, "threads": TIMING.threads, "cache": False})
-    study = open_study(load(task.file), options, silent)
-    outcomes = explore(study, observe(study), DEFAULT)
-    for number, outcome in enumerate(outcomes, 1):
-        yield OURS, f"plan {number}", outcome.built.to_write
+    """The fronts of ``sepfactor plan --pareto`` in float and in eight bits, and int8 on top of the former."""
+    for name, int8 in ((JOINT, True), (OURS, False)):
+        options = make_options({"data": task.feeds, "threads": TIMING.threads, "cache": False, "int8": int8})
+        study = open_study(load(task.file), options, silent)
+        outcomes = explore(study, observe(study), DEFAULT)
+        for number, outcome in enumerate(outcomes, 1):
+            yield name, f"plan {number}", outcome.built.to_write
     for number in range(min(_MILD, len(outcomes))):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "factored.onnx")

@@ -128,6 +128,11 @@ class Options(LayerOptions):
         "What outputs are, and so how they are judged, where that is not recognised.",
         shown="recognised",
     )
+    int8: bool = asked(
+        False,
+        "Let layers and what is between them compute in 8-bit integers, factored or not, where that is "
+        "faster and keeps the budget.",
+    )
     plan: Any = asked(None, "Build this plan instead of choosing.", metavar="PLAN")
     profile: Path | None = asked(
         None, "Choose by another machine's layer times, from `sepfactor profile`.", metavar="FILE"
@@ -236,6 +241,12 @@ class Options(LayerOptions):
             )
         if self.rank is not None and (self.limits_quality or self.limits_cost):
             raise ValueError("rank fixes the plan, so a budget has nothing to choose: give one of the two")
+        if self.int8 and self.has_rule:
+            rule = "rank" if self.rank is not None else "max-error"
+            raise ValueError(
+                f"int8 is chosen under a budget, and {rule} alone decides without one: give max-drop or "
+                "another budget instead of it"
+            )
         if self.metric is not None and self.has_rule:
             rule = "rank" if self.rank is not None else "max-error"
             raise ValueError(

@@ -79,6 +79,12 @@ class _Surveying(TypedDict, total=False):
     """Make weights and values behind DequantizeLinear float, so that their layers can be factored."""
 
 
+class _Precision(TypedDict, total=False):
+    int8: bool | None
+    """Let layers and what is between them compute in 8-bit integers, factored or not, where that is faster
+    and keeps the budget."""
+
+
 class _Tidying(TypedDict, total=False):
     tidy: bool | None
     """Rewrite the network exactly before anything is factored, as `sepfactor tidy` does: where that is
@@ -170,6 +176,7 @@ class CompressOptions(
     _Candidates,
     _Layers,
     _Surveying,
+    _Precision,
     _Tidying,
     _Delivery,
     _Data,
@@ -193,6 +200,7 @@ class PlanOptions(
     _Candidates,
     _Layers,
     _Surveying,
+    _Precision,
     _Tidying,
     _Data,
     _Fitting,
@@ -227,6 +235,7 @@ class ProfileOptions(
     _Candidates,
     _Layers,
     _Surveying,
+    _Precision,
     _Tidying,
     _Data,
     _Fitting,

@@ -7,12 +7,16 @@ from typing import Any
 
 from sepfactor.factor import form_of, weight_error
 from sepfactor.factor.scheme import Spectrum
-from sepfactor.fit.build import FittedLayer
+from sepfactor.fit.build import Built, FittedLayer
 from sepfactor.memory import peak_bytes
 from sepfactor.options import OBJECTS, Options
-from sepfactor.results import Data, Json, Layer, MemoryUse
+from sepfactor.results import Data, EightBits, Json, Layer, MemoryUse
+from sepfactor.study.profiling import LayerTimes
 from sepfactor.study.splits import Splits
 from sepfactor.study.study import Study
+
+_IN_INTEGERS = ("QLinear", "QGemm", "Nhwc")
+"""How onnxruntime calls what computes in integers begins."""
 
 
 def layer_row(
@@ -34,6 +38,7 @@ def layer_row(
         "weight_shape": site.weight_shape,
         "replaced": layer.is_replaced,
         "reason": planned.reason,
+        "precision": planned.precision,
         "milliseconds_before": before,
         "milliseconds_after": after,
         "spectrum": spectra or ({planned.scheme: layer.spectrum} if layer.spectrum else None),
@@ -54,6 +59,25 @@ def layer_row(
             "exact": layer.exact,
         }
     return Layer.model_validate(row | _errors(layer))
+
+
+def eight_bits(built: Built, times: LayerTimes) -> EightBits | None:
+    """What of a network computes in 8-bit integers; None where nothing does.
+
+    Args:
+        built: the network.
+        times: of it, from a profile.
+    """
+    int8 = built.plan.int8
+    if int8 is None:
+        return None
+    whole = sum(times.operators.values())
+    own = sum(ms for operator, ms in times.operators.items() if operator.startswith(_IN_INTEGERS))
+    return EightBits(
+        layers=sum(layer.is_int8 for layer in built.plan.layers),
+        beside=len(int8.nodes),
+        share=own / whole if whole else None,
+    )
 
 
 def _errors(layer: FittedLayer) -> dict[str, Any]:

@@ -25,7 +25,7 @@ _CHUNK = 2**20
 _ASKED = tuple(
     name
     for group in GROUPS
-    if group.name in ("QualityBudgets", "CostBudgets", "Schemes", "Choosing", "Candidates")
+    if group.name in ("QualityBudgets", "CostBudgets", "Schemes", "Choosing", "Candidates", "Precision")
     for name in group.options
     if name not in ("profile", "cache")  # where times are from
 )
@@ -58,7 +58,7 @@ def budget_text(options: Options) -> str:
 
 
 def _value(name: str, value: object) -> str:
-    if name == "metric":  # code of a user's, whose name may be a path
+    if name == "metric" or value is True:  # code of a user's, whose name may be a path; a switch
         return ""
     return f" {'+'.join(map(str, value))}" if type(value) is tuple else f" {value}"
 

@@ -9,7 +9,13 @@ from pathlib import Path
 import onnx
 
 from sepfactor import __version__
-from sepfactor.deliver.describe import describe_data, describe_memory, describe_options, layer_row
+from sepfactor.deliver.describe import (
+    describe_data,
+    describe_memory,
+    describe_options,
+    eight_bits,
+    layer_row,
+)
 from sepfactor.deliver.pictures import PictureBook
 from sepfactor.errors import ModelError
 from sepfactor.fit.build import Built
@@ -55,17 +61,19 @@ def verify(written: Written) -> Report:
     options, engine, progress, splits = study.options, study.engine, study.progress, study.splits
     result = _runnable(written) if built.is_changed else written.file
     book = _picture_book(written)
-    speed = _timed(written, result) if built.is_changed and not built.is_factored else None
-    is_changed = built.is_factored or (built.is_tidied and _gains(written, speed))
+    speed = _timed(written, result) if built.is_changed and not built.is_lossy else None
+    is_changed = built.is_lossy or (built.is_tidied and _gains(written, speed))
     accuracy = _compared(written, result, book) if is_changed else None
     watch = in_shares(progress, "profile", "the network, layer by layer")
     profile = profile_layers(study.prepared, splits.judged_on[0], engine, watch=watch)
     before = profile.of_sites(study.sites)
     after: Sequence[float | None] = (None,) * len(before)
+    bits = None
     if is_changed:
         watch = in_shares(progress, "profile", "the result, layer by layer")
         profile = profile_layers(built.model, splits.judged_on[0], engine, watch=watch)
         after = profile.of_rebuilt(study.sites, built.site_of)
+        bits = eight_bits(built, profile)
         speed = speed or _timed(written, result)
     spectra = chosen.spectra or [{}] * len(built.layers)
     rows = zip(built.layers, before, after, spectra, strict=True)
@@ -88,6 +96,7 @@ def verify(written: Written) -> Report:
         front=None if outcome is None else _front(outcome, speed),
         tasks=() if outcome is None else outcome.tasks,
         pictures=book.pages(),
+        eight_bits=bits,
         stand_in=study.network.is_stand_in,
         memory=describe_memory(study),
     )
@@ -188,7 +197,7 @@ def _contestants(written: Written, result: Path | bytes) -> dict[str, Path | byt
     """The networks to time; what was factored too, where tidying alone may have made it faster."""
     study = written.study
     models: dict[str, Path | bytes] = {"original": study.loaded.runnable}
-    if study.network.is_tidied and written.built.is_factored:
+    if study.network.is_tidied and written.built.is_lossy:
         models["prepared"] = serialized(study.prepared)
     models["result"] = result
     return models
@@ -197,7 +206,9 @@ def _contestants(written: Written, result: Path | bytes) -> dict[str, Path | byt
 def _notes(written: Written, accuracy: Accuracy | None) -> tuple[str, ...]:
     study, chosen = written.study, written.chosen
     judged_on = study.splits.judged_on
-    notes = [*study.loaded.notes, *study.splits.notes]
+    notes = [*dict.fromkeys((*study.loaded.notes, *study.network.notes)), *study.splits.notes]
+    if written.built.is_int8:
+        notes.append(NEEDS_DOT_PRODUCTS)
     if judged_on.synthetic:
         notes.append(
             "SYNTHETIC IMAGES were used, since no --data was given: the errors below say how far the two "
@@ -236,6 +247,13 @@ def _notes(written: Written, accuracy: Accuracy | None) -> tuple[str, ...]:
     idle = [glob for glob in study.options.globs() if not study.options.matches(glob, names)]
     notes += [f"The pattern {glob!r} fits no convolution of this network." for glob in idle]
     return tuple(notes)
+
+
+NEEDS_DOT_PRODUCTS = (
+    "Products of eight bits are exact on processors with VNNI, AMX or the dot products of ARMv8.2. On x86 "
+    "without them they saturate, which may cost accuracy: where it will run, compare it with the original "
+    "(`sepfactor compare`), or compress it there."
+)
 
 
 def _is_left_open(chosen: Chosen, options: Options) -> bool:

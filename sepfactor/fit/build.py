@@ -15,6 +15,7 @@ from sepfactor.factor.scheme import Spectrum
 from sepfactor.factor.stage import Ints
 from sepfactor.fit.eligibility import LEFT_ALONE, obstacle
 from sepfactor.fit.evidence import Evidence
+from sepfactor.fit.int8 import in_eight_bits
 from sepfactor.fit.layer_fit import Fit, FitTask
 from sepfactor.fit.lossless import epsilon, is_rounding
 from sepfactor.fit.planned_factors import bare_factors
@@ -103,9 +104,19 @@ class Built:
         return any(layer.is_replaced for layer in self.layers)
 
     @property
+    def is_int8(self) -> bool:
+        """Whether any of it is in eight bits."""
+        return self.plan.int8 is not None
+
+    @property
+    def is_lossy(self) -> bool:
+        """Whether more became of it than exact rewriting makes."""
+        return self.is_factored or self.is_int8
+
+    @property
     def is_changed(self) -> bool:
         """Whether it may be faster than the original: layers were replaced, or it was tidied."""
-        return self.is_factored or self.is_tidied
+        return self.is_lossy or self.is_tidied
 
     @property
     def macs(self) -> int:
@@ -144,13 +155,17 @@ def build(study: Study, evidence: Sequence[Evidence], plan: Plan) -> Built:
     layers = [_as_written(study, layer) for layer in layers]
     replacements = [_replacement(layer) for layer in layers if layer.factorization is not None]
     rebuilt = rebuild(moved.model, replacements)
+    model, site_of = rebuilt.model, {**moved.site_of, **rebuilt.site_of}
+    if plan.int8 is not None:
+        made = in_eight_bits(study, model, plan, site_of)
+        model, plan = made.model, plan.model_copy(update={"int8": made.int8})
     return Built(
         plan,
         tuple(layers),
         count,
-        rebuilt.model,
-        study.network.to_write(rebuilt.model, replacements, blocks),
-        {**moved.site_of, **rebuilt.site_of},
+        model,
+        study.network.to_write(model, replacements, blocks),
+        site_of,
         study.network.is_tidied,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -28,6 +29,9 @@ _PASSED_THROUGH = {
 
 _BLOCKED_SUFFIX = "_nchwc"
 _BLOCKED_DOMAIN = "com.microsoft.nchwc"
+_TOKEN = re.compile(r"_token_\d+$")
+"""What onnxruntime puts behind the name of a node that it made of several."""
+
 _CAST_PREFIX = "InsertedPrecisionFreeCast_"
 """What onnxruntime puts before a value it computes in float32 inside a float16 network."""
 
@@ -114,7 +118,7 @@ def product_times(model: ir.Model, times: Mapping[str, float]) -> dict[str, floa
 
 def value_of(event: str) -> str:
     """The value that an event of a profile is called after."""
-    return event.removesuffix(_BLOCKED_SUFFIX).removeprefix(_CAST_PREFIX)
+    return _TOKEN.sub("", event).removesuffix(_BLOCKED_SUFFIX).removeprefix(_CAST_PREFIX)
 
 
 def _is_conv(node: ir.Node | None) -> bool:
@@ -140,8 +144,8 @@ def _nearest(
     return None
 
 
-def outside_blocked_layout(optimised: Path) -> int:
-    """How many convolutions of a graph, as onnxruntime optimised and wrote it, left its blocked layout."""
+def outside_fast_form(optimised: Path) -> int:
+    """How many convolutions of a graph, as onnxruntime optimised it, are neither blocked nor in integers."""
     graph = onnx.load(optimised, load_external_data=False).graph
     return sum(
         node.op_type in ("Conv", "FusedConv") and node.domain != _BLOCKED_DOMAIN for node in graph.node

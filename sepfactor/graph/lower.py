@@ -18,6 +18,7 @@ import onnx_ir as ir
 from sepfactor.factor import Factorization, Stage
 from sepfactor.factor.stage import Ints
 from sepfactor.graph.kind import CONV_2D, Kind
+from sepfactor.graph.prepare import infer_shapes
 from sepfactor.graph.writer import Writer
 from sepfactor.layout import BLOCK, blockable
 
@@ -64,7 +65,7 @@ def bench_model(
     dtype: np.dtype[np.floating],
     batch: int = 1,
     kind: Kind = CONV_2D,
-) -> bytes:
+) -> ir.Model:
     """A model of one input ``x`` that runs ``factorization`` as it would run in a network.
 
     A lone convolution would be charged two layout changes; so it stands between two 1×1
@@ -94,10 +95,10 @@ def bench_model(
         opset_imports={"": 17},
         name="micro-benchmark",
     )
-    return bytes(ir.to_proto(ir.Model(graph, ir_version=8)).SerializeToString())
+    return _with_shapes(graph)
 
 
-def neighbour_model(channels: int, size: Ints, dtype: np.dtype[np.floating], batch: int = 1) -> bytes:
+def neighbour_model(channels: int, size: Ints, dtype: np.dtype[np.floating], batch: int = 1) -> ir.Model:
     """What stands around a site, alone: from one block of channels to ``channels`` and back, 1×1.
 
     Half of its time is that of the neighbour of a :func:`bench_model` on a side with so many channels
@@ -116,8 +117,34 @@ def neighbour_model(channels: int, size: Ints, dtype: np.dtype[np.floating], bat
         opset_imports={"": 17},
         name="neighbours",
     )
-    return bytes(ir.to_proto(ir.Model(graph, ir_version=8)).SerializeToString())
+    return _with_shapes(graph)
+
+
+def _with_shapes(graph: ir.Graph) -> ir.Model:
+    model = ir.Model(graph, ir_version=8)
+    infer_shapes(model)
+    return model
 
 
 def _mix(ins: int, outs: int) -> Stage:
     return Stage.pointwise(np.full((outs, ins), 1.0 / ins))
+
+
+def border_model(channels: int = 64, side: int = 56) -> tuple[ir.Model, str, tuple[int, ...]]:
+    """Three 1×1 convolutions in a row, to see what it costs if the middle one computes in another form.
+
+    Returns:
+        The model, the name of what the middle one writes behind its Relu, and the shape of all maps.
+    """
+    shape = (1, channels, side, side)
+    x, y = (ir.val(name, ir.DataType.FLOAT, shape) for name in "xy")
+    writer, value, names = Writer("border", np.dtype(np.float32)), x, list[str]()
+    for label in ("first", "middle", "last"):
+        value = writer.conv(_mix(channels, channels), value, label, None, None)
+        value = writer.emit("Relu", [value], f"{label}/relu", output=y if label == "last" else None)
+        names.append(str(value.name))
+    imports = {"": 17}
+    graph = ir.Graph(
+        [x], [y], nodes=writer.nodes, initializers=writer.initializers, opset_imports=imports, name="border"
+    )
+    return _with_shapes(graph), names[1], shape

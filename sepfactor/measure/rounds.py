@@ -113,11 +113,17 @@ class Rounds:
         cpu = None if self.cpu is None else self.cpu[:count]
         return replace(self, wall=self.wall[:count], cpu=cpu, disturbed=self.disturbed[:count])
 
-    def less(self, milliseconds: float, least_share: float) -> Rounds:
-        """Without what is known to take so long in every run; of each run is left at least this share."""
+    def less(self, milliseconds: float | Sequence[float], least_share: float) -> Rounds:
+        """Without what is known to take so long in every run; of each run is left at least this share.
+
+        Args:
+            milliseconds: of all networks, or one number for each.
+            least_share: of a run, that is left.
+        """
+        known = np.asarray(milliseconds, np.float64).reshape(-1, 1)
 
         def lessened(times: Samples) -> Samples:
-            return np.maximum(times - milliseconds, least_share * times)
+            return np.maximum(times - known, least_share * times)
 
         cpu = None if self.cpu is None else lessened(self.cpu)
         return replace(self, wall=lessened(self.wall), cpu=cpu)

@@ -14,7 +14,7 @@ from pydantic_core import to_jsonable_python
 from sepfactor.codes import Reason
 from sepfactor.errors import PlanError
 
-SCHEMA_VERSION = "2.2"
+SCHEMA_VERSION = "2.3"
 KEEP = "keep"
 
 _MOST_BYTES = 64 * 2**20
@@ -22,6 +22,9 @@ _MOST_BYTES = 64 * 2**20
 
 _NOT_BUILT_BY = ("data", "memory")
 """Options of a plan on which no bit of the result depends: where data lie, how much is held at once."""
+
+Precision = Literal["float", "int8"]
+"""What a layer computes in."""
 
 BY_HAND = "by-plan"
 """Code of a reason that somebody wrote into a plan."""
@@ -59,6 +62,7 @@ class PlannedLayer(_Frozen):
         weight_shape: ``(out, in/group, *kernel)``, checked when the plan is applied.
         scheme: name of a scheme, or ``keep``.
         rank: of the scheme, one number or several; of ``average-first`` the block, empty for the whole map.
+        precision: what the layer, or what stands for it, computes in.
         reason: why it is kept.
         error: relative output error expected of the layer alone.
         milliseconds: expected in the network, before and after.
@@ -70,6 +74,7 @@ class PlannedLayer(_Frozen):
     weight_shape: tuple[int, ...]
     scheme: str = KEEP
     rank: tuple[Annotated[int, Field(ge=1, le=2**31)], ...] = ()
+    precision: Precision = "float"
     reason: Annotated[Reason | None, BeforeValidator(_reason)] = None
     error: float | None = None
     milliseconds: tuple[float, float] | None = None
@@ -77,8 +82,42 @@ class PlannedLayer(_Frozen):
 
     @property
     def is_kept(self) -> bool:
-        """Whether the layer stays as it is."""
+        """Whether the layer stays as it is, but for its precision."""
         return self.scheme == KEEP
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether it computes in eight bits."""
+        return self.precision == "int8"
+
+
+class ValueCodes(_Frozen):
+    """What the 256 codes of an activation stand for: ``scale · (code − zero_point)``.
+
+    Attributes:
+        name: of the value, in the network as it is built.
+        scale: of one step.
+        zero_point: code of zero.
+        channels: of each channel, in quarters of an octave, how much larger it is made beforehand, so that
+            all use the codes alike; layers that read it have weights as much smaller. Empty where it is not.
+    """
+
+    name: str
+    scale: float
+    zero_point: int = Field(default=0, ge=0, le=255)
+    channels: tuple[Annotated[int, Field(ge=-400, le=400)], ...] = ()
+
+
+class Int8(_Frozen):
+    """What a network computes in eight bits, beside the layers that say so.
+
+    Attributes:
+        nodes: output names of other nodes in eight bits.
+        values: every activation in eight bits; empty until it is known what they are.
+    """
+
+    nodes: tuple[str, ...] = ()
+    values: tuple[ValueCodes, ...] = ()
 
 
 class Plan(_Frozen):
@@ -94,6 +133,7 @@ class Plan(_Frozen):
         effort: how carefully factors are fitted: in full, or as while plans are compared.
         rewrites: names of the exact rewritings that come first, see :mod:`sepfactor.graph.rewrites`.
         layers: one per convolution of the network as they leave it, in the order of the graph.
+        int8: what is in eight bits; None where nothing is.
         environment: where it was made.
         expected: of the whole: speedup, quality.
         budget: what was asked for when it was chosen, as options; empty where that is not known.
@@ -108,6 +148,7 @@ class Plan(_Frozen):
     effort: Literal["full", "search"] = "full"
     rewrites: tuple[str, ...] = ()
     layers: tuple[PlannedLayer, ...]
+    int8: Int8 | None = None
     environment: Mapping[str, Any] = Field(default_factory=dict)
     expected: Mapping[str, Any] = Field(default_factory=dict)
     budget: str = ""
@@ -121,7 +162,9 @@ class Plan(_Frozen):
         """SHA-256 of what it decides. Times, errors, names and paths, which build nothing, do not count."""
         options = {name: value for name, value in self.options.items() if name not in _NOT_BUILT_BY}
         layers = [(one.output, one.scheme, one.rank) for one in self.layers if not one.is_kept]
-        decided = [self.effort, self.rewrites, sorted(options.items()), layers]
+        decided: list[Any] = [self.effort, self.rewrites, sorted(options.items()), layers]
+        if self.int8 is not None:
+            decided += [[one.output for one in self.layers if one.is_int8], self.int8]
         return hashlib.sha256(json.dumps(to_jsonable_python(decided)).encode()).hexdigest()
 
     def to_json(self) -> str:

@@ -49,9 +49,10 @@ def charts(report: Report) -> dict[str, Spec]:
 
 def what_became(layer: Layer) -> str:
     """Scheme and rank, or what was done with a layer that stays."""
+    int8 = " int8" if layer.precision == "int8" else ""
     if layer.replaced:
-        return f"{layer.scheme} {by(layer.rank)}".strip()
-    return "kept, corrected" if layer.corrected else "kept"
+        return f"{layer.scheme} {by(layer.rank)}".strip() + int8
+    return ("kept, corrected" if layer.corrected else "kept") + int8
 
 
 def _labels(layers: Sequence[Layer]) -> list[str]:

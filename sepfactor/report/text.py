@@ -162,7 +162,7 @@ def _replaced(layers: Sequence[Layer]) -> Grid:
     return Grid(
         [
             *places("Replaced", layers),
-            Column("By", [f"{layer.scheme} {by(layer.rank)}".strip() for layer in layers]),
+            Column("By", [became(layer) for layer in layers]),
             changed("MACs", "macs", count, 3),
             changed("Params", "parameters", count, 6),
             changed("ms", "milliseconds", milliseconds, 0, fewer=False),
@@ -172,6 +172,11 @@ def _replaced(layers: Sequence[Layer]) -> Grid:
             *_fits(layers),
         ]
     )
+
+
+def became(layer: Layer) -> str:
+    """Scheme, rank and precision of a layer that is replaced."""
+    return f"{layer.scheme} {by(layer.rank)}".strip() + (" int8" if layer.precision == "int8" else "")
 
 
 def _fits(layers: Sequence[Layer]) -> list[Column]:
@@ -246,6 +251,7 @@ def _summary(report: Report) -> Facts:
     facts = [
         ("Model", f"{report.model} → {report.output or 'not written'}"),
         ("Replaced", _number_replaced(report)),
+        *(("Eight bits", bits.line) for bits in [report.eight_bits] if bits is not None),
         ("MACs", saved(sums.macs_before, sums.macs_after)),
         ("Parameters", saved(sums.parameters_before, sums.parameters_after, f" in {sort}")),
         ("File", f"{file_size(sums.bytes_before)} → {file_size(sums.bytes_after)}"),

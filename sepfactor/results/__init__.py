@@ -23,6 +23,7 @@ from sepfactor.results.context import Data, Environment, ImageSettings, MemoryUs
 from sepfactor.results.documents import Bench, BenchRow, Comparison, Inspection, LayoutTimes, Planning, Report
 from sepfactor.results.layers import (
     Budget,
+    EightBits,
     FrontPoint,
     Layer,
     LayerInspection,
@@ -44,6 +45,7 @@ __all__ = [
     "Comparison",
     "Data",
     "Document",
+    "EightBits",
     "Environment",
     "Equality",
     "FrontPoint",

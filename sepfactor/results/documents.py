@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from sepfactor.results.accuracy import Accuracy, OutputDifference, OutputTask
 from sepfactor.results.base import Amount, Document, Frozen, Json
 from sepfactor.results.context import Data, Environment, MemoryUse
-from sepfactor.results.layers import Budget, FrontPoint, Layer, LayerInspection, Picture, Totals
+from sepfactor.results.layers import Budget, EightBits, FrontPoint, Layer, LayerInspection, Picture, Totals
 from sepfactor.results.tidied import RewriteRow
 from sepfactor.results.timing import Ratio, Speed, Timing
 from sepfactor.words import decibel, percent, points
@@ -34,6 +34,7 @@ class Report(Document):
         front: networks measured on the way, where a budget was searched for.
         tasks: what outputs were taken for, where they were judged to a budget.
         pictures: samples on which the two networks differ, if they are images; a dozen at most.
+        eight_bits: what computes in 8-bit integers; None where nothing does.
         stand_in: onnxruntime cannot run the network, and what the notes name was measured in its place.
         memory: what the run took of it.
     """
@@ -53,6 +54,7 @@ class Report(Document):
     front: tuple[FrontPoint, ...] | None = None
     tasks: tuple[OutputTask, ...] = ()
     pictures: tuple[Picture, ...] = ()
+    eight_bits: EightBits | None = None
     stand_in: bool = False
     memory: MemoryUse | None = None
 
@@ -69,7 +71,9 @@ class Report(Document):
         speed = self.speed.line if self.speed else _fewer(self.totals)
         apart = self.speed is not None and self.speed.factoring is not None
         said = f"{speed}{';' if apart else ','} {_accuracy(self.accuracy, self.data)}"
-        if not self.totals.replaced:
+        if not self.totals.replaced and self.eight_bits is not None:
+            said = f"in 8-bit integers, nothing factored: {said}"
+        elif not self.totals.replaced:
             said = f"rewritten exactly, nothing factored: {said}"
         if self.stand_in:
             said = f"as measured on what stands in for it, since onnxruntime cannot run it: {said}"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from sepfactor.codes import BudgetVerdict, Reason
 from sepfactor.results.accuracy import Quality, QualityKind
 from sepfactor.results.base import Amount, Count, Frozen, Unbounded
+
+Precision = Literal["float", "int8"]
 
 
 class Layer(Frozen):
@@ -25,6 +28,7 @@ class Layer(Frozen):
         form: the stages it became.
         rank: one number or several, as the scheme has it.
         exact: whether that is lossless but for rounding.
+        precision: what the layer, or what it became, computes in: ``float`` or ``int8``.
         macs_before: multiply-accumulates of one run.
         macs_after: the same of what it became.
         parameters_before: numbers of its weight and bias.
@@ -60,6 +64,7 @@ class Layer(Frozen):
     form: str = ""
     rank: tuple[int, ...] = ()
     exact: bool = False
+    precision: Precision = "float"
     macs_before: Count | None = None
     macs_after: Count | None = None
     parameters_before: Count | None = None
@@ -117,6 +122,26 @@ class Totals(Frozen):
             bytes_before=bytes_before,
             bytes_after=bytes_after,
         )
+
+
+class EightBits(Frozen):
+    """What of the result computes in 8-bit integers.
+
+    Attributes:
+        layers: convolutions, factored or not.
+        beside: other nodes between them.
+        share: of the result's time, in a profiled run; None where that is not known.
+    """
+
+    layers: Count
+    beside: Count
+    share: Amount | None = None
+
+    @property
+    def line(self) -> str:
+        """The same for people."""
+        share = "" if self.share is None else f"; {100 * self.share:.0f} % of the time"
+        return f"{self.layers} convolutions and {self.beside} other nodes compute in 8-bit integers{share}"
 
 
 class LimitResult(Frozen):
@@ -258,4 +283,13 @@ class LayerInspection(Frozen):
     least_macs: Count | None = None
 
 
-__all__ = ["Budget", "FrontPoint", "Layer", "LayerInspection", "LimitResult", "Picture", "Totals"]
+__all__ = [
+    "Budget",
+    "EightBits",
+    "FrontPoint",
+    "Layer",
+    "LayerInspection",
+    "LimitResult",
+    "Picture",
+    "Totals",
+]

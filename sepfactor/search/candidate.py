@@ -13,6 +13,7 @@ from sepfactor.factor.stage import Array
 from sepfactor.graph.averages import move_averages
 from sepfactor.graph.rebuild import Replacement, rebuild
 from sepfactor.graph.survey import Site
+from sepfactor.plans.document import Precision
 from sepfactor.text import rank_text
 
 
@@ -30,6 +31,7 @@ class Candidate(ABC):
         weighted_error: the same as those who read the answer see it: behind a ReLU, and as their kernels
             weigh it.
         exact: nothing but rounding is lost.
+        precision: what it computes in.
         has_own_loss: whether what it costs at the output is measured for itself; else it is read off a curve
             over the errors of all candidates of its layer.
         can_be_made_up_for: whether layers behind are fitted to make up for its error.
@@ -43,6 +45,7 @@ class Candidate(ABC):
     output_error: float
     weighted_error: float
     exact: bool
+    precision: Precision = "float"
 
     has_own_loss: ClassVar[bool] = False
     can_be_made_up_for: ClassVar[bool] = True
@@ -58,12 +61,22 @@ class Candidate(ABC):
 
     @abstractmethod
     def apply_to(self, prepared: ir.Model, site: Site) -> ir.Model:
-        """A copy of the network in which this variant, unfitted, stands at the site."""
+        """A copy of the network in which this variant, unfitted and in float, stands at the site."""
 
     @property
     def label(self) -> str:
         """Scheme and rank, for people."""
-        return f"{self.scheme} {rank_text(self.rank)}".strip()
+        return f"{self.scheme} {rank_text(self.rank)}".strip() + (" int8" if self.is_int8 else "")
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether it computes in eight bits."""
+        return self.precision == "int8"
+
+    @property
+    def family(self) -> str:
+        """What candidates have in common whose times in a network come out alike."""
+        return f"{self.scheme} int8" if self.is_int8 else self.scheme
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

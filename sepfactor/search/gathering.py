@@ -11,9 +11,14 @@ from sepfactor.codes import Reason
 from sepfactor.factor.stage import Array
 from sepfactor.fit.evidence import Evidence
 from sepfactor.graph.instrument import read_by, serialized
+from sepfactor.graph.int8 import int8_units
+from sepfactor.measure.engine import NodeTime
 from sepfactor.measure.engines import open_and_time
+from sepfactor.plans.document import KEEP
 from sepfactor.progress import in_shares
-from sepfactor.search.candidate import Candidate
+from sepfactor.search.beside import Beside, gather_beside
+from sepfactor.search.candidate import Candidate, Factorized
+from sepfactor.search.dense_layer import PlainLayer
 from sepfactor.search.layer_timing import LayerTime, LayerTimer, Place, is_faster, no_gain
 from sepfactor.search.proposals import Proposed, propose_all
 from sepfactor.search.settings import SearchSettings
@@ -44,15 +49,21 @@ def gather_space(
     network = network_times(study, settings)
     proposals = propose_all(study, evidence, settings, fine=by_size)
     followed = read_by(study.prepared, [site.output for site in study.sites])
+    in_int8 = _with_int8_form(study)
     layers = []
     for number, (seen, proposed, ms) in enumerate(zip(evidence, proposals, network.layers, strict=True)):
         study.progress("time", number, len(evidence), seen.site.name)
-        found = _choices(seen, proposed, timer, ms or 0.0, by_size)
+        may_be_int8 = seen.site.output in in_int8
+        found = _choices(seen, proposed, timer, ms or 0.0, by_size=by_size, may_be_int8=may_be_int8)
         itemsize = study.network.written_dtype(seen.site).itemsize
         layers.append(replace(found, is_followed=seen.site.output in followed, bytes_each=itemsize))
     study.progress("time", len(evidence), len(evidence), "")
     fixed = network.prepared_ms - sum(layer.ms for layer in layers)
-    return SearchSpace(tuple(layers), network.original_ms, network.prepared_ms, (max(fixed, 0.0),))
+    beside = Beside()
+    if any(candidate.is_int8 for layer in layers for candidate in layer.candidates):
+        beside = gather_beside(study, network.nodes)
+    whole = (network.original_ms, network.prepared_ms, (max(fixed, 0.0),))
+    return SearchSpace(tuple(layers), *whole, beside)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +74,13 @@ class NetworkTimes:
         layers: of each site of the prepared network; None where it is not known.
         original_ms: of the network as loaded.
         prepared_ms: of the same made plain.
+        nodes: of that, each with its time.
     """
 
     layers: tuple[float | None, ...]
     original_ms: float
     prepared_ms: float
+    nodes: Sequence[NodeTime] = ()
 
 
 def network_times(study: Study, settings: SearchSettings) -> NetworkTimes:
@@ -90,7 +103,7 @@ def network_times(study: Study, settings: SearchSettings) -> NetworkTimes:
     watch = in_shares(study.progress, "profile", "the network, layer by layer")
     runs = profile_runs(prepared_ms, settings.profiled_runs, settings)
     times = profile_layers(study.prepared, feed, study.engine, runs, watch, whole_ms=prepared_ms)
-    return NetworkTimes(times.of_sites(study.sites), original_ms, prepared_ms)
+    return NetworkTimes(times.of_sites(study.sites), original_ms, prepared_ms, times.nodes)
 
 
 def timed_seconds(study: Study, settings: SearchSettings) -> float:
@@ -103,15 +116,51 @@ def profile_runs(ms: float, most: int, settings: SearchSettings) -> int:
     return max(2, min(most, int(1e3 * settings.timed_seconds / max(ms, 1e-3))))
 
 
+def _with_int8_form(study: Study) -> set[str]:
+    """Outputs of the layers that may be in eight bits, if that was asked for."""
+    if not study.options.int8:
+        return set()
+    return {str(unit.node.outputs[0].name) for unit in int8_units(study.prepared).values()}
+
+
+def _in_eight_bits(layer: PlainLayer, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Candidates in eight bits: the layer itself, and what it may be factored into."""
+    dense = Factorized(
+        scheme=KEEP,
+        form="",
+        rank=(),
+        macs=layer.macs,
+        weight_error=0.0,
+        output_error=0.0,
+        weighted_error=0.0,
+        exact=False,
+        precision="int8",
+        factorization=layer.dense,
+    )
+    others = [replace(c, precision="int8", exact=False) for c in candidates if isinstance(c, Factorized)]
+    return [dense, *others]
+
+
 def _choices(
-    seen: Evidence, proposed: Proposed | Reason, timer: LayerTimer, ms: float, by_size: bool
+    seen: Evidence,
+    proposed: Proposed | Reason,
+    timer: LayerTimer,
+    ms: float,
+    *,
+    by_size: bool,
+    may_be_int8: bool,
 ) -> LayerChoices:
     if isinstance(proposed, Reason):
         return LayerChoices(seen, reason=proposed)
-    candidates, spectra = proposed.proposal.candidates, proposed.proposal.spectra
+    candidates, spectra = list(proposed.proposal.candidates), proposed.proposal.spectra
+    dense, place = proposed.layer.dense, Place.of(seen)
+    found = timer.times(dense, [c.to_time for c in candidates], place)
+    if may_be_int8:
+        others = _in_eight_bits(proposed.layer, candidates)
+        candidates += others
+        found += timer.times(dense, [c.to_time for c in others], place, "int8")
     if not candidates:
         return LayerChoices(seen, reason=proposed.proposal.reason, spectra=spectra)
-    found = timer.times(proposed.layer.dense, [c.to_time for c in candidates], Place.of(seen))
     timed = [(c, t) for c, t in zip(candidates, found, strict=True) if t is not None]
     if not timed:
         return LayerChoices(seen, reason=_NOT_IN_PROFILE, spectra=spectra)
@@ -119,7 +168,8 @@ def _choices(
     if not good:
         candidate, nearest = max(timed, key=lambda pair: pair[1].speedup)
         return LayerChoices(seen, reason=no_gain(candidate, nearest), nearest=nearest, spectra=spectra)
-    good = _front(good)
+    good = _front([p for p in good if not p[0].is_int8]) + _front([p for p in good if p[0].is_int8])
+    good.sort(key=lambda pair: pair[1].ms)
     if not ms and not seen.site.nested:  # the profile lost sight of it; in a body it may not have run
         ms = good[0][1].dense_ms
     return LayerChoices(

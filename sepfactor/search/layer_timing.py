@@ -13,7 +13,8 @@ from sepfactor.codes import Reason
 from sepfactor.factor import Factorization, Stage
 from sepfactor.factor.stage import Ints
 from sepfactor.fit.evidence import Evidence
-from sepfactor.graph.instrument import outside_blocked_layout
+from sepfactor.graph.instrument import outside_fast_form, serialized
+from sepfactor.graph.int8 import in_eight_bits_for_timing
 from sepfactor.graph.kind import CONV_2D, Kind
 from sepfactor.graph.lower import bench_model, neighbour_model
 from sepfactor.layout import blockable
@@ -21,6 +22,7 @@ from sepfactor.measure.engine import Engine, Feed, Session, Use
 from sepfactor.measure.rounds import Rounds
 from sepfactor.measure.timing_cache import DISTURBED, Entry, TimingCache
 from sepfactor.memory import UNBOUNDED
+from sepfactor.plans.document import Precision
 from sepfactor.scratch import scratch_folder
 from sepfactor.search.candidate import Candidate
 from sepfactor.search.settings import DEFAULT, SearchSettings
@@ -128,15 +130,26 @@ class LayerTimer:
         return cls(study.engine, study.options.seed, cache, settings, study.may_time, study.pool.working)
 
     def times(
-        self, dense: Factorization, others: Sequence[Factorization], place: Place
+        self,
+        dense: Factorization,
+        others: Sequence[Factorization],
+        place: Place,
+        precision: Precision = "float",
     ) -> list[LayerTime | None]:
-        """The time of each of ``others``; None for what may not be timed and was not before."""
-        keys = [_key(dense, other, place) for other in others]
+        """The time of each of ``others``; None for what may not be timed and was not before.
+
+        Args:
+            dense: the layer, in float.
+            others: what may stand for it.
+            place: where it runs.
+            precision: of the others, whose neighbours then compute in it too.
+        """
+        keys = [_key(dense, other, place, precision) for other in others]
         known = {key: _whole(self._cache.get(key)) for key in dict.fromkeys(keys)}
         missing = [keys.index(key) for key, entry in known.items() if entry is None]
         if missing and self._may_time:
             for use, part in self._in_parts(dense, others, missing, place):
-                entries = self._time(dense, [others[i] for i in part], place, use)
+                entries = self._time(dense, [others[i] for i in part], place, use, precision)
                 for i, entry in zip(part, entries, strict=True):
                     self._cache.put(keys[i], entry)
                     known[keys[i]] = entry
@@ -164,10 +177,17 @@ class LayerTimer:
         yield "times", part
 
     def _time(
-        self, dense: Factorization, others: Sequence[Factorization], place: Place, use: Use
+        self,
+        dense: Factorization,
+        others: Sequence[Factorization],
+        place: Place,
+        use: Use,
+        precision: Precision,
     ) -> list[Entry]:
-        opened = [self._open(one, place, use) for one in (dense, *others)]
-        sessions = [session for session, _ in opened] + self._neighbours(dense, place, use)
+        opened = [self._open(dense, place, use), *(self._open(one, place, use, precision) for one in others)]
+        around = self._neighbours(dense, place, use)
+        own = self._neighbours(dense, place, use, precision)
+        sessions = [session for session, _ in opened] + around + own
         noise: dict[tuple[int, ...], Feed] = {}
         for session in sessions:
             shape = tuple(session.get_inputs()[0].shape)
@@ -182,8 +202,12 @@ class LayerTimer:
             precision=self._settings.candidate_precision,
             seed=self._seed,
         )
-        beside = 0.5 * sum(rounds.median_ms(i) for i in range(len(opened), len(runs)))
-        alone = rounds.first(len(opened)).less(beside, _LEAST_SHARE)
+        first, middle = len(opened), len(opened) + len(around)
+        beside, beside_own = (
+            0.5 * sum(rounds.median_ms(i) for i in part)
+            for part in (range(first, middle), range(middle, len(runs)))
+        )
+        alone = rounds.first(first).less([beside, *(beside_own for _ in others)], _LEAST_SHARE)
         # Where few channels keep its neighbours out of the layout too, leaving it costs nothing more.
         matters = place.kind.is_blocked and blockable(dense.in_channels) and blockable(dense.out_channels)
         return self._entries(alone, [outside if matters else 0 for _, outside in opened])
@@ -205,16 +229,21 @@ class LayerTimer:
             )
         return entries
 
-    def _open(self, factorization: Factorization, place: Place, use: Use) -> tuple[Session, int]:
-        """Its micro-benchmark, and how many of its convolutions left the blocked layout."""
+    def _open(
+        self, factorization: Factorization, place: Place, use: Use, precision: Precision = "float"
+    ) -> tuple[Session, int]:
+        """Its micro-benchmark, and how many of its convolutions are not in the form that is fast."""
         model = bench_model(factorization, place.size, place.dtype, place.batch, place.kind)
         with scratch_folder() as folder:
             optimised = folder / "optimised.onnx"
-            session = self._engine.open(model, optimised_path=optimised, use=use)
-            outside = outside_blocked_layout(optimised) if optimised.exists() else 0
+            made = serialized(model if precision == "float" else in_eight_bits_for_timing(model))
+            session = self._engine.open(made, optimised_path=optimised, use=use)
+            outside = outside_fast_form(optimised) if optimised.exists() else 0
         return session, outside
 
-    def _neighbours(self, dense: Factorization, place: Place, use: Use) -> list[Session]:
+    def _neighbours(
+        self, dense: Factorization, place: Place, use: Use, precision: Precision = "float"
+    ) -> list[Session]:
         """Round trips whose time, halved, is that of what stands around the layer."""
         sides = [(dense.in_channels, place.size), (dense.out_channels, dense.output_size(place.size))]
         models = [
@@ -222,7 +251,9 @@ class LayerTimer:
             for channels, size in sides
             if place.kind.is_blocked and blockable(channels)
         ]
-        return [self._engine.open(model, use=use) for model in models]
+        if precision == "int8":
+            models = [in_eight_bits_for_timing(model) for model in models]
+        return [self._engine.open(serialized(model), use=use) for model in models]
 
 
 def _held(factorization: Factorization, place: Place) -> int:
@@ -250,11 +281,13 @@ def _layer_time(entry: Entry | None) -> LayerTime | None:
     return LayerTime(**{name: entry[name] for name in _FIELDS[:-1]}, blocked=bool(entry["blocked"]))
 
 
-def _key(dense: Factorization, other: Factorization, place: Place) -> str:
+def _key(dense: Factorization, other: Factorization, place: Place, precision: Precision = "float") -> str:
     """Shapes, geometry and kind: nothing else decides how long it takes."""
     parts = [_shape(dense), _shape(other), place.size, place.batch, place.dtype.str]
     if place.kind != CONV_2D:
         parts.append(place.kind.name)
+    if precision != "float":
+        parts.append(precision)
     return json.dumps(parts, separators=(",", ":"))
 
 

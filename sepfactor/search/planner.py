@@ -16,12 +16,12 @@ from sepfactor.graph.instrument import serialized
 from sepfactor.measure.engines import open_and_time
 from sepfactor.measure.quality import Judge
 from sepfactor.plans.document import Plan
-from sepfactor.plans.knapsack import solve
 from sepfactor.results import LimitResult, Quality, QualityKind, Ratio
+from sepfactor.search.beside import LOSS, TIME
 from sepfactor.search.gathering import profile_runs, timed_seconds
 from sepfactor.search.loss_search import LossSearch
 from sepfactor.search.settings import SearchSettings
-from sepfactor.search.space import LOSS, TIME, SearchSpace
+from sepfactor.search.space import SearchSpace
 from sepfactor.study.profiling import profile_layers
 from sepfactor.study.recipe import make_plan
 from sepfactor.study.study import Study
@@ -295,7 +295,8 @@ class Planner:
     def _loss(self, options: Sequence[int], trust: float) -> float:
         """What options are expected to lose, where sensitivities are trusted so far."""
         columns = [layer.columns(trust=trust).quantities[LOSS] for layer in self.space.layers]
-        return float(sum(losses[k] for losses, k in zip(columns, options, strict=True)))
+        pairs = zip(columns, self.space.of_layers(options), strict=True)
+        return float(sum(losses[k] for losses, k in pairs)) + self.space.loss_beside(options)
 
     def _compared(self, point: Point, bounds: Mapping[str, float]) -> Point:
         """``point``, or the plan within the same bounds that trusts sensitivities less and diverges less.
@@ -312,7 +313,7 @@ class Planner:
 
     def fastest(self) -> tuple[int, ...]:
         """The options of least time, whatever they lose."""
-        return tuple(int(np.argmin(layer.columns().quantities[TIME])) for layer in self.space.layers)
+        return self.space.solve(TIME, {}) or ()
 
     def extreme(self) -> tuple[int, ...]:
         """The options that come closest to limits on cost that cannot all be kept, whatever they lose."""
@@ -328,8 +329,7 @@ class Planner:
         self, minimise: str, bounds: Mapping[str, float], trust: float = 1.0, *, slower: bool = True
     ) -> tuple[int, ...] | None:
         """The best options, or None if nothing keeps the bounds of what the layers add up to."""
-        columns = [layer.columns(self.budget.costs, trust, slower=slower) for layer in self.space.layers]
-        return solve(columns, minimise, bounds)
+        return self.space.solve(minimise, bounds, self.budget.costs, trust, slower=slower)
 
     def _of_layers(self, bounds: Mapping[str, float]) -> dict[str, float]:
         """Bounds of the network as bounds of what the layers add up to."""
@@ -351,7 +351,8 @@ class Planner:
                 return point
         number, usual = len(self.points), self.settings.builds + len(self.settings.trusts) + 3
         self.study.progress("plan", number, max(number + 1, usual), label)
-        plan = make_plan(self.study, self.space.planned(options)).model_copy(update={"effort": effort})
+        layers, int8 = self.space.planned(options), self.space.int8(options)
+        plan = make_plan(self.study, layers, int8).model_copy(update={"effort": effort})
         built = build(self.study, self.evidence, plan)
         quality = self.judge(self.study.engine.open(serialized(built.model)))
         speed = self._speed(built) if self.study.may_time else None
@@ -364,7 +365,9 @@ class Planner:
 
     def _cost(self, built: Built, ms: float) -> Cost:
         pairs = zip(built.layers, self.space.layers, strict=True)
-        written = sum(layer.parameters * choices.bytes_each for layer, choices in pairs)
+        written = sum(
+            layer.parameters * choices.bytes_of(layer.planned.precision) for layer, choices in pairs
+        )
         return Cost(ms, built.macs, built.parameters, written)
 
     def _speed(self, built: Built) -> Ratio:

@@ -12,9 +12,11 @@ from sepfactor.codes import Reason
 from sepfactor.factor import Rank
 from sepfactor.factor.scheme import Spectrum
 from sepfactor.fit.evidence import Evidence
-from sepfactor.plans.document import PlannedLayer, TimeAlone
+from sepfactor.plans.document import KEEP, Int8, PlannedLayer, Precision, TimeAlone
 from sepfactor.plans.knapsack import Options as Columns
+from sepfactor.plans.knapsack import solve
 from sepfactor.plans.losses import LossCurve, shares_left
+from sepfactor.search.beside import LOSS, TIME, Beside
 from sepfactor.search.candidate import Candidate
 from sepfactor.search.layer_timing import LayerTime, is_slower
 from sepfactor.study.recipe import kept
@@ -25,10 +27,8 @@ _LEAST_MS = 0.02
 _FACTORS = (0.5, 3.0)
 """A profile that says a layer is off by more is not believed beyond that."""
 
+IN_EIGHT_BITS = Reason("in-eight-bits", "it stays dense, in 8-bit integers")
 NOT_WORTH_IT = Reason("not-worth-it", "no candidate is worth what it loses within the budget")
-
-TIME, LOSS = "time", "loss"
-"""Quantities that every option has, beside those that a budget limits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,15 +38,18 @@ class Losses:
     Attributes:
         curve: divergence at the output by the error of the layer.
         measured: the same by the rank of candidates that are measured for themselves.
+        int8: what eight bits add to that.
     """
 
     curve: LossCurve = field(default_factory=lambda: LossCurve(()))
     measured: Mapping[Rank, float] = field(default_factory=dict)
+    int8: float = 0.0
 
     def of(self, candidate: Candidate) -> float:
         """Divergence to expect of a candidate."""
         known = self.measured.get(candidate.rank) if candidate.has_own_loss else None
-        return self.curve(candidate.weighted_error) if known is None else known
+        own = self.curve(candidate.weighted_error) if known is None else known
+        return own + (self.int8 if candidate.is_int8 else 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +99,12 @@ class LayerChoices:
             return float(np.median(self.seen[option]))
         if not option:
             return 0.0
-        scheme = self.candidates[option - 1].scheme
-        return self.alone(option) * self.usual.get(scheme, self.usual.get("", 1.0))
+        family = self.candidates[option - 1].family
+        return self.alone(option) * self.usual.get(family, self.usual.get("", 1.0))
+
+    def is_int8(self, option: int) -> bool:
+        """Whether an option computes in eight bits."""
+        return option > 0 and self.candidates[option - 1].is_int8
 
     def expected_loss(self, option: int) -> float:
         """Divergence to expect of an option in a network fitted in sequence."""
@@ -118,7 +125,11 @@ class LayerChoices:
             return Cost(ms, seen.macs, seen.parameters, seen.parameters * self.bytes_each)
         candidate = self.candidates[option - 1]
         parameters = candidate.parameters(seen.site.bias)
-        return Cost(ms, candidate.macs, parameters, parameters * self.bytes_each)
+        return Cost(ms, candidate.macs, parameters, parameters * self.bytes_of(candidate.precision))
+
+    def bytes_of(self, precision: Precision) -> int:
+        """What one weight takes in the file."""
+        return 1 if precision == "int8" else self.bytes_each
 
     def columns(
         self, limits: Iterable[CostLimit] = (), trust: float = 1.0, *, slower: bool = True
@@ -133,7 +144,7 @@ class LayerChoices:
             slower: whether candidates that are slower than the layer may be taken.
         """
         errors = [c.weighted_error for c in self.candidates]
-        losses = [self.expected_loss(k) ** trust * (e * e) ** (1 - trust) for k, e in enumerate(errors, 1)]
+        losses = [self._trusted(k, e, trust) for k, e in enumerate(errors, 1)]
         if not slower:
             losses = [np.inf if self._is_slower(k) else loss for k, loss in enumerate(losses, 1)]
         costs = [self.cost(k) for k in range(len(self.candidates) + 1)]
@@ -141,7 +152,14 @@ class LayerChoices:
             limit.option: np.array([limit.quantity(cost) for cost in costs], float) for limit in limits
         }
         times = np.array([cost.ms for cost in costs], float)
-        return Columns({TIME: times, LOSS: np.array([0.0, *losses]), **limited})
+        side = np.array([float(self.is_int8(k)) for k in range(len(costs))])
+        return Columns({TIME: times, LOSS: np.array([0.0, *losses]), **limited}, side)
+
+    def _trusted(self, option: int, error: float, trust: float) -> float:
+        """The loss of an option between what is measured and its squared error."""
+        int8 = self.losses.int8 if self.is_int8(option) else 0.0
+        own = max(self.expected_loss(option) - int8, 0.0)
+        return float(own**trust * (error * error) ** (1 - trust) + int8)
 
     def _is_slower(self, option: int) -> bool:
         """Whether the layer is likely to lose time by a candidate, alone or in the network."""
@@ -160,6 +178,8 @@ class LayerChoices:
             weight_shape=site.weight_shape,
             scheme=candidate.scheme,
             rank=candidate.rank,
+            precision=candidate.precision,
+            reason=IN_EIGHT_BITS if candidate.scheme == KEEP else None,
             error=candidate.output_error,
             milliseconds=(self.ms, self.milliseconds(option)) if self.ms else None,
             alone=_alone(time),
@@ -178,13 +198,15 @@ class SearchSpace:
         layers: one per site, in the order of the graph.
         original_ms: of one run of the network as loaded.
         prepared_ms: of the same made plain, and rewritten exactly.
-        fixed: milliseconds of what is not in the layers, each time they were measured.
+        fixed: milliseconds of what no choice changes, each time they were measured.
+        beside: nodes beside the layers that may be in eight bits.
     """
 
     layers: tuple[LayerChoices, ...]
     original_ms: float
     prepared_ms: float
     fixed: tuple[float, ...]
+    beside: Beside = field(default_factory=Beside)
 
     @property
     def is_empty(self) -> bool:
@@ -208,8 +230,53 @@ class SearchSpace:
 
     def cost(self, options: Sequence[int]) -> Cost:
         """What a choice is expected to cost."""
-        layers = (layer.cost(k) for layer, k in zip(self.layers, options, strict=True))
-        return sum(layers, Cost(ms=self.fixed_ms))
+        pairs = zip(self.layers, self.of_layers(options), strict=True)
+        return sum((layer.cost(k) for layer, k in pairs), Cost(ms=self.fixed_ms + self.beside_ms(options)))
+
+    def of_layers(self, options: Sequence[int]) -> tuple[int, ...]:
+        """The part of a choice that is of the layers."""
+        return tuple(options[: len(self.layers)])
+
+    def _of_beside(self, options: Sequence[int]) -> tuple[int, ...]:
+        """The part that is of the nodes beside them; all in float where a choice does not speak of them."""
+        return tuple(options[len(self.layers) :]) or (0,) * len(self.beside.names)
+
+    def solve(
+        self,
+        minimise: str,
+        bounds: Mapping[str, float],
+        limits: Sequence[CostLimit] = (),
+        trust: float = 1.0,
+        *,
+        slower: bool = True,
+    ) -> tuple[int, ...] | None:
+        """The best choice, or None if nothing keeps the bounds.
+
+        Args:
+            minimise: the quantity of which there should be least.
+            bounds: quantity → the most of it, layers and nodes beside them taken together.
+            limits: of a budget, whose quantities may be bounded.
+            trust: in sensitivities, see :meth:`LayerChoices.columns`.
+            slower: whether candidates that are slower than their layer may be taken.
+        """
+        columns = [layer.columns(limits, trust, slower=slower) for layer in self.layers]
+        return solve([*columns, *self.beside.columns(limits)], minimise, bounds, self.beside.counted(limits))
+
+    def int8(self, options: Sequence[int]) -> Int8 | None:
+        """What is in eight bits beside the layers that say so; None where none of them is."""
+        layers = zip(self.layers, self.of_layers(options), strict=True)
+        if not any(layer.is_int8(k) for layer, k in layers):
+            return None
+        pairs = zip(self.beside.names, self._of_beside(options), strict=True)
+        return Int8(nodes=tuple(name for name, taken in pairs if taken))
+
+    def beside_ms(self, options: Sequence[int]) -> float:
+        """Milliseconds that nodes beside the layers, and borders, take beyond what they take in float."""
+        taken = self._of_beside(options)
+        pairs = zip(self.layers, self.of_layers(options), strict=True)
+        sides = [*(float(layer.is_int8(k)) for layer, k in pairs), *map(float, taken)]
+        own = sum(ms for ms, is_int8 in zip(self.beside.extra_ms, taken, strict=True) if is_int8)
+        return own + sum(border.cost(sides) for border in self.beside.borders)
 
     def milliseconds(self, options: Sequence[int]) -> float:
         """Expected time of the network."""
@@ -217,16 +284,23 @@ class SearchSpace:
 
     def loss(self, options: Sequence[int]) -> float:
         """Expected divergence at the output."""
-        return float(sum(r.expected_loss(k) for r, k in zip(self.layers, options, strict=True)))
+        pairs = zip(self.layers, self.of_layers(options), strict=True)
+        return float(sum(r.expected_loss(k) for r, k in pairs)) + self.loss_beside(options)
+
+    def loss_beside(self, options: Sequence[int]) -> float:
+        """Divergence to expect of the nodes beside the layers that are in eight bits."""
+        pairs = zip(self.beside.losses, self._of_beside(options), strict=True)
+        return sum((loss for loss, taken in pairs if taken), 0.0)
 
     def planned(self, options: Sequence[int]) -> list[PlannedLayer]:
         """The lines of the plan that takes these options."""
-        return [layer.planned(k) for layer, k in zip(self.layers, options, strict=True)]
+        return [layer.planned(k) for layer, k in zip(self.layers, self.of_layers(options), strict=True)]
 
-    def with_losses(self, losses: Sequence[Losses]) -> SearchSpace:
-        """The same with what errors of each layer alone lose."""
-        layers = zip(self.layers, losses, strict=True)
-        return replace(self, layers=tuple(replace(layer, losses=own) for layer, own in layers))
+    def with_losses(self, losses: Sequence[Losses], beside: Sequence[float] = ()) -> SearchSpace:
+        """The same with what errors of each layer alone lose, and nodes beside them in eight bits."""
+        pairs = zip(self.layers, losses, strict=True)
+        layers = tuple(replace(layer, losses=own) for layer, own in pairs)
+        return replace(self, layers=layers, beside=self.beside.with_losses(beside))
 
     def learn(self, options: Sequence[int], measured: Sequence[float | None], whole: float) -> SearchSpace:
         """The same with times as they came out when these options were built.
@@ -241,7 +315,7 @@ class SearchSpace:
             whole: milliseconds of the network.
         """
         layers, in_layers = [], 0.0
-        for layer, k, ms in zip(self.layers, options, measured, strict=True):
+        for layer, k, ms in zip(self.layers, self.of_layers(options), measured, strict=True):
             if not layer.candidates:
                 layers.append(layer)
                 in_layers += layer.milliseconds(0)
@@ -253,7 +327,8 @@ class SearchSpace:
                 in_layers += layer.milliseconds(k)
         usual = _usual(layers)
         layers = [replace(layer, usual=usual) for layer in layers]
-        return replace(self, layers=tuple(layers), fixed=(*self.fixed, max(whole - in_layers, 0.0)))
+        rest = whole - in_layers - self.beside_ms(options)
+        return replace(self, layers=tuple(layers), fixed=(*self.fixed, max(rest, 0.0)))
 
     def learn_shares(self, built: Sequence[tuple[Sequence[int], float]]) -> SearchSpace:
         """The same with the shares of the losses that are left in a network fitted in sequence.
@@ -263,9 +338,10 @@ class SearchSpace:
         """
         sums = []
         for options, measured in built:
-            pairs = [*zip(self.layers, options, strict=True)]
+            pairs = [*zip(self.layers, self.of_layers(options), strict=True)]
             alone = [(layer.is_made_up_for(k), layer.alone_loss(k)) for layer, k in pairs]
             before, last = (sum(loss for f, loss in alone if f is followed) for followed in (True, False))
+            last += self.loss_beside(options)
             sums.append((before, last, measured))
         before, last = shares_left(sums)
         layers = (replace(layer, share=before if layer.is_followed else last) for layer in self.layers)
@@ -279,7 +355,7 @@ def _usual(layers: Sequence[LayerChoices]) -> dict[str, float]:
         for k in layer.seen:
             if k and layer.ms >= _LEAST_MS:
                 factor = float(np.clip(np.median(layer.seen[k]) / layer.alone(k), *_FACTORS))
-                found.setdefault(layer.candidates[k - 1].scheme, []).append(factor)
+                found.setdefault(layer.candidates[k - 1].family, []).append(factor)
     middle = _middle([factor for factors in found.values() for factor in factors])
     return {"": middle} | {scheme: _middle([*factors, middle]) for scheme, factors in found.items()}
 

@@ -119,7 +119,7 @@ def make_planner(study: Study, evidence: Sequence[Evidence], settings: SearchSet
     # The first images are those candidates were fitted to; the last ones show what that misses.
     fresh = study.engine.open(study.loaded.runnable)  # what draws at random starts anew, as candidates do
     tried = Judge(fresh, splits.fit[-settings.sensitivity_images :], like=judge, pool=study.pool)
-    space = space.with_losses(measure_sensitivity(study, space, tried, settings))
+    space = measure_sensitivity(study, space, tried, settings)
     if fit_method(study).is_sequential:
         space = space.learn_shares(())
     return Planner(study, evidence, settings, budget, limit, space, judge, last_word)

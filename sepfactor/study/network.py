@@ -17,6 +17,7 @@ from sepfactor.graph import stand_in
 from sepfactor.graph.averages import move_averages
 from sepfactor.graph.instrument import serialized
 from sepfactor.graph.load import PROTOBUF_LIMIT, Loaded, load, refusing
+from sepfactor.graph.opset import with_opset
 from sepfactor.graph.prepare import may_change_speed, prepare
 from sepfactor.graph.rebuild import Replacement, rebuild
 from sepfactor.graph.stand_in import Operator, Recipe
@@ -64,6 +65,11 @@ class Network:
         return True
 
     @property
+    def may_be_raised(self) -> bool:
+        """Whether what is written is what is run, so that it may be of another operator set."""
+        return True
+
+    @property
     def rewrites(self) -> tuple[str, ...]:
         """Names of the exact rewritings whose work is in ``prepared``."""
         return tuple(row.rule for row in self.rewritten if row.kept and row.rule != PREPARE.name)
@@ -79,6 +85,16 @@ class Network:
         """The same, where ``prepared`` became ``model`` by exact rewritings."""
         sites = tuple(survey(model, linear_layers=linear_layers))
         return replace(self, prepared=model, sites=sites, rewritten=tuple(rows))
+
+    def in_opset(self, least: int, *, linear_layers: bool = False) -> Network:
+        """The same with ``prepared`` in operator set ``least`` or above; as it is where that cannot be."""
+        raised = with_opset(self.prepared, least) if self.may_be_raised else None
+        if raised is None or raised is self.prepared:
+            return self
+        before = self.prepared.opset_imports.get("", 1)
+        note = f"The result is of operator set {least}, for eight bits need it; the original is of {before}."
+        sites = tuple(survey(raised, linear_layers=linear_layers))
+        return replace(self, prepared=raised, sites=sites, notes=(*self.notes, note))
 
     def written_dtype(self, site: Site) -> np.dtype[np.floating]:
         """The type that weights of a site have in the file."""
@@ -129,6 +145,11 @@ class StandIn(Network):
 
     @property
     def may_be_rewritten(self) -> bool:
+        """What is made is put into another network."""
+        return False
+
+    @property
+    def may_be_raised(self) -> bool:
         """What is made is put into another network."""
         return False
 

@@ -23,9 +23,9 @@ from sepfactor.measure.profile import scaled_to
 from sepfactor.results import LayoutTimes, Speed
 from sepfactor.scratch import scratch_folder
 
-CONVOLUTIONS = ("Conv", "FusedConv")
-PRODUCTS = ("Gemm", "FusedGemm", "MatMul", "FusedMatMul", "ConvTranspose")
-OTHERS = ("Add", "AveragePool", "GlobalAveragePool", "Mul")
+CONVOLUTIONS = ("Conv", "FusedConv", "QLinearConv")
+PRODUCTS = ("Gemm", "FusedGemm", "QGemm", "MatMul", "FusedMatMul", "ConvTranspose")
+OTHERS = ("Add", "QLinearAdd", "AveragePool", "GlobalAveragePool", "Mul")
 _PROFILE_RUNS = 10
 
 

@@ -15,13 +15,13 @@ from sepfactor.codes import Reason
 from sepfactor.errors import PlanError
 from sepfactor.graph.survey import Site
 from sepfactor.options import Options
-from sepfactor.plans.document import Plan, PlannedLayer, read_plan
+from sepfactor.plans.document import Int8, Plan, PlannedLayer, read_plan
 from sepfactor.study.study import Study
 from sepfactor.user_code import names_function
 
 _BUILDING = (
     *("data", "input-shape", "limit", "seed", "held-out", "refit", "memory", "ignore"),
-    *("color", "scale", "mean", "std", "layout", "resize", "linear-layers", "dequantize"),
+    *("color", "scale", "mean", "std", "layout", "resize", "linear-layers", "dequantize", "int8"),
 )
 """Options that what is built depends on beside the plan."""
 
@@ -63,12 +63,13 @@ def check_data(plan: Plan, options: Options) -> None:
         )
 
 
-def make_plan(study: Study, layers: Sequence[PlannedLayer]) -> Plan:
+def make_plan(study: Study, layers: Sequence[PlannedLayer], int8: Int8 | None = None) -> Plan:
     """The recipe of these choices.
 
     Args:
         study: the run.
         layers: one per site, in the order of the graph.
+        int8: what is in eight bits beside them; None where nothing is in eight bits.
     """
     return Plan(
         sepfactor_version=__version__,
@@ -78,6 +79,7 @@ def make_plan(study: Study, layers: Sequence[PlannedLayer]) -> Plan:
         data="" if _is_named(study.options.data) else study.splits.fit.description,
         rewrites=study.network.rewrites,
         layers=tuple(layers),
+        int8=int8,
         environment=study.environment.model_dump(exclude={"load", "taken"}),
     )
 
@@ -136,7 +138,7 @@ def fitting_plan(study: Study, plan: Plan) -> Plan:
             )
     planned = {layer.output: layer for layer in plan.layers}
     layers = [planned.get(site.output, kept(site, _NOT_IN_PLAN)) for site in study.sites]
-    header = make_plan(study, [_explained(layer) for layer in layers])
+    header = make_plan(study, [_explained(layer) for layer in layers], plan.int8)
     return header.model_copy(update={"effort": plan.effort, "expected": plan.expected})
 
 

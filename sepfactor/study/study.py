@@ -8,6 +8,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from sepfactor.graph.int8 import INT8_OPSET
 from sepfactor.graph.load import Loaded
 from sepfactor.graph.survey import Site
 from sepfactor.measure.engine import Engine
@@ -137,6 +138,8 @@ def open_study(
         network = rewritten_where_faster(
             network, splits, options, engine, cache, progress, may_time=machine is None
         )
+    if options.int8:
+        network = network.in_opset(INT8_OPSET, linear_layers=options.linear_layers)
     options = options.for_network(name for site in network.sites for name in (site.name, site.output))
     return Study(
         network,

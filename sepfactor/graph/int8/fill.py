@@ -1,0 +1,103 @@
+"""Fill channels up to what the fast integer kernels of onnxruntime take.
+
+They want four channels, or a multiple, on the side that is read, and a multiple of four, sixteen at least,
+on the side that is written (``ConvSym`` in MLAS). Channels of zeros are read by weights of zeros, and what
+zeros write is sliced off: exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+
+from sepfactor.factor.rounding import Rounded
+from sepfactor.graph.int8.units import Grid, Unit
+
+_READ, _LEAST_WRITTEN = 4, 16
+
+
+class Filler:
+    """Fills up channels of units, in place; grids and weights follow.
+
+    Args:
+        graph: that they are of.
+        prefix: of the names of all that is new.
+        grids: of activations, by name.
+        weights: of units, by name.
+    """
+
+    def __init__(
+        self, graph: ir.Graph, prefix: str, grids: Mapping[str, Grid], weights: Mapping[str, Rounded]
+    ) -> None:
+        self._graph, self._prefix = graph, prefix
+        self.grids, self.weights = dict(grids), dict(weights)
+
+    def fill(self, units: Iterable[Unit]) -> None:
+        """Fill up all that would be slow otherwise."""
+        for unit in units:
+            group = unit.node.attributes.get("group")
+            if unit.node.op_type != "Conv" or (group is not None and group.as_int() > 1):
+                continue
+            written, read = unit.weight.shape[:2]
+            more_read = -read % _READ
+            more_written = max(_LEAST_WRITTEN, written + -written % _READ) - written
+            if more_read or more_written:
+                self._weights(unit, more_written, more_read)
+            if more_read:
+                self._pad(unit, more_read)
+            if more_written:
+                self._slice(unit, written)
+
+    def _weights(self, unit: Unit, written: int, read: int) -> None:
+        found = self.weights[unit.name]
+        sides = [(0, written), (0, read), *([(0, 0)] * (found.codes.ndim - 2))]
+        self.weights[unit.name] = replace(
+            found,
+            codes=np.pad(found.codes, sides),
+            scales=np.pad(found.scales, (0, written), constant_values=1.0),
+            shift=np.pad(found.shift, (0, written)),
+        )
+        name = f"{self._prefix}/{unit.name}"
+        unit.node.replace_input_with(1, self._constant(f"{name}/filled", np.pad(unit.weight, sides)))
+        bias = unit.node.inputs[2] if len(unit.node.inputs) > 2 else None
+        if bias is not None and bias.const_value is not None:
+            filled = np.pad(bias.const_value.numpy(), (0, written))
+            unit.node.replace_input_with(2, self._constant(f"{name}/filled.bias", filled))
+
+    def _pad(self, unit: Unit, more: int) -> None:
+        """Channels of zeros on what a unit reads."""
+        (value,), (name,) = unit.inputs, unit.reads
+        own = f"{self._prefix}/{unit.name}/read"
+        pads = self._constant(f"{own}.pads", np.array([0, 0, 0, 0, 0, more, 0, 0], np.int64))
+        node = ir.node("Pad", [value, pads], name=own, outputs=[ir.val(own)])
+        self._graph.insert_before(unit.node, node)
+        unit.node.replace_input_with(0, node.outputs[0])
+        self.grids[own] = self.grids[name]
+
+    def _slice(self, unit: Unit, written: int) -> None:
+        """Only the first channels of what a unit writes, for all that read it."""
+        value, own = unit.output, f"{self._prefix}/{unit.name}/written"
+        ends = [
+            self._constant(f"{own}.{label}", np.array([number], np.int64))
+            for label, number in (("start", 0), ("end", written), ("axis", 1))
+        ]
+        was_output, name = value.is_graph_output(), unit.name
+        node = ir.node("Slice", [value, *ends], name=own, outputs=[ir.val(own)])
+        sliced = node.outputs[0]
+        sliced.shape, sliced.type = value.shape, value.type
+        value.shape = None
+        value.replace_all_uses_with(sliced, replace_graph_outputs=True)
+        node.replace_input_with(0, value)
+        self._graph.insert_after(unit.ends, node)
+        self.grids[own] = self.grids[name]
+        if was_output:  # which keeps its name
+            value.name, sliced.name = own, name
+            self.weights[own] = self.weights.pop(name)
+
+    def _constant(self, name: str, array: np.ndarray) -> ir.Value:
+        value = ir.val(name, const_value=ir.tensor(array, name=name))
+        self._graph.register_initializer(value)
+        return value

@@ -1,0 +1,179 @@
+"""Write nodes in eight-bit integers: QuantizeLinear and DequantizeLinear around each, integers as weights.
+
+Activations are uint8, weights int8 around zero with a scale for every output, biases int32 in the unit that
+products have: that is what the fast kernels of onnxruntime want (Jacob et al. 2018, arXiv 1712.05877, eq. 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from sepfactor.factor.rounding import Rounded
+from sepfactor.graph.int8.fill import Filler
+from sepfactor.graph.int8.units import Grid, Unit, int8_units
+from sepfactor.graph.load import quiet
+from sepfactor.graph.prepare import infer_shapes
+from sepfactor.graph.writer import free_prefix, taken_names
+
+_LARGEST = 2**31 - 1
+
+
+def quantized(
+    model: ir.Model,
+    chosen: Collection[str],
+    grids: Mapping[str, Grid],
+    weights: Mapping[str, Rounded],
+) -> ir.Model:
+    """A copy of ``model`` in which the chosen units compute in eight-bit integers.
+
+    Args:
+        model: in float32, opset 13 or above, with shapes inferred.
+        chosen: names of units, see :func:`~sepfactor.graph.int8.units.int8_units`.
+        grids: of every value that a chosen unit reads or writes, by name.
+        weights: of every chosen unit that has one, by its name.
+
+    Raises:
+        KeyError: there is no such unit, or a grid is missing.
+    """
+    copy = model.clone()
+    own = _named(copy, chosen)
+    filler = Filler(copy.graph, free_prefix("sepfactor/filled", taken_names(copy.graph)), grids, weights)
+    filler.fill(own)
+    grids, weights = filler.grids, filler.weights
+    infer_shapes(copy)
+    own = _named(copy, [unit.name for unit in own])
+    writer = _Writer(copy.graph, free_prefix("sepfactor/int8", taken_names(copy.graph)), grids)
+    reading: dict[str, set[ir.Node]] = {name: set() for unit in own for name in (*unit.reads, unit.name)}
+    values = {str(value.name): value for unit in own for value in (*unit.inputs, unit.output)}
+    made = {unit.name for unit in own}
+    for unit in own:
+        for name in unit.reads:
+            reading[name].add(unit.node)
+    for unit in own:
+        if unit.is_weighted:
+            writer.weights(unit, weights[unit.name])
+        if unit.is_cut_off and not grids[unit.name].zero_point:
+            values[unit.name] = writer.cut_off(unit)
+    for name, nodes in reading.items():
+        writer.value(name, values[name], nodes, is_made=name in made)
+    with quiet():
+        ir.passes.common.RemoveUnusedNodesPass()(copy)
+        infer_shapes(copy)
+    return copy
+
+
+def _named(model: ir.Model, names: Collection[str]) -> list[Unit]:
+    """The units of these names, in the order of the graph."""
+    units, wanted = int8_units(model), set(names)
+    if absent := wanted - set(units):
+        raise KeyError(min(absent))
+    return [unit for name, unit in units.items() if name in wanted]
+
+
+class _Writer:
+    def __init__(self, graph: ir.Graph, prefix: str, grids: Mapping[str, Grid]) -> None:
+        self._graph, self._prefix, self._grids = graph, prefix, grids
+
+    def value(self, name: str, value: ir.Value, readers: Collection[ir.Node], *, is_made: bool) -> None:
+        """Put an activation through its codes, for the units that read it, and for all if one makes it.
+
+        Args:
+            name: it goes by.
+            value: the activation.
+            readers: nodes that read it as codes.
+            is_made: whether a chosen unit writes it.
+        """
+        grid = self._grids[name]
+        scale = self._constant(f"{name}.scale", np.array(grid.scale, np.float32))
+        zero = self._constant(f"{name}.zero_point", np.array(grid.zero_point, np.uint8))
+        uses = [(use.node, use.idx) for use in value.uses()]
+        is_output = value.is_graph_output()
+        codes = self._node("QuantizeLinear", [value, scale, zero], f"{name}/codes")
+        made = [codes]
+        for node, index in uses:
+            if node in readers:
+                made.append(self._back(codes, f"{name}/{len(made)}"))
+                node.replace_input_with(index, made[-1].outputs[0])
+        rest = [(node, index) for node, index in uses if node not in readers]
+        if is_made and (rest or is_output):
+            made.append(self._back(codes, f"{name}/float"))
+            for node, index in rest:
+                node.replace_input_with(index, made[-1].outputs[0])
+            if is_output:
+                self._as_output(name, value, made[-1].outputs[0])
+        producer = value.producer()
+        if producer is None:
+            self._graph.insert_before(self._graph[0], made)
+        else:
+            self._graph.insert_after(producer, made)
+
+    def cut_off(self, unit: Unit) -> ir.Value:
+        """Take a Relu out, where the codes of what it writes begin at zero: QuantizeLinear cuts off there.
+
+        Returns:
+            What the node before it writes, which is then put through codes instead.
+        """
+        before = unit.node.outputs[0]
+        unit.output.replace_all_uses_with(before, replace_graph_outputs=True)
+        self._graph.remove(unit.ends, safe=True)
+        return before
+
+    def _as_output(self, name: str, before: ir.Value, now: ir.Value) -> None:
+        """Let ``now`` leave the graph in place of ``before``, under its name and with its shape."""
+        number = next(i for i, value in enumerate(self._graph.outputs) if value is before)
+        if before.name == name:
+            before.name = f"{self._prefix}/{name}/raw"
+        now.name, now.shape, now.type = name, before.shape, before.type
+        self._graph.outputs[number] = now
+
+    def weights(self, unit: Unit, weight: Rounded) -> None:
+        """Put the weight and the bias of a unit into integers."""
+        node, name = unit.node, unit.name
+        step = self._constant(f"{name}.weight_scale", weight.scales)
+        zeros = self._constant(f"{name}.weight_zero_point", np.zeros(weight.scales.shape, np.int8))
+        stored = self._constant(f"{name}.weight", weight.codes)
+        axis = unit.weight_axis
+        made = [self._node("DequantizeLinear", [stored, step, zeros], f"{name}/weight", axis=axis)]
+        node.replace_input_with(1, made[0].outputs[0])
+        bias = _bias(node) + weight.shift
+        if bias.any() or len(node.inputs) > 2:
+            read = np.float32(self._grids[unit.reads[0]].scale)
+            step_of_products = read * weight.scales
+            steps = np.rint(bias / step_of_products.astype(np.float64))
+            inputs = [
+                self._constant(f"{name}.bias", np.clip(steps, -_LARGEST, _LARGEST).astype(np.int32)),
+                self._constant(f"{name}.bias_scale", step_of_products),
+                self._constant(f"{name}.bias_zero_point", np.zeros(bias.shape, np.int32)),
+            ]
+            made.append(self._node("DequantizeLinear", inputs, f"{name}/bias", axis=0))
+            if len(node.inputs) < 3:
+                node.resize_inputs(3)
+            node.replace_input_with(2, made[-1].outputs[0])
+        self._graph.insert_before(node, made)
+
+    def _back(self, codes: ir.Node, name: str) -> ir.Node:
+        """A DequantizeLinear for a QuantizeLinear."""
+        return self._node("DequantizeLinear", [codes.outputs[0], *codes.inputs[1:]], name)
+
+    def _constant(self, name: str, array: np.ndarray) -> ir.Value:
+        full = f"{self._prefix}/{name}"
+        known = self._graph.initializers.get(full)
+        if known is None:
+            known = ir.val(full, const_value=ir.tensor(array.copy(), name=full))
+            self._graph.register_initializer(known)
+        return known
+
+    def _node(self, op_type: str, inputs: Sequence[ir.Value | None], name: str, **attributes: int) -> ir.Node:
+        full = f"{self._prefix}/{name}"
+        return ir.node(op_type, inputs, attributes, name=full, outputs=[ir.val(full)])
+
+
+def _bias(node: ir.Node) -> np.ndarray:
+    """The bias of a node in float64; a single zero where it has none."""
+    value = node.inputs[2] if len(node.inputs) > 2 else None
+    if value is None or value.const_value is None:
+        return np.zeros(1)
+    return np.asarray(value.const_value.numpy(), np.float64).reshape(-1)

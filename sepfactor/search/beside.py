@@ -1,0 +1,144 @@
+"""What lies between the layers, and may compute in eight bits as well: its times, and what borders cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from sepfactor.budgets import CostLimit
+from sepfactor.graph.instrument import serialized, value_of, with_node_names, with_shapes
+from sepfactor.graph.int8 import Unit, in_eight_bits_for_timing, int8_units
+from sepfactor.graph.lower import border_model
+from sepfactor.measure.engine import NodeTime
+from sepfactor.measure.engines import open_and_time
+from sepfactor.measure.profile import scaled_to
+from sepfactor.plans.knapsack import Border
+from sepfactor.plans.knapsack import Options as Columns
+from sepfactor.study.profiling import CONVOLUTIONS
+from sepfactor.study.study import Study
+
+TIME, LOSS = "time", "loss"
+"""Quantities that every option has, beside those that a budget limits."""
+
+_RUNS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """Nodes beside the layers that have a form in eight bits, and the values between all of them.
+
+    Attributes:
+        names: of the nodes, as units are called.
+        extra_ms: by node, what eight bits take longer than float; less than nothing where they are faster.
+        borders: between layers, which come first, and these nodes, in milliseconds.
+        losses: by node, divergence at the output where it alone is in eight bits.
+    """
+
+    names: tuple[str, ...] = ()
+    extra_ms: tuple[float, ...] = ()
+    borders: tuple[Border, ...] = ()
+    losses: tuple[float, ...] = ()
+
+    def with_losses(self, losses: Sequence[float]) -> Beside:
+        """The same with what each loses that is alone in eight bits."""
+        return replace(self, losses=(*losses,) or (0.0,) * len(self.names))
+
+    def columns(self, limits: Iterable[CostLimit] = ()) -> list[Columns]:
+        """The options of each: float, or eight bits."""
+        side = np.array([0.0, 1.0])
+        return [
+            Columns(
+                {
+                    TIME: extra * side,
+                    LOSS: loss * side,
+                    **{limit.option: (extra if limit.of_time else 0.0) * side for limit in limits},
+                },
+                side,
+            )
+            for extra, loss in zip(self.extra_ms, self.losses, strict=True)
+        ]
+
+    def counted(self, limits: Iterable[CostLimit] = ()) -> list[Border]:
+        """The borders, with the quantities that their times count in."""
+        names = (TIME, *(limit.option for limit in limits if limit.of_time))
+        return [replace(border, quantities=names) for border in self.borders]
+
+
+def gather_beside(study: Study, floats: Sequence[NodeTime]) -> Beside:
+    """Time the network in eight bits beside itself in float, node by node, and what changing between costs.
+
+    Args:
+        study: the run, with a network in which something has a form in eight bits.
+        floats: times of its nodes in float, in milliseconds of one run.
+    """
+    model, feed = study.prepared, study.splits.judged_on[0]
+    units = int8_units(model)
+    whole = in_eight_bits_for_timing(model)
+    rounds = open_and_time(
+        study.engine, [("in eight bits", serialized(whole))], feed, seconds=0.5, seed=study.options.seed
+    )
+    nodes = study.engine.profile(with_node_names(whole), feed, runs=_RUNS)
+    ints = _by_value(scaled_to(nodes, rounds.median_ms(0)))
+    beside = _by_value(node for node in floats if node.op_type not in CONVOLUTIONS)
+    sites = {site.output: number for number, site in enumerate(study.sites)}
+    numbers, names, extra = dict[str, int](), list[str](), list[float]()
+    for unit in units.values():
+        own = str(unit.node.outputs[0].name)
+        if own in sites:
+            numbers[unit.name] = sites[own]
+            continue
+        numbers[unit.name] = len(sites) + len(names)
+        names.append(unit.name)
+        before = sum(beside.get(value, 0.0) for value in _called(own, unit.name))
+        extra.append(sum(ints.get(value, 0.0) for value in _called(own, unit.name)) - before)
+    borders = tuple(_borders(study, units, numbers))
+    return Beside(tuple(names), tuple(extra), borders, (0.0,) * len(names))
+
+
+def _called(*values: str) -> dict[str, None]:
+    """What events of a unit are called after: what its nodes write, also where another took over its name."""
+    return dict.fromkeys((*values, *(f"sepfactor/int8/{value}/raw" for value in values)))
+
+
+def _by_value(nodes: Iterable[NodeTime]) -> dict[str, float]:
+    """Milliseconds by the value that events are called after."""
+    found: dict[str, float] = {}
+    for node in nodes:
+        name = value_of(node.name)
+        found[name] = found.get(name, 0.0) + node.median_ms
+    return found
+
+
+def _borders(study: Study, units: Mapping[str, Unit], numbers: Mapping[str, int]) -> list[Border]:
+    up, down = _border_ms(study)
+    by_node = {unit.node: unit for unit in units.values()}
+    values = dict.fromkeys(value for unit in units.values() for value in (*unit.inputs, unit.output))
+    names = [str(value.name) for value in values]
+    model = study.prepared
+    feed = study.splits.judged_on[0]
+    shapes = study.engine.open(with_shapes(model, names), level="basic", use="shapes").run(feed)
+    found = []
+    for value, shape in zip(values, shapes, strict=True):
+        size = math.prod(shape.tolist())
+        readers = [by_node.get(use.node) for use in value.uses()]
+        read = [None if unit is None else numbers[unit.name] for unit in readers]
+        if value.is_graph_output():
+            read.append(None)
+        maker = numbers.get(str(value.name))
+        found.append(Border(maker, tuple(dict.fromkeys(read)), up * size, down * size))
+    return found
+
+
+def _border_ms(study: Study) -> tuple[float, float]:
+    """Milliseconds a number, of bringing an activation into eight bits, and back."""
+    model, middle, shape = border_model()
+    mixed = in_eight_bits_for_timing(model, [middle])
+    nodes = study.engine.profile(with_node_names(mixed), {"x": np.zeros(shape, np.float32)}, runs=_RUNS)
+    convolutions = [i for i, node in enumerate(nodes) if "Conv" in node.op_type]
+    between = [sum(node.median_ms for node in nodes[a + 1 : b]) for a, b in pairwise(convolutions)]
+    up, down = between if len(between) == 2 else (sum(between) / 2,) * 2
+    return up / math.prod(shape), down / math.prod(shape)

@@ -1,0 +1,233 @@
+"""Networks in eight bits: valid, alike in onnxruntime and the reference, near to what they were in float."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from sepfactor.factor.rounding import rounded
+from sepfactor.fit.ranges import grids_of, look_at
+from sepfactor.graph.instrument import serialized
+from sepfactor.graph.int8 import INT8_OPSET, int8_units, quantized
+from sepfactor.graph.int8.even import QUARTERS, even_out, stretches
+from sepfactor.graph.int8.units import groups_of_one_grid
+from sepfactor.graph.load import load
+from sepfactor.graph.opset import with_opset
+from sepfactor.graph.prepare import prepare
+from sepfactor.measure import OnnxRuntime
+from tests.graph.build import model
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((2, 4, 12, 12)).astype(np.float32)
+INPUT, OUTPUT = "float[N, 4, 12, 12] x", "float[N, C, H, W] y"
+SAME = "<pads = [1, 1, 1, 1]>"
+
+
+def kernel(*shape: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+
+
+WEIGHTS = {
+    "w1": kernel(16, 4, 3, 3),
+    "b1": kernel(16, 1, seed=5)[:, 0],
+    "w2": kernel(16, 16, 3, 3, seed=1),
+    "w3": kernel(16, 16, 1, 1, seed=2),
+    "dw": kernel(16, 1, 3, 3, seed=3),
+    "wc": kernel(8, 32, 1, 1, seed=4),
+}
+
+NETWORKS = {
+    "chain": f"""
+        a = Conv {SAME} (x, w1, b1)
+        b = Relu (a)
+        y = Conv {SAME} (b, w2)
+        """,
+    "sum": f"""
+        a = Conv {SAME} (x, w1, b1)
+        b = Conv {SAME} (a, w2)
+        c = Add (a, b)
+        y = Relu (c)
+        """,
+    "fire": f"""
+        a = Conv {SAME} (x, w1, b1)
+        r = Relu (a)
+        b = Conv {SAME} (r, w2)
+        s = Relu (b)
+        c = Conv (r, w3)
+        t = Relu (c)
+        d = Concat <axis = 1> (s, t)
+        p = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (d)
+        y = Conv (p, wc)
+        """,
+    "depthwise": f"""
+        a = Conv {SAME} (x, w1, b1)
+        r = Relu (a)
+        d = Conv <group = 16, pads = [1, 1, 1, 1]> (r, dw)
+        e = Conv (d, w3)
+        y = GlobalAveragePool (e)
+        """,
+    "seen twice": f"""
+        a = Conv {SAME} (x, w1, b1)
+        r = Relu (a)
+        h = Sigmoid (r)
+        b = Conv {SAME} (r, w2)
+        y = Mul (b, h)
+        """,
+}
+
+
+def network(name: str) -> ir.Model:
+    made = model(NETWORKS[name], INPUT, OUTPUT, **{k: v for k, v in WEIGHTS.items() if k in NETWORKS[name]})
+    made.opset_import[0].version = 19  # the first that onnx.reference knows these operators of
+    stream = io.BytesIO()
+    onnx.save(made, stream)
+    return prepare(load(stream.getvalue()).model)
+
+
+def in_eight_bits(plain: ir.Model, chosen: Collection[str] | None = None) -> ir.Model:
+    units = int8_units(plain)
+    own = [unit for name, unit in units.items() if chosen is None or name in chosen]
+    names = list(dict.fromkeys(name for unit in own for name in (*unit.reads, unit.name)))
+    seen = look_at(plain, names, [{"x": X}], OnnxRuntime(), 10**9)
+    weights = {
+        unit.name: rounded(np.moveaxis(unit.weight, unit.weight_axis, 0)).along(unit.weight_axis)
+        for unit in own
+        if unit.is_weighted
+    }
+    return quantized(plain, [unit.name for unit in own], grids_of(groups_of_one_grid(own), seen), weights)
+
+
+def ran(network: ir.Model, x: np.ndarray = X) -> np.ndarray:
+    return np.asarray(OnnxRuntime().open(serialized(network)).run({"x": x})[0])
+
+
+def operators(network: ir.Model, folder: Path) -> list[str]:
+    optimised = folder / "optimised.onnx"
+    OnnxRuntime().open(serialized(network), optimised_path=optimised)
+    return [node.op_type for node in onnx.load(optimised).graph.node]
+
+
+def snr(wanted: np.ndarray, found: np.ndarray) -> float:
+    off = max(float(np.sum((wanted - found) ** 2)), 1e-30)
+    return float(10 * np.log10(np.sum(wanted**2) / off))
+
+
+each = pytest.mark.parametrize("name", NETWORKS)
+
+
+@each
+def test_near_to_float(name: str) -> None:
+    plain = network(name)
+    before = ir.to_proto(plain).SerializeToString()
+    made = in_eight_bits(plain)
+    onnx.checker.check_model(ir.to_proto(made), full_check=True)
+    assert snr(ran(plain), ran(made)) > 30
+    assert [value.name for value in made.graph.outputs] == ["y"]
+    assert ir.to_proto(plain).SerializeToString() == before
+
+
+@each
+def test_the_reference_says_the_same(name: str) -> None:
+    proto = ir.to_proto(in_eight_bits(network(name)))
+    (wanted,) = ReferenceEvaluator(proto).run(None, {"x": X})
+    # A product that lies between two codes may be rounded to either of them.
+    assert snr(wanted, ran(ir.from_proto(proto))) > 40
+
+
+@each
+def test_onnxruntime_computes_in_integers(name: str, tmp_path: Path) -> None:
+    found = operators(in_eight_bits(network(name)), tmp_path)
+    assert "Conv" not in found
+    assert "Relu" not in found
+    assert found.count("QLinearConv") == NETWORKS[name].count("= Conv")
+    if name == "sum":
+        assert "QLinearAdd" in found
+    if name == "fire":
+        assert "QLinearConcat" in found
+
+
+@each
+@pytest.mark.parametrize("number", range(4))
+def test_any_part_of_it(name: str, number: int) -> None:
+    plain = network(name)
+    names = list(int8_units(plain))
+    chosen = [one for k, one in enumerate(names) if (k + number) % (2 + number // 2) == 0]
+    made = in_eight_bits(plain, chosen)
+    onnx.checker.check_model(ir.to_proto(made), full_check=True)
+    assert snr(ran(plain), ran(made)) > 30
+    codes = {
+        str(node.inputs[0].name) for node in made.graph if node.op_type == "QuantizeLinear" and node.inputs[0]
+    }
+    assert bool(codes) == bool(chosen)
+
+
+def test_nothing_chosen_is_the_same_network() -> None:
+    plain = network("fire")
+    assert np.array_equal(ran(plain), ran(in_eight_bits(plain, ())))
+
+
+def test_what_has_no_form_in_eight_bits() -> None:
+    units = int8_units(network("seen twice"))
+    assert {unit.node.op_type for unit in units.values()} == {"Conv"}
+    old = network("chain")
+    old.graph.opset_imports[""] = INT8_OPSET - 1
+    assert not int8_units(old)
+
+
+def test_what_a_join_brings_together_shares_a_grid() -> None:
+    units = [*int8_units(network("fire")).values()]
+    groups = {frozenset(group) for group in groups_of_one_grid(units)}
+    assert frozenset({"s", "t", "d", "p"}) in groups
+    assert frozenset({"r"}) in groups
+
+
+@pytest.mark.parametrize("name", ["chain", "fire", "depthwise"])
+def test_evening_out_changes_nothing_in_float(name: str) -> None:
+    plain = network(name)
+    found = stretches(int8_units(plain))
+    wanted = ran(plain)
+    assert found
+    for number, stretch in enumerate(found):
+        quarters = np.random.default_rng(number).integers(-2 * QUARTERS, 3 * QUARTERS, stretch.channels)
+        even_out(stretch, [int(n) for n in quarters])
+    assert snr(wanted, ran(plain)) > 110
+
+
+def test_only_what_takes_the_scale_back_is_evened_out() -> None:
+    makers: Callable[[str], set[str]] = lambda name: {  # noqa: E731
+        s.maker.name for s in stretches(int8_units(network(name)))
+    }
+    assert makers("chain") == {"b"}
+    assert makers("sum") == set()  # both summands would have to be scaled alike
+    assert makers("fire") == {"r"}  # behind a Concat it is none's own
+    assert makers("depthwise") == {"r", "d"}
+    assert makers("seen twice") == set()  # a Sigmoid does not take it back
+
+
+def test_even_channels_lose_less() -> None:
+    plain = network("chain")
+    (stretch,) = stretches(int8_units(plain))
+    even_out(stretch, [-3 * QUARTERS * (i % 3) for i in range(16)])  # now some are 64 times smaller
+    uneven = snr(ran(plain), ran(in_eight_bits(plain)))
+    even_out(stretch, [3 * QUARTERS * (i % 3) for i in range(16)])
+    assert snr(ran(plain), ran(in_eight_bits(plain))) > uneven + 3
+
+
+def test_an_older_operator_set_is_raised() -> None:
+    plain = network("fire")
+    plain.graph.opset_imports[""] = 11
+    assert not int8_units(plain)
+    raised = with_opset(plain, INT8_OPSET)
+    assert raised is not None
+    assert raised.opset_imports[""] == INT8_OPSET
+    assert np.array_equal(ran(plain), ran(raised))
+    assert with_opset(raised, INT8_OPSET) is raised
+    assert snr(ran(plain), ran(in_eight_bits(raised))) > 30

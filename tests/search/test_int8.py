@@ -1,0 +1,136 @@
+"""Eight bits as a choice: by times and losses, within the budget, and written down in the plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+
+import sepfactor
+from sepfactor.cli import main
+from sepfactor.errors import NothingToReplace, OptionError, PlanError
+from sepfactor.plans.document import Plan, read_plan
+from tests.fit.small import outputs, smooth, weights
+from tests.graph.build import model
+from tests.timing import decide_engine, decide_layers, of_macs_and_bits
+
+DATA = smooth(48)
+ASKED: dict[str, Any] = {"data": {"x": DATA}, "bench_seconds": 0, "int8": True, "tidy": False}
+
+
+@pytest.fixture(autouse=True)
+def _decided(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    decide_engine(monkeypatch, of_macs_and_bits)
+    decide_layers(monkeypatch.setattr)
+    monkeypatch.chdir(tmp_path)
+
+
+def network() -> onnx.ModelProto:
+    same = "<pads = [1, 1, 1, 1]>"
+    return model(
+        f"""
+        a = Conv {same} (x, w1, b1)
+        r = Relu (a)
+        b = Conv {same} (r, w2, b2)
+        s = Relu (b)
+        t = Sigmoid (s)
+        y = Conv {same} (t, w3, b3)
+        """,
+        "float[N, 3, H, W] x",
+        "float[N, 3, H, W] y",
+        **weights(w1=(32, 3, 3, 3), w2=(32, 32, 3, 3), w3=(3, 32, 3, 3)),
+    )
+
+
+def snr(one: Any, other: Any) -> float:
+    feeds = [{"x": image[None]} for image in smooth(8, seed=9)]
+    a, b = outputs(one, feeds), outputs(other, feeds)
+    return float(10 * np.log10(np.sum((a - a.mean()) ** 2) / np.sum((a - b) ** 2)))
+
+
+def precisions(plan: Plan) -> dict[str, str]:
+    return {layer.output: layer.precision for layer in plan.layers}
+
+
+def test_eight_bits_where_they_are_asked_for_and_keep_the_budget() -> None:
+    wanted = network()
+    found = sepfactor.compress(wanted, "out.onnx", min_snr=25.0, **ASKED)
+    assert found.is_met
+    assert "int8" in precisions(found.plan).values()
+    assert found.plan.int8 is not None
+    assert snr(wanted, onnx.load("out.onnx")) > 24
+    plain = sepfactor.compress(wanted, min_snr=25.0, **{**ASKED, "int8": False})
+    assert set(precisions(plain.plan).values()) == {"float"}
+    assert plain.plan.int8 is None
+
+
+def test_a_budget_that_eight_bits_do_not_keep_keeps_them_out() -> None:
+    try:
+        plan = sepfactor.compress(network(), min_snr=75.0, **ASKED).plan
+    except NothingToReplace:
+        return
+    assert set(precisions(plan).values()) == {"float"}
+
+
+def test_the_plan_is_enough_to_write_the_same_bytes() -> None:
+    wanted = network()
+    onnx.save(wanted, "model.onnx")
+    found = sepfactor.compress("model.onnx", "first.onnx", min_snr=25.0, **ASKED)
+    Path("plan.json").write_text(found.plan.to_json())
+    assert read_plan(Path("plan.json")).digest() == found.plan.digest()
+    again = sepfactor.apply("model.onnx", "plan.json", "second.onnx", data={"x": DATA}, bench_seconds=0)
+    assert precisions(again.plan) == precisions(found.plan)
+    first, second = (onnx.load(name) for name in ("first.onnx", "second.onnx"))
+    assert first.graph.SerializeToString() == second.graph.SerializeToString()
+
+
+def test_values_that_are_taken_out_of_the_plan_are_found_anew() -> None:
+    found = sepfactor.compress(network(), min_snr=25.0, **ASKED)
+    assert found.plan.int8 is not None
+    without = found.plan.model_copy(update={"int8": found.plan.int8.model_copy(update={"values": ()})})
+    again = sepfactor.apply(network(), without, data={"x": DATA}, bench_seconds=0)
+    assert again.plan.int8 == found.plan.int8
+    assert without.digest() != found.plan.digest()
+
+
+def test_a_plan_that_cannot_be() -> None:
+    found = sepfactor.compress(network(), min_snr=25.0, **ASKED)
+    assert found.plan.int8 is not None
+    one = found.plan.int8.model_copy(update={"values": found.plan.int8.values[:1]})
+    with pytest.raises(PlanError, match="says nothing of the codes"):
+        sepfactor.apply(network(), found.plan.model_copy(update={"int8": one}), data={"x": DATA})
+
+
+def test_eight_bits_need_a_budget() -> None:
+    with pytest.raises(OptionError, match="int8 is chosen under a budget"):
+        sepfactor.compress(network(), **{**ASKED, "rank": 4})
+
+
+def test_a_layer_that_is_left_alone_stays_in_float() -> None:
+    plan = sepfactor.compress(network(), min_snr=20.0, ignore=("b",), **ASKED).plan
+    assert precisions(plan)["b"] == "float"
+
+
+def test_on_the_command_line() -> None:
+    onnx.save(network(), "model.onnx")
+    np.savez("data.npz", x=DATA)
+    asked = ["compress", "model.onnx", "-o", "out.onnx", "--data", "data.npz", "--int8", "--min-snr", "25"]
+    ran = CliRunner().invoke(main, [*asked, "--no-tidy", "--bench-seconds", "0", "--json", "report.json"])
+    assert ran.exit_code == 0, ran.output
+    assert "8-bit" in ran.stdout
+    made = onnx.load("out.onnx")
+    onnx.checker.check_model(made, full_check=True)
+    assert any(node.op_type == "QuantizeLinear" for node in made.graph.node)
+
+
+def test_an_older_network_is_raised_and_that_is_said() -> None:
+    old = network()
+    old.opset_import[0].version = 11
+    found = sepfactor.compress(old, "out.onnx", min_snr=25.0, **ASKED)
+    assert onnx.load("out.onnx").opset_import[0].version == 13
+    assert any("operator set 13" in note for note in found.report.notes)
+    assert old.opset_import[0].version == 11
