@@ -209,6 +209,11 @@ def _notes(written: Written, accuracy: Accuracy | None) -> tuple[str, ...]:
     notes = [*dict.fromkeys((*study.loaded.notes, *study.network.notes)), *study.splits.notes]
     if written.built.is_int8:
         notes.append(NEEDS_DOT_PRODUCTS)
+    elif study.options.int8:
+        notes.append(
+            "Nothing is in eight bits: of the float32 layers that have such a form (Conv of two axes, Gemm) "
+            "none is worth it within the budget."
+        )
     if judged_on.synthetic:
         notes.append(
             "SYNTHETIC IMAGES were used, since no --data was given: the errors below say how far the two "

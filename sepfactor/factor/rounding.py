@@ -16,6 +16,9 @@ from sepfactor.factor.stage import Array
 STEPS = 127
 """Codes on either side of zero."""
 
+_BLOCK = 64
+"""Entries that are rounded before what is behind them is brought up to date."""
+
 _DAMPED = 0.01
 """Of the mean variance, added to each: what was hardly seen is not to make up for much."""
 
@@ -81,10 +84,15 @@ def _compensated(rows: Array, steps: Array, covariance: Array) -> Array:
     inverse = np.linalg.inv(damped[:, order][:, :, order])
     factor = np.linalg.cholesky(inverse).swapaxes(1, 2)  # upper: row j says how the rest makes up for entry j
     left, codes = rows[:, :, order].copy(), np.zeros_like(rows)
-    for j in range(size):
-        codes[:, :, j] = _nearest(left[:, :, j] / steps[:, :, 0])
-        off = (left[:, :, j] - codes[:, :, j] * steps[:, :, 0]) / factor[:, j, j, None]
-        left[:, :, j + 1 :] -= off[:, :, None] * factor[:, None, j, j + 1 :]
+    for begin in range(0, size, _BLOCK):  # what is behind a block makes up for all of it at once
+        end = min(begin + _BLOCK, size)
+        off = np.zeros((*rows.shape[:2], end - begin))
+        for j in range(begin, end):
+            codes[:, :, j] = _nearest(left[:, :, j] / steps[:, :, 0])
+            own = (left[:, :, j] - codes[:, :, j] * steps[:, :, 0]) / factor[:, j, j, None]
+            left[:, :, j + 1 : end] -= own[:, :, None] * factor[:, None, j, j + 1 : end]
+            off[:, :, j - begin] = own
+        left[:, :, end:] -= off @ factor[:, begin:end, end:]
     back = np.empty_like(order)
     back[order] = np.arange(size)
     return np.asarray(codes[:, :, back])

@@ -69,13 +69,14 @@ class Filler:
 
     def _pad(self, unit: Unit, more: int) -> None:
         """Channels of zeros on what a unit reads."""
-        (value,), (name,) = unit.inputs, unit.reads
+        value = unit.node.inputs[0]  # which may be sliced by now
+        assert value is not None
         own = f"{self._prefix}/{unit.name}/read"
         pads = self._constant(f"{own}.pads", np.array([0, 0, 0, 0, 0, more, 0, 0], np.int64))
         node = ir.node("Pad", [value, pads], name=own, outputs=[ir.val(own)])
         self._graph.insert_before(unit.node, node)
         unit.node.replace_input_with(0, node.outputs[0])
-        self.grids[own] = self.grids[name]
+        self.grids[own] = self.grids[str(value.name)]
 
     def _slice(self, unit: Unit, written: int) -> None:
         """Only the first channels of what a unit writes, for all that read it."""
@@ -88,7 +89,7 @@ class Filler:
         node = ir.node("Slice", [value, *ends], name=own, outputs=[ir.val(own)])
         sliced = node.outputs[0]
         sliced.shape, sliced.type = value.shape, value.type
-        value.shape = None
+        value.shape = unit.node.outputs[0].shape = None
         value.replace_all_uses_with(sliced, replace_graph_outputs=True)
         node.replace_input_with(0, value)
         self._graph.insert_after(unit.ends, node)

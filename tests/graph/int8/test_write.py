@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,27 +12,19 @@ import onnx_ir as ir
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from sepfactor.factor.rounding import rounded
-from sepfactor.fit.ranges import grids_of, look_at
-from sepfactor.graph.instrument import serialized
-from sepfactor.graph.int8 import INT8_OPSET, int8_units, quantized
+from sepfactor.graph.int8 import INT8_OPSET, int8_units
 from sepfactor.graph.int8.even import QUARTERS, even_out, stretches
 from sepfactor.graph.int8.units import groups_of_one_grid
 from sepfactor.graph.load import load
 from sepfactor.graph.opset import with_opset
 from sepfactor.graph.prepare import prepare
-from sepfactor.measure import OnnxRuntime
 from tests.graph.build import model
+from tests.graph.int8.quantizing import in_eight_bits, kernel, operators, ran, snr
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 4, 12, 12)).astype(np.float32)
 INPUT, OUTPUT = "float[N, 4, 12, 12] x", "float[N, C, H, W] y"
 SAME = "<pads = [1, 1, 1, 1]>"
-
-
-def kernel(*shape: int, seed: int = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    return (rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
 
 
 WEIGHTS = {
@@ -92,34 +84,6 @@ def network(name: str) -> ir.Model:
     return prepare(load(stream.getvalue()).model)
 
 
-def in_eight_bits(plain: ir.Model, chosen: Collection[str] | None = None) -> ir.Model:
-    units = int8_units(plain)
-    own = [unit for name, unit in units.items() if chosen is None or name in chosen]
-    names = list(dict.fromkeys(name for unit in own for name in (*unit.reads, unit.name)))
-    seen = look_at(plain, names, [{"x": X}], OnnxRuntime(), 10**9)
-    weights = {
-        unit.name: rounded(np.moveaxis(unit.weight, unit.weight_axis, 0)).along(unit.weight_axis)
-        for unit in own
-        if unit.is_weighted
-    }
-    return quantized(plain, [unit.name for unit in own], grids_of(groups_of_one_grid(own), seen), weights)
-
-
-def ran(network: ir.Model, x: np.ndarray = X) -> np.ndarray:
-    return np.asarray(OnnxRuntime().open(serialized(network)).run({"x": x})[0])
-
-
-def operators(network: ir.Model, folder: Path) -> list[str]:
-    optimised = folder / "optimised.onnx"
-    OnnxRuntime().open(serialized(network), optimised_path=optimised)
-    return [node.op_type for node in onnx.load(optimised).graph.node]
-
-
-def snr(wanted: np.ndarray, found: np.ndarray) -> float:
-    off = max(float(np.sum((wanted - found) ** 2)), 1e-30)
-    return float(10 * np.log10(np.sum(wanted**2) / off))
-
-
 each = pytest.mark.parametrize("name", NETWORKS)
 
 
@@ -127,24 +91,24 @@ each = pytest.mark.parametrize("name", NETWORKS)
 def test_near_to_float(name: str) -> None:
     plain = network(name)
     before = ir.to_proto(plain).SerializeToString()
-    made = in_eight_bits(plain)
+    made = in_eight_bits(plain, X)
     onnx.checker.check_model(ir.to_proto(made), full_check=True)
-    assert snr(ran(plain), ran(made)) > 30
+    assert snr(ran(plain, X), ran(made, X)) > 30
     assert [value.name for value in made.graph.outputs] == ["y"]
     assert ir.to_proto(plain).SerializeToString() == before
 
 
 @each
 def test_the_reference_says_the_same(name: str) -> None:
-    proto = ir.to_proto(in_eight_bits(network(name)))
+    proto = ir.to_proto(in_eight_bits(network(name), X))
     (wanted,) = ReferenceEvaluator(proto).run(None, {"x": X})
     # A product that lies between two codes may be rounded to either of them.
-    assert snr(wanted, ran(ir.from_proto(proto))) > 40
+    assert snr(wanted, ran(ir.from_proto(proto), X)) > 40
 
 
 @each
 def test_onnxruntime_computes_in_integers(name: str, tmp_path: Path) -> None:
-    found = operators(in_eight_bits(network(name)), tmp_path)
+    found = operators(in_eight_bits(network(name), X), tmp_path)
     assert "Conv" not in found
     assert "Relu" not in found
     assert found.count("QLinearConv") == NETWORKS[name].count("= Conv")
@@ -160,9 +124,9 @@ def test_any_part_of_it(name: str, number: int) -> None:
     plain = network(name)
     names = list(int8_units(plain))
     chosen = [one for k, one in enumerate(names) if (k + number) % (2 + number // 2) == 0]
-    made = in_eight_bits(plain, chosen)
+    made = in_eight_bits(plain, X, chosen)
     onnx.checker.check_model(ir.to_proto(made), full_check=True)
-    assert snr(ran(plain), ran(made)) > 30
+    assert snr(ran(plain, X), ran(made, X)) > 30
     codes = {
         str(node.inputs[0].name) for node in made.graph if node.op_type == "QuantizeLinear" and node.inputs[0]
     }
@@ -171,7 +135,7 @@ def test_any_part_of_it(name: str, number: int) -> None:
 
 def test_nothing_chosen_is_the_same_network() -> None:
     plain = network("fire")
-    assert np.array_equal(ran(plain), ran(in_eight_bits(plain, ())))
+    assert np.array_equal(ran(plain, X), ran(in_eight_bits(plain, X, ()), X))
 
 
 def test_what_has_no_form_in_eight_bits() -> None:
@@ -193,12 +157,12 @@ def test_what_a_join_brings_together_shares_a_grid() -> None:
 def test_evening_out_changes_nothing_in_float(name: str) -> None:
     plain = network(name)
     found = stretches(int8_units(plain))
-    wanted = ran(plain)
+    wanted = ran(plain, X)
     assert found
     for number, stretch in enumerate(found):
         quarters = np.random.default_rng(number).integers(-2 * QUARTERS, 3 * QUARTERS, stretch.channels)
         even_out(stretch, [int(n) for n in quarters])
-    assert snr(wanted, ran(plain)) > 110
+    assert snr(wanted, ran(plain, X)) > 110
 
 
 def test_only_what_takes_the_scale_back_is_evened_out() -> None:
@@ -216,9 +180,9 @@ def test_even_channels_lose_less() -> None:
     plain = network("chain")
     (stretch,) = stretches(int8_units(plain))
     even_out(stretch, [-3 * QUARTERS * (i % 3) for i in range(16)])  # now some are 64 times smaller
-    uneven = snr(ran(plain), ran(in_eight_bits(plain)))
+    uneven = snr(ran(plain, X), ran(in_eight_bits(plain, X), X))
     even_out(stretch, [3 * QUARTERS * (i % 3) for i in range(16)])
-    assert snr(ran(plain), ran(in_eight_bits(plain))) > uneven + 3
+    assert snr(ran(plain, X), ran(in_eight_bits(plain, X), X)) > uneven + 3
 
 
 def test_an_older_operator_set_is_raised() -> None:
@@ -228,6 +192,6 @@ def test_an_older_operator_set_is_raised() -> None:
     raised = with_opset(plain, INT8_OPSET)
     assert raised is not None
     assert raised.opset_imports[""] == INT8_OPSET
-    assert np.array_equal(ran(plain), ran(raised))
+    assert np.array_equal(ran(plain, X), ran(raised, X))
     assert with_opset(raised, INT8_OPSET) is raised
-    assert snr(ran(plain), ran(in_eight_bits(raised))) > 30
+    assert snr(ran(plain, X), ran(in_eight_bits(raised, X), X)) > 30
