@@ -130,17 +130,27 @@ def _mix(ins: int, outs: int) -> Stage:
     return Stage.pointwise(np.full((outs, ins), 1.0 / ins))
 
 
-def border_model(channels: int = 64, side: int = 56) -> tuple[ir.Model, str, tuple[int, ...]]:
+def border_model(
+    channels: int = 64, side: int = 56, *, summed: bool = False
+) -> tuple[ir.Model, str, tuple[int, ...]]:
     """Three 1×1 convolutions in a row, to see what it costs if the middle one computes in another form.
 
+    Args:
+        channels: of all maps.
+        side: of all maps.
+        summed: whether what the middle one reads is added to what it writes, as around a residual block.
+
     Returns:
-        The model, the name of what the middle one writes behind its Relu, and the shape of all maps.
+        The model, the name of what leaves the middle one, and the shape of all maps.
     """
     shape = (1, channels, side, side)
     x, y = (ir.val(name, ir.DataType.FLOAT, shape) for name in "xy")
     writer, value, names = Writer("border", np.dtype(np.float32)), x, list[str]()
     for label in ("first", "middle", "last"):
-        value = writer.conv(_mix(channels, channels), value, label, None, None)
+        read, value = value, writer.conv(_mix(channels, channels), value, label, None, None)
+        if summed and label == "middle":
+            names.append(str(value.name))
+            value = writer.add(value, read, "sum")
         value = writer.emit("Relu", [value], f"{label}/relu", output=y if label == "last" else None)
         names.append(str(value.name))
     imports = {"": 17}

@@ -114,13 +114,12 @@ def _by_value(nodes: Iterable[NodeTime]) -> dict[str, float]:
 
 
 def _borders(study: Study, units: Mapping[str, Unit], numbers: Mapping[str, int]) -> list[Border]:
-    up, down = _border_ms(study)
+    up, down, sums = _border_ms(study)
     by_node = {unit.node: unit for unit in units.values()}
     values = dict.fromkeys(value for unit in units.values() for value in (*unit.inputs, unit.output))
     names = [str(value.name) for value in values]
-    model = study.prepared
     feed = study.splits.judged_on[0]
-    shapes = study.engine.open(with_shapes(model, names), level="basic", use="shapes").run(feed)
+    shapes = study.engine.open(with_shapes(study.prepared, names), level="basic", use="shapes").run(feed)
     found = []
     for value, shape in zip(values, shapes, strict=True):
         size = math.prod(shape.tolist())
@@ -130,15 +129,32 @@ def _borders(study: Study, units: Mapping[str, Unit], numbers: Mapping[str, int]
             read.append(None)
         maker = numbers.get(str(value.name))
         found.append(Border(maker, tuple(dict.fromkeys(read)), up * size, down * size))
+        made_by = next((unit for unit in units.values() if unit.output is value), None)
+        if made_by is not None and made_by.is_weighted:
+            found += (
+                Border(maker, (numbers[unit.name],), 0.0, sums * size)
+                for unit in readers
+                if unit is not None and unit.node.op_type == "Add"
+            )
     return found
 
 
-def _border_ms(study: Study) -> tuple[float, float]:
-    """Milliseconds a number, of bringing an activation into eight bits, and back."""
-    model, middle, shape = border_model()
+def _border_ms(study: Study) -> tuple[float, float, float]:
+    """Milliseconds a number, of bringing an activation into eight bits, and back.
+
+    And of a sum with what comes back: in float alone it would be part of the convolution before it.
+    """
+    up, down, _ = _between(study, summed=False)
+    _, behind, size = _between(study, summed=True)
+    return up / size, down / size, max(behind - down, 0.0) / size
+
+
+def _between(study: Study, *, summed: bool) -> tuple[float, float, int]:
+    """Milliseconds between three convolutions, the middle one in eight bits; and the size of maps."""
+    model, middle, shape = border_model(summed=summed)
     mixed = in_eight_bits_for_timing(model, [middle])
     nodes = study.engine.profile(with_node_names(mixed), {"x": np.zeros(shape, np.float32)}, runs=_RUNS)
     convolutions = [i for i, node in enumerate(nodes) if "Conv" in node.op_type]
     between = [sum(node.median_ms for node in nodes[a + 1 : b]) for a, b in pairwise(convolutions)]
     up, down = between if len(between) == 2 else (sum(between) / 2,) * 2
-    return up / math.prod(shape), down / math.prod(shape)
+    return up, down, math.prod(shape)

@@ -127,7 +127,7 @@ def _activations(node: ir.Node) -> tuple[ir.Value, ...] | None:
         fits = _is_plain_conv(node) if node.op_type == "Conv" else _is_plain_gemm(node)
         return (read[0],) if fits and all(_is_constant(value) for value in read[1:]) else None
     if node.op_type == "Add":
-        same = len({_shape(value) for value in read}) == 1 and _shape(read[0]) is not None
+        same = len({None if value.shape is None else len(value.shape) for value in read}) == 1
         return tuple(read) if same and not any(_is_constant(value) for value in read) else None
     if node.op_type in _JOINING:
         return None if any(_is_constant(value) for value in read) else tuple(read)
@@ -168,10 +168,6 @@ def _is_constant(value: ir.Value) -> bool:
 
 def _is_float(value: ir.Value) -> bool:
     return value.dtype in (ir.DataType.FLOAT, None) and value.shape is not None
-
-
-def _shape(value: ir.Value) -> tuple[object, ...] | None:
-    return None if value.shape is None else tuple(str(axis) for axis in value.shape)
 
 
 def groups_of_one_grid(units: Sequence[Unit]) -> list[list[str]]:
