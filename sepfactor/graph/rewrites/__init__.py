@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from sepfactor.graph.rewrites.chain import Chain, rewrite
 from sepfactor.graph.rewrites.clip import CARRY_LEAKY_RELU, CLIP
+from sepfactor.graph.rewrites.concat_sum import CONCAT_SUM
 from sepfactor.graph.rewrites.conv_conv import CONV_CONV
 from sepfactor.graph.rewrites.depthwise import DEPTHWISE
 from sepfactor.graph.rewrites.driver import Rewritten, apply
@@ -38,7 +39,7 @@ REWRITES: tuple[Rule, ...] = (
     *(HARD_SWISH, HARD_SIGMOID, LEAKY_RELU, MISH),
     *(FOLD_BACKWARD, FOLD_FORWARD, CONV_CONV, GATE, POOL_FIRST, SELECT, REPEAT, GLOBAL_POOL),
     *(ROUND_CHANNELS, DEPTHWISE, PRELU, CLIP, CARRY_LEAKY_RELU, SUBSAMPLE, PAD_CHANNELS),
-    *(SOFTMAX_AXIS, LAY_DOWN, GROUP_PIXELS),
+    *(SOFTMAX_AXIS, LAY_DOWN, GROUP_PIXELS, CONCAT_SUM),
 )
 """Every rule. What gives operators their names comes first, so that weights are folded around those; what
 stays after folding comes last."""

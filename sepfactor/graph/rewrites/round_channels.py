@@ -3,9 +3,10 @@
     W∗x = [W 0]∗[x; f(0∗u)]
 
 onnxruntime runs a dense convolution in blocks where what it reads has a multiple of four channels (from
-sixteen on); one that reads 18, 42 or 255 copies columns instead, and the layout changes on both sides. Up to
-three more channels, made by rows of zeros and read by columns of zeros, cost less, and blocks are filled up
-anyway. The way leads back from the convolution that reads them through activations and depthwise ones.
+sixteen on); one that reads 18, 42 or 255 copies columns instead, and the layout changes on both sides. One
+that reads eight takes them from the plain layout, number by number. A few more channels, made by rows of
+zeros and read by columns of zeros, cost less, and blocks are filled up anyway. The way leads back from the
+convolution that reads them through activations, pools and depthwise ones.
 """
 
 from __future__ import annotations
@@ -15,14 +16,12 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from sepfactor.graph.consumers import ACTIVATIONS
+from sepfactor.graph.rewrites.alike import treats_channels_alike
 from sepfactor.graph.rewrites.read import (
     SINGLE,
     Array,
     Convolution,
-    constant,
     convolution,
-    is_op,
     only_reader,
     rank,
 )
@@ -31,18 +30,21 @@ from sepfactor.layout import BLOCK, blockable
 
 _MULTIPLE = 4
 
+_LEAST = BLOCK // 2
+"""Of fewer channels a kernel for plain maps computes none in vain."""
+
 
 def _check(node: ir.Node, opset: int) -> Build | str | None:  # noqa: ARG001
     reader = convolution(node)
     if reader is None or reader.group != 1 or rank(node.outputs[0]) != 4 or reader.dtype not in SINGLE:
         return None
     count = reader.in_channels
-    if count < BLOCK or blockable(count):
+    if count < _LEAST or blockable(count):
         return None
     way = _way(node.inputs[0])
     if isinstance(way, str):
         return way
-    more = -count % _MULTIPLE
+    more = max(-count % _MULTIPLE, BLOCK - count)
 
     def build(edit: Edit) -> Mapping[ir.Value, ir.Value]:
         value: ir.Value | None = None
@@ -68,16 +70,10 @@ def _way(value: ir.Value | None) -> list[ir.Node] | str:
         way.insert(0, node)
         if conv is not None and conv.group == 1:
             return way
-        if not (_is_activation(node) or (conv is not None and conv.is_depthwise)):
+        if not (treats_channels_alike(node) or (conv is not None and conv.is_depthwise)):
             break
         value = node.inputs[0]
     return "no convolution makes what it reads"
-
-
-def _is_activation(node: ir.Node) -> bool:
-    """Whether it does the same to every channel."""
-    numbers = [constant(bound) for bound in node.inputs[1:] if bound is not None]
-    return is_op(node, *ACTIVATIONS) and all(array is not None and array.size == 1 for array in numbers)
 
 
 def _widened(edit: Edit, node: ir.Node, value: ir.Value | None, more: int) -> ir.Value:

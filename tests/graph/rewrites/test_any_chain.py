@@ -51,6 +51,7 @@ STEPS = {
     "  {y} = Conv ({y}b, many)",
     "a row": "{y}a = GlobalAveragePool ({x})  {y}b = Conv <pads = [4, 0, 5, 0]> ({y}a, row)"
     "  {y}d = ReduceMean <axes = [2]> ({y}b)  {y} = Add ({x}, {y}d)",
+    "together": "{y}a = Concat <axis = 1> ({x}, {z})  {y} = Conv ({y}a, w32)",
     "sum": "{y} = Add ({x}, {z})",
     "product": "{y} = Mul ({x}, {z})",
 }  # fmt: skip
@@ -75,6 +76,7 @@ def network(
         w3=normal(16, 16, 3, 3) / 12,
         w1=normal(16, 16, 1, 1) / 4,
         w20=normal(16, 20, 1, 1) / 4,
+        w32=normal(16, 32, 1, 1) / 6,
         w18=normal(18, 16, 1, 1) / 4,
         v18=normal(16, 18, 1, 1) / 4,
         few=normal(3, 16, 5, 5) / 20,

@@ -220,11 +220,18 @@ def test_channels_are_filled_up(between: str, read: str, kind: str) -> None:
     assert [node.inputs[1].shape[1] for node in result.model.graph if node.op_type == "Conv"][-1] == 20
 
 
+@pytest.mark.parametrize(("channels", "filled"), [(8, 16), (13, 16), (17, 20), (255, 256)])
+def test_up_to_what_fits(channels: int, filled: int) -> None:
+    pool = "r = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (a)"
+    result = assert_rewrites(odd(pool, "r", channels), FEED, "round-channels")
+    assert [node.inputs[1].shape[1] for node in result.model.graph if node.op_type == "Conv"][-1] == filled
+
+
 @pytest.mark.parametrize(
     ("between", "read", "channels", "outputs", "reason"),
     [
         ("", "a", 20, "", None),
-        ("", "a", 9, "", None),
+        ("", "a", 7, "", None),
         ("r = Relu (a)", "r", 18, ", float[N, 18, 6, 5] a", "something else reads"),
         ("s = Sigmoid (a)  r = Mul (a, s)", "r", 18, "", "no convolution makes"),
         ("r = Softmax <axis = 1> (a)", "r", 18, "", "no convolution makes"),
