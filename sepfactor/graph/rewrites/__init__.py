@@ -19,6 +19,7 @@ from sepfactor.graph.rewrites.driver import Rewritten, apply
 from sepfactor.graph.rewrites.fold_backward import FOLD_BACKWARD
 from sepfactor.graph.rewrites.fold_forward import FOLD_FORWARD
 from sepfactor.graph.rewrites.gate import GATE
+from sepfactor.graph.rewrites.gelu_tanh import GELU_TANH
 from sepfactor.graph.rewrites.global_pool import GLOBAL_POOL
 from sepfactor.graph.rewrites.group_pixels import GROUP_PIXELS
 from sepfactor.graph.rewrites.hard_sigmoid import HARD_SIGMOID
@@ -26,6 +27,7 @@ from sepfactor.graph.rewrites.hard_swish import HARD_SWISH
 from sepfactor.graph.rewrites.lay_down import LAY_DOWN
 from sepfactor.graph.rewrites.leaky_relu import LEAKY_RELU
 from sepfactor.graph.rewrites.mish import MISH
+from sepfactor.graph.rewrites.one_hot import ONE_HOT
 from sepfactor.graph.rewrites.pool_first import POOL_FIRST
 from sepfactor.graph.rewrites.prelu import PRELU
 from sepfactor.graph.rewrites.repeat import REPEAT
@@ -34,9 +36,12 @@ from sepfactor.graph.rewrites.rule import Rule
 from sepfactor.graph.rewrites.select import SELECT
 from sepfactor.graph.rewrites.shortcut import PAD_CHANNELS, SUBSAMPLE
 from sepfactor.graph.rewrites.softmax_axis import SOFTMAX_AXIS
+from sepfactor.graph.rewrites.table import TABLE
+from sepfactor.graph.rewrites.whole_slice import WHOLE_SLICE
 
 REWRITES: tuple[Rule, ...] = (
-    *(HARD_SWISH, HARD_SIGMOID, LEAKY_RELU, MISH),
+    *(ONE_HOT, TABLE, WHOLE_SLICE),
+    *(HARD_SWISH, HARD_SIGMOID, LEAKY_RELU, MISH, GELU_TANH),
     *(FOLD_BACKWARD, FOLD_FORWARD, CONV_CONV, GATE, POOL_FIRST, SELECT, REPEAT, GLOBAL_POOL),
     *(ROUND_CHANNELS, DEPTHWISE, PRELU, CLIP, CARRY_LEAKY_RELU, SUBSAMPLE, PAD_CHANNELS),
     *(SOFTMAX_AXIS, LAY_DOWN, GROUP_PIXELS, CONCAT_SUM),

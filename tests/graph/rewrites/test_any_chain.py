@@ -40,6 +40,9 @@ STEPS = {
     "hard sigmoid": "{y}a = Add ({x}, three)  {y}b = Clip ({y}a, zero, six)  {y} = Div ({y}b, six)",
     "silu": "{y}a = Sigmoid ({x})  {y} = Mul ({x}, {y}a)",
     "mish": "{y}a = Softplus ({x})  {y}b = Tanh ({y}a)  {y} = Mul ({x}, {y}b)",
+    "gelu": "{y}a = Pow ({x}, three)  {y}b = Mul ({y}a, k)  {y}d = Add ({x}, {y}b)  {y}e = Tanh ({y}d)"
+    "  {y}f = Add ({y}e, one)  {y}g = Mul ({x}, {y}f)  {y} = Mul ({y}g, half)",
+    "everything": "{y} = Slice ({x}, start, end)",
     "gate": "{y}a = GlobalAveragePool ({x})  {y}b = Sigmoid ({y}a)  {y}d = Mul ({x}, {y}b)"
     "  {y} = Add ({x}, {y}d)",
     "mean": "{y}a = ReduceMean <axes = [2, 3]> ({x})  {y} = Sub ({x}, {y}a)",
@@ -89,6 +92,10 @@ def network(
         k=np.float32(0.4),
         zero=np.float32(0),
         three=np.float32(3),
+        one=np.float32(1),
+        half=np.float32(0.5),
+        start=np.array([0, 0]),
+        end=np.array([2**31 - 1, 16]),
         six=np.float32(6),
         eights=np.array([8, 8]),
         more=np.array([0, 1, 0, 0, 0, 3, 0, 0]),
