@@ -82,7 +82,8 @@ class Edit:
 
 
 Build: TypeAlias = Callable[[Edit], Mapping[ir.Value, ir.Value]]
-"""Emits the new nodes, and says which value of the node that was checked each of theirs replaces."""
+"""Emits the new nodes, and says which value each of theirs replaces: of the node that was checked, or of
+others behind it. The new ones stand where that node did, and so read nothing that is made later."""
 
 
 @dataclass(frozen=True)

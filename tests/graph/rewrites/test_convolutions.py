@@ -187,6 +187,8 @@ WAYS = {
     "relu": ("r = Relu (a)", "r"),
     "sigmoid": ("r = Sigmoid (a)", "r"),
     "clip": ("r = Clip (a, low)", "r"),
+    "swish": ("s = Sigmoid (a)  r = Mul (a, s)", "r"),
+    "another reader": ("z = Conv <strides = [2, 2]> (a, v)  m = ReduceMax (z)  r = Relu (a)", "r"),
     "depthwise": ("d = Conv <group = 18, pads = [1, 1, 1, 1]> (a, u, c)  r = Relu (d)", "r"),
 }
 
@@ -220,7 +222,7 @@ def test_channels_are_filled_up(between: str, read: str, kind: str) -> None:
     assert [node.inputs[1].shape[1] for node in result.model.graph if node.op_type == "Conv"][-1] == 20
 
 
-@pytest.mark.parametrize(("channels", "filled"), [(8, 16), (13, 16), (17, 20), (255, 256)])
+@pytest.mark.parametrize(("channels", "filled"), [(8, 16), (13, 16), (17, 32), (24, 32), (255, 256)])
 def test_up_to_what_fits(channels: int, filled: int) -> None:
     pool = "r = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (a)"
     result = assert_rewrites(odd(pool, "r", channels), FEED, "round-channels")
@@ -233,10 +235,17 @@ def test_up_to_what_fits(channels: int, filled: int) -> None:
         ("", "a", 20, "", None),
         ("", "a", 7, "", None),
         ("r = Relu (a)", "r", 18, ", float[N, 18, 6, 5] a", "something else reads"),
-        ("s = Sigmoid (a)  r = Mul (a, s)", "r", 18, "", "no convolution makes"),
-        ("r = Softmax <axis = 1> (a)", "r", 18, "", "no convolution makes"),
+        ("r = Softmax <axis = 1> (a)", "r", 18, "", None),
+        ("e = Conv <pads = [1, 1, 1, 1]> (x, w)  r = Add (a, e)", "r", 18, "", "is added"),
+        (
+            "r = Relu (a)  z = Conv (a, v)",
+            "r",
+            18,
+            ", float[N, 18, 6, 5] r, float[N, 8, 4, 3] z",
+            "something",
+        ),
     ],
-    ids=["even", "few", "an output", "two ways", "across channels"],
+    ids=["even", "few", "an output", "across channels", "another map", "partly an output"],
 )
 def test_channels_stay(between: str, read: str, channels: int, outputs: str, reason: str | None) -> None:
     assert_stays(odd(between, read, channels, outputs), "round-channels", reason)
