@@ -13,6 +13,7 @@ from __future__ import annotations
 from sepfactor.graph.rewrites.chain import Chain, rewrite
 from sepfactor.graph.rewrites.clip import CARRY_LEAKY_RELU, CLIP
 from sepfactor.graph.rewrites.concat_sum import CONCAT_SUM
+from sepfactor.graph.rewrites.conv_1d import CONV_1D
 from sepfactor.graph.rewrites.conv_conv import CONV_CONV
 from sepfactor.graph.rewrites.depthwise import DEPTHWISE
 from sepfactor.graph.rewrites.driver import Rewritten, apply
@@ -35,14 +36,16 @@ from sepfactor.graph.rewrites.round_channels import ROUND_CHANNELS
 from sepfactor.graph.rewrites.rule import Rule
 from sepfactor.graph.rewrites.select import SELECT
 from sepfactor.graph.rewrites.shortcut import PAD_CHANNELS, SUBSAMPLE
+from sepfactor.graph.rewrites.sizes_known import SIZES_KNOWN
 from sepfactor.graph.rewrites.softmax_axis import SOFTMAX_AXIS
 from sepfactor.graph.rewrites.table import TABLE
 from sepfactor.graph.rewrites.whole_slice import WHOLE_SLICE
 
 REWRITES: tuple[Rule, ...] = (
-    *(ONE_HOT, TABLE, WHOLE_SLICE),
+    *(SIZES_KNOWN, ONE_HOT, TABLE, WHOLE_SLICE),
     *(HARD_SWISH, HARD_SIGMOID, LEAKY_RELU, MISH, GELU_TANH),
     *(FOLD_BACKWARD, FOLD_FORWARD, CONV_CONV, GATE, POOL_FIRST, SELECT, REPEAT, GLOBAL_POOL),
+    CONV_1D,
     *(ROUND_CHANNELS, DEPTHWISE, PRELU, CLIP, CARRY_LEAKY_RELU, SUBSAMPLE, PAD_CHANNELS),
     *(SOFTMAX_AXIS, LAY_DOWN, GROUP_PIXELS, CONCAT_SUM),
 )

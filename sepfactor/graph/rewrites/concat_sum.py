@@ -28,7 +28,7 @@ from sepfactor.graph.rewrites.read import (
 from sepfactor.graph.rewrites.rule import Build, Edit, Rule
 from sepfactor.layout import blockable
 
-_WORTH = 0.5
+_WORTH = 1.0
 """Numbers that are added, as a share of those put together."""
 
 

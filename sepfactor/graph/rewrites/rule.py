@@ -35,7 +35,7 @@ class Edit:
         """An initialiser with these numbers, of this type."""
         assert dtype is not None  # rules check the type of what they change
         name = f"{self.prefix}/c{len(self.initializers)}"
-        tensor = ir.tensor(np.ascontiguousarray(array, dtype=dtype.numpy()), dtype=dtype, name=name)
+        tensor = ir.tensor(np.asarray(array, dtype=dtype.numpy(), order="C"), dtype=dtype, name=name)
         self.initializers.append(ir.val(name, const_value=tensor))
         return self.initializers[-1]
 
