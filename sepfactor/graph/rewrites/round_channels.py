@@ -4,11 +4,11 @@
 
 onnxruntime runs a dense convolution in blocks where what it reads has a multiple of four channels (from
 sixteen on); one that reads 18, 42 or 255 copies columns instead, and the layout changes on both sides. One
-that reads eight takes them from the plain layout, number by number. A pool runs in blocks only where they are
-full: the 24 channels with which ShuffleNet begins are too few. Some more channels, made by rows of zeros and
-read by columns of zeros, cost less, and blocks are filled up anyway. The way leads from the convolution that
-makes the channels to all that read them, through activations, pools, sums and products, and depthwise
-convolutions.
+that reads eight takes them from the plain layout, number by number; where it is 1×1, more are no loss. A pool
+runs in blocks only where they are full: the 24 channels with which ShuffleNet begins are too few. Some more
+channels, made by rows of zeros and read by columns of zeros, cost less, and blocks are filled up anyway. The
+way leads from the convolution that makes the channels to all that read them, through activations, pools, sums
+and products, and depthwise convolutions.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ def _check(node: ir.Node, opset: int) -> Build | str | None:  # noqa: ARG001
         return None
     if between.reason is not None:
         return between.reason if between.ends else None
+    if count < BLOCK and between.have_taps:
+        return "kernels of several taps would work on more channels than it saves"
     more = -count % BLOCK if has_pool else max(-count % _MULTIPLE, BLOCK - count)
     return lambda edit: _Widening(edit, between, more).all()
 
@@ -85,6 +87,12 @@ class _Between:
         if any(is_op(n, *_OF_TWO) and any(id(v) not in within for v in n.inputs) for n in self.nodes):
             reason = "something else is added to its channels"
         return reason
+
+    @property
+    def have_taps(self) -> bool:
+        """Whether one of those that read the channels is more than 1×1."""
+        found = [convolution(node) for node in self.ends]
+        return any(conv is not None and set(conv.kernel) != {1} for conv in found)
 
     @staticmethod
     def _passes(node: ir.Node, conv: Convolution | None) -> bool:

@@ -194,14 +194,14 @@ WAYS = {
 
 
 def odd(
-    between: str, read: str, channels: int = 18, outputs: str = "", kind: str = "float"
+    between: str, read: str, channels: int = 18, outputs: str = "", kind: str = "float", kernel: int = 3
 ) -> onnx.ModelProto:
     """A convolution of an odd number of channels, and one that reads them."""
     dtype = np.float16 if kind == "float16" else np.float32
     weights = {
         "w": normal(channels, 16, 3, 3) / 9,
         "c": normal(channels, seed=1),
-        "v": normal(8, channels, 3, 3) / 9,
+        "v": normal(8, channels, kernel, kernel) / 9,
         "b": normal(8, seed=2),
         "u": normal(channels, 1, 3, 3) / 3,
         "low": np.float32(0.2),
@@ -209,7 +209,7 @@ def odd(
     return model(
         f"a = Conv <pads = [1, 1, 1, 1]> (x, w, c)  {between}  y = Conv ({read}, v, b)",
         f"{kind}[N, 16, 6, 5] x",
-        f"{kind}[N, 8, 4, 3] y{outputs}",
+        f"{kind}[N, 8, P, Q] y{outputs}",
         **{name: weight.astype(dtype) for name, weight in weights.items()},
     )
 
@@ -222,10 +222,12 @@ def test_channels_are_filled_up(between: str, read: str, kind: str) -> None:
     assert [node.inputs[1].shape[1] for node in result.model.graph if node.op_type == "Conv"][-1] == 20
 
 
-@pytest.mark.parametrize(("channels", "filled"), [(8, 16), (13, 16), (17, 32), (24, 32), (255, 256)])
-def test_up_to_what_fits(channels: int, filled: int) -> None:
+@pytest.mark.parametrize(
+    ("channels", "filled", "kernel"), [(8, 16, 1), (13, 16, 1), (17, 32, 3), (24, 32, 3), (255, 256, 3)]
+)
+def test_up_to_what_fits(channels: int, filled: int, kernel: int) -> None:
     pool = "r = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (a)"
-    result = assert_rewrites(odd(pool, "r", channels), FEED, "round-channels")
+    result = assert_rewrites(odd(pool, "r", channels, kernel=kernel), FEED, "round-channels")
     assert [node.inputs[1].shape[1] for node in result.model.graph if node.op_type == "Conv"][-1] == filled
 
 
@@ -234,6 +236,7 @@ def test_up_to_what_fits(channels: int, filled: int) -> None:
     [
         ("", "a", 20, "", None),
         ("", "a", 7, "", None),
+        ("", "a", 8, "", "several taps"),
         ("r = Relu (a)", "r", 18, ", float[N, 18, 6, 5] a", "something else reads"),
         ("r = Softmax <axis = 1> (a)", "r", 18, "", None),
         ("e = Conv <pads = [1, 1, 1, 1]> (x, w)  r = Add (a, e)", "r", 18, "", "is added"),
@@ -245,7 +248,15 @@ def test_up_to_what_fits(channels: int, filled: int) -> None:
             "something",
         ),
     ],
-    ids=["even", "few", "an output", "across channels", "another map", "partly an output"],
+    ids=[
+        "even",
+        "few",
+        "few for a large kernel",
+        "an output",
+        "across channels",
+        "another map",
+        "partly an output",
+    ],
 )
 def test_channels_stay(between: str, read: str, channels: int, outputs: str, reason: str | None) -> None:
     assert_stays(odd(between, read, channels, outputs), "round-channels", reason)
