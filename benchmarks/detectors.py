@@ -5,6 +5,8 @@ What exact rewriting gains does not depend on them.
     python benchmarks/detectors.py yolov5n FILE.onnx
     python benchmarks/detectors.py fastestdet FILE.onnx
 
+``results/detectors.md`` is what ``tidy.py --file`` makes of them, and of a YOLOv8n of 320 pixels, 320n.
+
 The operators are those of torch's exporter, normalisation folded into the convolutions as it does.
 YOLOv5n: https://github.com/ultralytics/yolov5, release 6. FastestDet: https://github.com/dog-qiuqiu/FastestDet.
 """
