@@ -1,10 +1,11 @@
 """What exact rewriting is worth, beside onnxslim and onnxsim, on the networks of ../shared.
 
-    python benchmarks/tidy.py [--network NAME]... [--others PYTHON]
+    python benchmarks/tidy.py [--network NAME]... [--file FILE]... [--others PYTHON] [--output FILE]
 
 ``--others`` is the interpreter of an environment in which onnxslim and onnxsim are installed; without it they
 are run by this one, and left out where they are not there. Writes ``results/tidy.md``, and the figures beside
-it as JSON; of networks that are not named, those in it are kept. Times are of the processor's
+it as JSON; of networks that are not named, those in it are kept. Of files that are given, such as
+``detectors.py`` writes, there is a table of their own, ``results/detectors.md``. Times are of the processor's
 work, with one thread, opened several times.
 """
 
@@ -60,7 +61,7 @@ FED = {
 }
 """Network of the zoo → what its ``feeds.py`` calls it; others are fed what sepfactor makes up."""
 
-SHAPES = {"audio_silero_mini_16k": {"input": (1, 16000)}}
+SHAPES = {"audio_silero_mini_16k": {"input": (1, 16000)}, "320n": {"images": (1, 3, 320, 320)}}
 """Inputs of open size, where what is made up would be too small to say anything."""
 
 NOTES = (
@@ -195,11 +196,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--network", action="append", default=[], help="how the name of a file begins")
     parser.add_argument("--others", default=sys.executable, help="the interpreter that has the other tools")
-    parser.add_argument("--output", default=str(RESULTS / "tidy.md"), help="the file to write")
+    parser.add_argument("--file", action="append", default=[], type=Path, help="another network")
+    parser.add_argument("--output", help="the file to write")
     arguments = parser.parse_args()
-    files = [*sorted(MODELS.glob("*.onnx")), *sorted((MODELS / "zoo").glob("*.onnx"))]
+    shared = [*sorted(MODELS.glob("*.onnx")), *sorted((MODELS / "zoo").glob("*.onnx"))]
+    files = arguments.file or shared
     chosen = [f for f in files if not arguments.network or f.name.startswith(tuple(arguments.network))]
-    written = Path(arguments.output)
+    written = Path(arguments.output or RESULTS / ("detectors.md" if arguments.file else "tidy.md"))
     figures = written.with_suffix(".json")
     known = json.loads(figures.read_text(encoding="utf-8")) if arguments.network and figures.exists() else {}
     rows = {name: Row(**values) for name, values in known.items()}

@@ -24,6 +24,9 @@ from sepfactor.graph.words import Words
 _LONG = 2**16
 """No tensor has so many axes that a row of so many numbers could be its shape."""
 
+_MADE_UP = "unk__"
+"""How names begin that onnx gives to sizes it does not know."""
+
 _RULE_TAG = "pkg.onnxscript.rewriter.rule_name"
 
 
@@ -93,8 +96,21 @@ def infer_shapes(model: ir.Model) -> None:
 
 
 def _infer_shapes(model: ir.Model, *, data_prop: bool) -> None:
+    _forget_made_up_names(model)
     with maps_untyped(model):
         passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=data_prop)(model)
+
+
+def _forget_made_up_names(model: ir.Model) -> None:
+    """Take the names off open sizes that onnx made up: it keeps them where it could tell more by now."""
+    for node in model.graph.all_nodes():
+        for value in node.outputs:
+            if value.shape is None or value.is_graph_output():
+                continue
+            sizes = [s if isinstance(s, int) else s.value for s in value.shape]
+            if any(isinstance(size, str) and size.startswith(_MADE_UP) for size in sizes):
+                kept = (None if isinstance(s, str) and s.startswith(_MADE_UP) else s for s in sizes)
+                value.shape = ir.Shape(kept)
 
 
 def _values(model: ir.Model) -> Iterator[ir.Value]:

@@ -147,11 +147,11 @@ class _Run:
         inputs = [value for value in node.inputs if value is not None]
         noted = [(new, dict(old.metadata_props)) for old, new in pairs.items()]
         ir.convenience.replace_nodes_and_values(
-            graph, node, [node], edit.nodes, [*pairs.keys()], [*pairs.values()]
+            graph, node, [], edit.nodes, [*pairs.keys()], [*pairs.values()]
         )
         for new, props in noted:
             new.metadata_props.update(props)
-        _remove_unread(inputs)
+        _remove_unread([*pairs.keys(), *inputs])
 
 
 def _remove_unread(values: Iterable[ir.Value]) -> None:

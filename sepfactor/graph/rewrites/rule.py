@@ -35,7 +35,7 @@ class Edit:
         """An initialiser with these numbers, of this type."""
         assert dtype is not None  # rules check the type of what they change
         name = f"{self.prefix}/c{len(self.initializers)}"
-        tensor = ir.tensor(np.ascontiguousarray(array, dtype=dtype.numpy()), dtype=dtype, name=name)
+        tensor = ir.tensor(np.asarray(array, dtype=dtype.numpy(), order="C"), dtype=dtype, name=name)
         self.initializers.append(ir.val(name, const_value=tensor))
         return self.initializers[-1]
 
@@ -82,7 +82,8 @@ class Edit:
 
 
 Build: TypeAlias = Callable[[Edit], Mapping[ir.Value, ir.Value]]
-"""Emits the new nodes, and says which value of the node that was checked each of theirs replaces."""
+"""Emits the new nodes, and says which value each of theirs replaces: of the node that was checked, or of
+others behind it. The new ones stand where that node did, and so read nothing that is made later."""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
-"""A softmax before a transposition and not behind it, where its axis lies further inside there.
+"""A softmax over rows that lie side by side.
 
-    softmax_a(transpose_p(x)) = transpose_p(softmax_p[a](x))
+    softmax_a(x) = transpose⁻¹(softmax(transpose(x))),  transpose: axis a last
 
-(The distributions of boxes in YOLOv8 and after.) onnxruntime computes a softmax along the last axis, and
-transposes for any other, forth and back: the fewer axes lie behind it, the faster.
+onnxruntime computes a softmax along the last axis of rows quickly. For any other axis it transposes, by a way
+that is several times slower than Transpose itself; and a softmax along the last axis between two
+transpositions that undo one another it makes into such a one. So the axis is brought to the end here, and the
+rows are put into two axes, through which no transposition is moved.
 """
 
 from __future__ import annotations
@@ -20,21 +22,39 @@ _BY_AXIS = 13
 
 
 def _check(node: ir.Node, opset: int) -> Build | str | None:
-    if not is_op(node, "Softmax", "LogSoftmax") or opset < _BY_AXIS or node.inputs[0] is None:
+    if not is_op(node, "Softmax", "LogSoftmax") or opset < _BY_AXIS:
         return None
-    turn = made_by(node.inputs[0], "Transpose")
-    if turn is None or only_reader(node.inputs[0]) is None:
+    source = node.inputs[0]
+    if source is None or source.shape is None or len(source.shape) < 3:
         return None
-    perm = list(turn.attributes.get_ints("perm", ()))
-    axis = node.attributes.get_int("axis", -1)
-    if not perm or not -len(perm) <= axis < len(perm) or perm[axis] <= axis % len(perm):
+    axes = len(source.shape)
+    axis = node.attributes.get_int("axis", -1) % axes
+    count = source.shape[axis]
+    if not isinstance(count, int):
+        return "how long its axis is, is not known"
+    if axis == axes - 1 and not _is_between_transpositions(node):
         return None
+    order = [*(i for i in range(axes) if i != axis), axis]
+    sizes = [source.shape[i] for i in order]
 
     def build(edit: Edit) -> Mapping[ir.Value, ir.Value]:
-        soft = edit.emit(node.op_type, [turn.inputs[0]], {"axis": perm[axis]}, like=node)
-        return {node.outputs[0]: edit.again(turn, [soft])}
+        value = source if order[axis] == axis else edit.emit("Transpose", [source], {"perm": order})
+        rows = edit.emit("Reshape", [value, edit.sizes(-1, count)])
+        soft = edit.emit(node.op_type, [rows], {"axis": -1}, like=node)
+        known = [size if isinstance(size, int) else -1 for size in sizes]
+        back = edit.sizes(*known) if known.count(-1) < 2 else edit.emit("Shape", [value])
+        answer = edit.emit("Reshape", [soft, back])
+        if order[axis] != axis:
+            answer = edit.emit("Transpose", [answer], {"perm": [order.index(i) for i in range(axes)]})
+        return {node.outputs[0]: answer}
 
     return build
 
 
-SOFTMAX_AXIS = Rule("softmax-axis", "a softmax along an axis further inside", _check)
+def _is_between_transpositions(node: ir.Node) -> bool:
+    return made_by(node.inputs[0], "Transpose") is not None and is_op(
+        only_reader(node.outputs[0]), "Transpose"
+    )
+
+
+SOFTMAX_AXIS = Rule("softmax-axis", "a softmax over rows side by side", _check)

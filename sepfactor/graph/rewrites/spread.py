@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from sepfactor.graph.consumers import ACTIVATIONS
-from sepfactor.graph.rewrites.read import Array, constant, only_reader
+from sepfactor.graph.rewrites.alike import treats_numbers_alike
+from sepfactor.graph.rewrites.read import Array, only_reader
 from sepfactor.graph.rewrites.rule import Edit
 
 
@@ -56,11 +56,11 @@ def behind(node: ir.Node, *op_types: str) -> tuple[ir.Node, list[ir.Node]] | Non
         node: the operator itself, or the last activation.
         op_types: of the operator.
     """
-    if _is_activation(only_reader(node.outputs[0])):
+    if treats_numbers_alike(only_reader(node.outputs[0])):
         return None
     way: list[ir.Node] = []
     while node.op_type not in op_types:
-        if not _is_activation(node) or node.inputs[0] is None or only_reader(node.inputs[0]) is None:
+        if not treats_numbers_alike(node) or node.inputs[0] is None or only_reader(node.inputs[0]) is None:
             return None
         way.insert(0, node)
         before = node.inputs[0].producer()
@@ -75,11 +75,3 @@ def again(edit: Edit, value: ir.Value, activations: Sequence[ir.Node]) -> ir.Val
     for node in activations:
         value = edit.again(node, [value, *node.inputs[1:]])
     return value
-
-
-def _is_activation(node: ir.Node | None) -> bool:
-    """Whether it does the same to every number."""
-    if node is None or node.op_type not in ACTIVATIONS or node.domain not in ("", "ai.onnx"):
-        return False
-    numbers = [constant(bound) for bound in node.inputs[1:] if bound is not None]
-    return all(array is not None and array.size == 1 for array in numbers)

@@ -40,6 +40,9 @@ STEPS = {
     "hard sigmoid": "{y}a = Add ({x}, three)  {y}b = Clip ({y}a, zero, six)  {y} = Div ({y}b, six)",
     "silu": "{y}a = Sigmoid ({x})  {y} = Mul ({x}, {y}a)",
     "mish": "{y}a = Softplus ({x})  {y}b = Tanh ({y}a)  {y} = Mul ({x}, {y}b)",
+    "gelu": "{y}a = Pow ({x}, three)  {y}b = Mul ({y}a, k)  {y}d = Add ({x}, {y}b)  {y}e = Tanh ({y}d)"
+    "  {y}f = Add ({y}e, one)  {y}g = Mul ({x}, {y}f)  {y} = Mul ({y}g, half)",
+    "everything": "{y} = Slice ({x}, start, end)",
     "gate": "{y}a = GlobalAveragePool ({x})  {y}b = Sigmoid ({y}a)  {y}d = Mul ({x}, {y}b)"
     "  {y} = Add ({x}, {y}d)",
     "mean": "{y}a = ReduceMean <axes = [2, 3]> ({x})  {y} = Sub ({x}, {y}a)",
@@ -51,6 +54,7 @@ STEPS = {
     "  {y} = Conv ({y}b, many)",
     "a row": "{y}a = GlobalAveragePool ({x})  {y}b = Conv <pads = [4, 0, 5, 0]> ({y}a, row)"
     "  {y}d = ReduceMean <axes = [2]> ({y}b)  {y} = Add ({x}, {y}d)",
+    "together": "{y}a = Concat <axis = 1> ({x}, {z})  {y} = Conv ({y}a, w32)",
     "sum": "{y} = Add ({x}, {z})",
     "product": "{y} = Mul ({x}, {z})",
 }  # fmt: skip
@@ -75,6 +79,7 @@ def network(
         w3=normal(16, 16, 3, 3) / 12,
         w1=normal(16, 16, 1, 1) / 4,
         w20=normal(16, 20, 1, 1) / 4,
+        w32=normal(16, 32, 1, 1) / 6,
         w18=normal(18, 16, 1, 1) / 4,
         v18=normal(16, 18, 1, 1) / 4,
         few=normal(3, 16, 5, 5) / 20,
@@ -87,6 +92,10 @@ def network(
         k=np.float32(0.4),
         zero=np.float32(0),
         three=np.float32(3),
+        one=np.float32(1),
+        half=np.float32(0.5),
+        start=np.array([0, 0]),
+        end=np.array([2**31 - 1, 16]),
         six=np.float32(6),
         eights=np.array([8, 8]),
         more=np.array([0, 1, 0, 0, 0, 3, 0, 0]),

@@ -187,19 +187,21 @@ WAYS = {
     "relu": ("r = Relu (a)", "r"),
     "sigmoid": ("r = Sigmoid (a)", "r"),
     "clip": ("r = Clip (a, low)", "r"),
+    "swish": ("s = Sigmoid (a)  r = Mul (a, s)", "r"),
+    "another reader": ("z = Conv <strides = [2, 2]> (a, v)  m = ReduceMax (z)  r = Relu (a)", "r"),
     "depthwise": ("d = Conv <group = 18, pads = [1, 1, 1, 1]> (a, u, c)  r = Relu (d)", "r"),
 }
 
 
 def odd(
-    between: str, read: str, channels: int = 18, outputs: str = "", kind: str = "float"
+    between: str, read: str, channels: int = 18, outputs: str = "", kind: str = "float", kernel: int = 3
 ) -> onnx.ModelProto:
     """A convolution of an odd number of channels, and one that reads them."""
     dtype = np.float16 if kind == "float16" else np.float32
     weights = {
         "w": normal(channels, 16, 3, 3) / 9,
         "c": normal(channels, seed=1),
-        "v": normal(8, channels, 3, 3) / 9,
+        "v": normal(8, channels, kernel, kernel) / 9,
         "b": normal(8, seed=2),
         "u": normal(channels, 1, 3, 3) / 3,
         "low": np.float32(0.2),
@@ -207,7 +209,7 @@ def odd(
     return model(
         f"a = Conv <pads = [1, 1, 1, 1]> (x, w, c)  {between}  y = Conv ({read}, v, b)",
         f"{kind}[N, 16, 6, 5] x",
-        f"{kind}[N, 8, 4, 3] y{outputs}",
+        f"{kind}[N, 8, P, Q] y{outputs}",
         **{name: weight.astype(dtype) for name, weight in weights.items()},
     )
 
@@ -221,15 +223,40 @@ def test_channels_are_filled_up(between: str, read: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("channels", "filled", "kernel"), [(8, 16, 1), (13, 16, 1), (17, 32, 3), (24, 32, 3), (255, 256, 3)]
+)
+def test_up_to_what_fits(channels: int, filled: int, kernel: int) -> None:
+    pool = "r = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (a)"
+    result = assert_rewrites(odd(pool, "r", channels, kernel=kernel), FEED, "round-channels")
+    assert [node.inputs[1].shape[1] for node in result.model.graph if node.op_type == "Conv"][-1] == filled
+
+
+@pytest.mark.parametrize(
     ("between", "read", "channels", "outputs", "reason"),
     [
         ("", "a", 20, "", None),
-        ("", "a", 9, "", None),
+        ("", "a", 7, "", None),
+        ("", "a", 8, "", "several taps"),
         ("r = Relu (a)", "r", 18, ", float[N, 18, 6, 5] a", "something else reads"),
-        ("s = Sigmoid (a)  r = Mul (a, s)", "r", 18, "", "no convolution makes"),
-        ("r = Softmax <axis = 1> (a)", "r", 18, "", "no convolution makes"),
+        ("r = Softmax <axis = 1> (a)", "r", 18, "", None),
+        ("e = Conv <pads = [1, 1, 1, 1]> (x, w)  r = Add (a, e)", "r", 18, "", "is added"),
+        (
+            "r = Relu (a)  z = Conv (a, v)",
+            "r",
+            18,
+            ", float[N, 18, 6, 5] r, float[N, 8, 4, 3] z",
+            "something",
+        ),
     ],
-    ids=["even", "few", "an output", "two ways", "across channels"],
+    ids=[
+        "even",
+        "few",
+        "few for a large kernel",
+        "an output",
+        "across channels",
+        "another map",
+        "partly an output",
+    ],
 )
 def test_channels_stay(between: str, read: str, channels: int, outputs: str, reason: str | None) -> None:
     assert_stays(odd(between, read, channels, outputs), "round-channels", reason)
