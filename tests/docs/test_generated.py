@@ -30,7 +30,9 @@ def test_pages_are_up_to_date(name: str) -> None:
 
 
 def test_every_option_is_told_of_once() -> None:
-    rows = re.findall(r"^\| `([a-z-]+)` \|", (DOCS / "options.md").read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `([a-z0-9-]+)` \|", (DOCS / "options.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert sorted(rows) == sorted(name.replace("_", "-") for name in Options.model_fields)
 
 
@@ -72,7 +74,7 @@ def test_every_flag_it_names_exists(page: Path) -> None:
     known = {flag for c in commands for p in c.params for flag in (*p.opts, *p.secondary_opts)}
     foreign = {"--quiet", "--version", "--help", "--strict", "--minutes", "--hypothesis-profile", "--no-…"}
     text = re.sub(r"<!--.*?-->", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) - {"--no-"}
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", text)) - {"--no-"}
     assert named <= known | foreign
 
 

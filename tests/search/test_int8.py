@@ -16,7 +16,7 @@ from sepfactor.errors import NothingToReplace, OptionError, PlanError
 from sepfactor.plans.document import Plan, read_plan
 from tests.fit.small import outputs, smooth, weights
 from tests.graph.build import model
-from tests.timing import decide_engine, decide_layers, of_macs_and_bits
+from tests.timing import times_by_macs
 
 DATA = smooth(48)
 ASKED: dict[str, Any] = {"data": {"x": DATA}, "bench_seconds": 0, "int8": True, "tidy": False}
@@ -24,8 +24,7 @@ ASKED: dict[str, Any] = {"data": {"x": DATA}, "bench_seconds": 0, "int8": True, 
 
 @pytest.fixture(autouse=True)
 def _decided(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    decide_engine(monkeypatch, of_macs_and_bits)
-    decide_layers(monkeypatch.setattr)
+    times_by_macs(monkeypatch)
     monkeypatch.chdir(tmp_path)
 
 

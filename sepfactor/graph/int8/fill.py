@@ -2,7 +2,7 @@
 
 They want four channels, or a multiple, on the side that is read, and a multiple of four, sixteen at least,
 on the side that is written (``ConvSym`` in MLAS). Channels of zeros are read by weights of zeros, and what
-zeros write is sliced off: exact.
+zeros write is sliced off, or read by weights of zeros in turn: exact.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Filler:
     ) -> None:
         self._graph, self._prefix = graph, prefix
         self.grids, self.weights = dict(grids), dict(weights)
+        self._full: dict[ir.Value, tuple[ir.Value, int]] = {}
 
     def fill(self, units: Iterable[Unit]) -> None:
         """Fill up all that would be slow otherwise."""
@@ -42,14 +43,17 @@ class Filler:
             if unit.node.op_type != "Conv" or (group is not None and group.as_int() > 1):
                 continue
             written, read = unit.weight.shape[:2]
-            more_read = -read % _READ
+            full = self._full.get(unit.node.inputs[0])  # type: ignore[arg-type]  # of every Conv there is one
+            more_read = full[1] - read if full else -read % _READ
             more_written = max(_LEAST_WRITTEN, written + -written % _READ) - written
             if more_read or more_written:
                 self._weights(unit, more_written, more_read)
-            if more_read:
+            if full:
+                unit.node.replace_input_with(0, full[0])
+            elif more_read:
                 self._pad(unit, more_read)
             if more_written:
-                self._slice(unit, written)
+                self._slice(unit, written, written + more_written)
 
     def _weights(self, unit: Unit, written: int, read: int) -> None:
         found = self.weights[unit.name]
@@ -69,7 +73,7 @@ class Filler:
 
     def _pad(self, unit: Unit, more: int) -> None:
         """Channels of zeros on what a unit reads."""
-        value = unit.node.inputs[0]  # which may be sliced by now
+        value = unit.node.inputs[0]
         assert value is not None
         own = f"{self._prefix}/{unit.name}/read"
         pads = self._constant(f"{own}.pads", np.array([0, 0, 0, 0, 0, more, 0, 0], np.int64))
@@ -78,7 +82,7 @@ class Filler:
         unit.node.replace_input_with(0, node.outputs[0])
         self.grids[own] = self.grids[str(value.name)]
 
-    def _slice(self, unit: Unit, written: int) -> None:
+    def _slice(self, unit: Unit, written: int, full: int) -> None:
         """Only the first channels of what a unit writes, for all that read it."""
         value, own = unit.output, f"{self._prefix}/{unit.name}/written"
         ends = [
@@ -91,6 +95,7 @@ class Filler:
         sliced.shape, sliced.type = value.shape, value.type
         value.shape = unit.node.outputs[0].shape = None
         value.replace_all_uses_with(sliced, replace_graph_outputs=True)
+        self._full[sliced] = value, full
         node.replace_input_with(0, value)
         self._graph.insert_after(unit.ends, node)
         self.grids[own] = self.grids[name]

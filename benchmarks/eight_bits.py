@@ -1,0 +1,150 @@
+"""Eight bits chosen together with factors, beside either alone: onnxruntime's own static int8, and float factors.
+
+    python benchmarks/eight_bits.py [--network NAME]... [--seed N]... [--seconds S]
+
+Each network is compressed to one budget in float and with ``--int8``, and quantised by onnxruntime with the best of
+its settings (``int8.py``), all on the same calibration images. What is judged and timed are the written files: on
+images that decided nothing, and in turns with the original by the processor's clock. Rows are kept in
+``results/eight_bits.json``, from which the table is made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import networks
+import numpy as np
+import onnx_ir as ir
+from int8 import Quantizer
+from networks import TASKS, TIMING, Exam, Feed, Task
+from tables import RESULTS, Table, change, document, score
+
+import sepfactor
+from sepfactor.measure import open_and_time
+
+_MODELS = Path(__file__).resolve().parents[1] / "models"
+
+NOTES = (
+    "`python benchmarks/eight_bits.py`. *onnxruntime int8* is its static quantisation in the best of twelve settings, "
+    "chosen on held-out calibration inputs. The other two are `sepfactor compress` to the budget, without and with "
+    "`--int8`. Judged on inputs that decided nothing, ± the standard error of the paired difference; timed in turns "
+    "with the original and each other, by the processor's work, with a 95 % interval.",
+)
+COLUMNS = (
+    "network, budget",
+    "by",
+    "original",
+    "result",
+    "difference",
+    "faster than the file",
+    "int8 layers, factored",
+)
+
+
+def _upscaler() -> Task:
+    """The ×2 super-resolution that ships with the repository."""
+    with np.load(_MODELS / "upscale2x_evaluation.npz") as arrays:
+        seen, wanted = arrays["luma"], arrays["target"]
+    with np.load(_MODELS / "upscale2x_calibration.npz") as arrays:
+        fitted: list[Feed] = [{"luma": image[None]} for image in arrays["luma"]]
+
+    def psnr(number: int, output: Any) -> list[float]:
+        return [-10 * float(np.log10(np.mean(np.square(output[0] - wanted[number], dtype=np.float64))))]
+
+    exam = Exam([{"luma": image[None]} for image in seen], psnr, {"luma": seen[:1]})
+    return Task(
+        "upscale2x",
+        "upscale2x",
+        "dB",
+        _MODELS / "upscale2x.onnx",
+        lambda _: None,
+        lambda: fitted,
+        lambda: exam,
+    )
+
+
+NETWORKS: dict[str, tuple[Callable[[], Task], dict[str, Any], int]] = {
+    "squeezenet": (lambda: TASKS["squeezenet"], {"max_estimated_drop": "1%"}, 300),
+    "resnet20": (lambda: TASKS["resnet20"], {"max_estimated_drop": "1%"}, 1000),
+    "espcn": (lambda: TASKS["espcn-32-16"], {"min_psnr": 45.0}, 50),
+    "upscale2x": (_upscaler, {"min_snr": 35.0}, 32),
+}
+"""Network → how it is fed and judged, its budget, and how many calibration inputs there are."""
+
+
+def results(task: Task, budget: dict[str, Any], seed: int, folder: Path) -> Iterator[tuple[str, Path, str]]:
+    """Who made a file, the file, and what it is made of."""
+    feeds = list(task.calibrate())
+    quantizer = Quantizer(task.file, feeds, folder)
+    path = folder / "int8.onnx"
+    ir.save(quantizer.quantize().model, path)
+    yield "onnxruntime int8", path, ""
+    for by, int8 in (("sepfactor", False), ("sepfactor --int8", True)):
+        path = folder / f"{int8}.onnx"
+        asked = {
+            **budget,
+            "int8": int8,
+            "seed": seed,
+            "pictures": False,
+            "bench_seconds": 4.0,
+            "cache": False,
+        }
+        plan = sepfactor.compress(task.file, path, data=feeds, force=True, **asked).plan
+        int8_layers = sum(layer.is_int8 for layer in plan.layers)
+        made = f"{int8_layers}, {plan.replaced} of {len(plan.layers)}"
+        yield by, path if path.exists() else task.file, made
+
+
+def measured(name: str, seed: int, seconds: float) -> list[list[str]]:
+    """Rows of the table."""
+    make, budget, count = NETWORKS[name]
+    networks._SQUEEZENET_FITTED_ON = networks._ESPCN_FITTED_ON = count
+    task = make()
+    said = ", ".join(f"`--{key.replace('_', '-')} {value}`" for key, value in budget.items())
+    with tempfile.TemporaryDirectory() as place:
+        found = [*results(task, budget, seed, Path(place))]
+        files = [("the file", task.file), *((by, path) for by, path, _ in found)]
+        rounds = open_and_time(TIMING, files, task.exam.sample, seconds=seconds * len(files))
+        rows = []
+        for number, (by, path, made) in enumerate(found, 1):
+            marks, speed = task.exam.take(path), rounds.ratio(number)
+            rows.append(
+                [
+                    f"{name}, {said}, {count} inputs, seed {seed}",
+                    by,
+                    score(task.original_scores, task.unit),
+                    score(marks, task.unit),
+                    change(marks, task.original_scores, task.unit),
+                    f"{speed.ratio:.2f}× ({speed.low:.2f}–{speed.high:.2f})",
+                    made,
+                ]
+            )
+            print(*rows[-1], sep="  ", flush=True)
+    return rows
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--network", action="append", choices=NETWORKS, help="only this one")
+    parser.add_argument("--seed", action="append", type=int, help="of planning; 0")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of timing, per file")
+    arguments = parser.parse_args()
+    kept = RESULTS / "eight_bits.json"
+    rows: dict[str, list[list[str]]] = json.loads(kept.read_text()) if kept.exists() else {}
+    for name in arguments.network or NETWORKS:
+        for seed in arguments.seed or (0,):
+            rows[f"{name} {seed}"] = measured(name, seed, arguments.seconds)
+            kept.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            all_rows = tuple(tuple(row) for own in rows.values() for row in own)
+            text = document("Eight bits", TIMING, [Table("To a budget", COLUMNS, all_rows)], NOTES)
+            (RESULTS / "eight_bits.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
