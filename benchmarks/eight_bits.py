@@ -1,10 +1,10 @@
-"""Eight bits chosen together with factors, beside either alone: onnxruntime's own static int8, and float factors.
+"""Eight bits chosen together with factors, beside onnxruntime's own static int8, and factors in float.
 
     python benchmarks/eight_bits.py [--network NAME]... [--seed N]... [--seconds S]
 
-Each network is compressed to one budget in float and with ``--int8``, and quantised by onnxruntime with the best of
-its settings (``int8.py``), all on the same calibration images. What is judged and timed are the written files: on
-images that decided nothing, and in turns with the original by the processor's clock. Rows are kept in
+Each network is compressed to one budget in float and with ``--int8``, and quantised by onnxruntime with the
+best of its settings (``int8.py``), all on the same calibration images. The written files are judged on images
+that decided nothing, and timed in turns with the original by the processor's clock. Rows are kept in
 ``results/eight_bits.json``, from which the table is made.
 """
 
@@ -30,20 +30,14 @@ from sepfactor.measure import open_and_time
 _MODELS = Path(__file__).resolve().parents[1] / "models"
 
 NOTES = (
-    "`python benchmarks/eight_bits.py`. *onnxruntime int8* is its static quantisation in the best of twelve settings, "
-    "chosen on held-out calibration inputs. The other two are `sepfactor compress` to the budget, without and with "
-    "`--int8`. Judged on inputs that decided nothing, ± the standard error of the paired difference; timed in turns "
-    "with the original and each other, by the processor's work, with a 95 % interval.",
+    "`python benchmarks/eight_bits.py`. *onnxruntime int8* is its static quantisation in the best of twelve "
+    "settings, chosen on held-out calibration inputs. The other two are `sepfactor compress` to the budget, "
+    "without and with `--int8`. Judged on inputs that decided nothing, ± the standard error of the paired "
+    "difference; timed in turns with the original and each other, by the processor's work, with a 95 % "
+    "interval.",
 )
-COLUMNS = (
-    "network, budget",
-    "by",
-    "original",
-    "result",
-    "difference",
-    "faster than the file",
-    "int8 layers, factored",
-)
+COLUMNS = ("network, budget", "by", "original", "result", "difference", "faster than the file")
+COLUMNS += ("in eight bits, factored",)
 
 
 def _upscaler() -> Task:
