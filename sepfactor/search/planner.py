@@ -179,11 +179,14 @@ class Planner:
             ties = [p for p in kept if p.quality.divergence <= self.settings.near_tie * least]
             return min(ties, key=lambda point: self.space.milliseconds(point.options))
         if not self.budget.costs and kept:
-            fastest = min(self.space.milliseconds(point.options) for point in kept)
-            kept = [
-                p for p in kept if self.space.milliseconds(p.options) <= self.settings.same_time * fastest
-            ]
+            fastest = min(map(self._milliseconds, kept))
+            kept = [p for p in kept if self._milliseconds(p) <= self.settings.same_time * fastest]
         return min(kept, key=lambda point: point.quality.divergence, default=None)
+
+    def _milliseconds(self, point: Point) -> float:
+        """What a plan takes, by all that was learned; by its own timing where that says something else."""
+        learned = self.space.milliseconds(point.options)
+        return learned if point.cost.ms <= self.settings.unsure * learned else point.cost.ms
 
     def mildest(self, limit: QualityLimits) -> Point | None:
         """Of everything built, what loses least; None if nothing was."""
@@ -219,7 +222,7 @@ class Planner:
                 search.tell(point.predicted_loss, limit.loss(point.quality))
         if not kept:
             return None
-        best = min(kept, key=lambda p: self.space.milliseconds(p.options))
+        best = min(kept, key=self._milliseconds)
         return self._compared(best, {TIME: self.space.milliseconds(best.options) - self.space.fixed_ms})
 
     def _calibrate(self, start: float) -> None:
