@@ -146,7 +146,7 @@ def _unseen(network: str, file: Path, target: Path) -> dict[str, str]:
     limits = Budget.of(Options()).quality_limit(judge.kinds, judge.original_score)
     assert limits is not None
     quality = judge(result)
-    rounds = open_and_time(ENGINE, [("original", file), ("result", target)], runs[0], seconds=_SECONDS)
+    rounds = open_and_time(ENGINE, [("original", file), ("result", target)], runs, seconds=_SECONDS)
     ratio = rounds.ratio(1, seed=0)
     row = {
         "faster": f"{ratio.ratio:.2f}× ({ratio.low:.2f}–{ratio.high:.2f})",

@@ -115,7 +115,7 @@ def _timed(written: Written, result: Path | bytes) -> Speed | None:
         return None
     return time_networks(
         _contestants(written, result),
-        study.splits.judged_on[0],
+        study.splits.judged_on,
         study.engine,
         study.options.bench_seconds,
         study.options.seed,

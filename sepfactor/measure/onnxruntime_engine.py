@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from sepfactor.measure.onnxruntime_session import (
 from sepfactor.measure.profile import profile_nodes
 from sepfactor.measure.rounds import Rounds
 from sepfactor.measure.timing import (
+    Call,
     Meter,
     SeveralThreads,
     WallClock,
@@ -133,22 +134,24 @@ class OnnxRuntime:
 
     def time(
         self,
-        runs: Sequence[tuple[Session, Feed]],
+        runs: Sequence[tuple[Session, Sequence[Feed]]],
         *,
         seconds: float = 5.0,
         min_rounds: int = 9,
         precision: float | None = None,
         seed: int = 0,
+        as_in_use: bool = False,
         watch: Watch | None = None,
     ) -> Rounds:
         """Time sessions in turns; see :meth:`sepfactor.measure.engine.Engine.time`."""
         return time_in_turns(
-            [_call(session, feed) for session, feed in runs],
+            [_call(session, feeds) for session, feeds in runs],
             self._meter(),
             seconds=seconds,
             min_rounds=min_rounds,
             precision=precision,
             seed=seed,
+            as_in_use=as_in_use,
             watch=watch,
         )
 
@@ -166,9 +169,10 @@ class OnnxRuntime:
         return SeveralThreads() if self.provider_name() == CPU else WallClock()
 
 
-def _call(session: Session, feed: Feed) -> Callable[[], object]:
+def _call(session: Session, feeds: Sequence[Feed]) -> Call:
     """A run by the calling thread itself, whose clock is read, and without anything around it."""
     if not isinstance(session, OnnxSession):
         raise TypeError(f"onnxruntime times its own sessions, not a {type(session).__name__}")
-    run, inputs = session.inference.run, dict(feed)
-    return lambda: run(None, inputs)
+    run, inputs = session.inference.run, [dict(feed) for feed in feeds]
+    count = len(inputs)
+    return lambda number: run(None, inputs[number % count])

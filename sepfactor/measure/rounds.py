@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sepfactor.measure.bootstrap import Openings, Samples, log_ratio_interval
+from sepfactor.measure.bootstrap import Numbers, Samples, log_ratio_interval
 from sepfactor.results import Clock, Ratio, Timing
 
 Mask = NDArray[np.bool_]
@@ -37,12 +37,14 @@ class Rounds:
         disturbed: from which runs other programs took a core away, ``(networks, rounds)``.
         openings: number of the opening of the networks that each round belongs to, ``(rounds,)``; None of
             a single one.
+        inputs: number of the input that each round was timed on, likewise.
     """
 
     wall: Samples
     cpu: Samples | None
     disturbed: Mask
-    openings: Openings | None = None
+    openings: Numbers | None = None
+    inputs: Numbers | None = None
 
     @classmethod
     def of_several_threads(cls, wall: Samples, switched: Mask) -> Rounds:
@@ -58,11 +60,13 @@ class Rounds:
     def of_openings(cls, parts: Sequence[Rounds]) -> Rounds:
         """All rounds of the same networks, timed anew each time they were opened."""
         clocks = [part.cpu for part in parts if part.cpu is not None]
+        inputs = [part.inputs for part in parts if part.inputs is not None]
         return cls(
             np.concatenate([part.wall for part in parts], axis=1),
             np.concatenate(clocks, axis=1) if len(clocks) == len(parts) else None,
             np.concatenate([part.disturbed for part in parts], axis=1),
             np.repeat(np.arange(len(parts)), [part.wall.shape[1] for part in parts]),
+            np.concatenate(inputs) if len(inputs) == len(parts) else None,
         )
 
     @property
@@ -95,18 +99,24 @@ class Rounds:
             wall_ms=float(np.median(self.wall[network])),
             disturbed=float(self.disturbed[network].mean()),
             is_disturbed=self.is_disturbed,
+            inputs=1 if self.inputs is None else len(np.unique(self.inputs)),
         )
 
     def ratio(self, network: int, baseline: int = 0, *, seed: int = 0) -> Ratio:
         """How many times faster than the baseline this network is."""
         samples, wall = self.samples, np.median(self.wall, axis=1)
         return Ratio(
-            **_interval(samples[baseline], samples[network], self.openings, seed),
+            **_interval(samples[baseline], samples[network], self._shared, seed),
             clock=self.clock,
             wall_ratio=float(wall[baseline] / wall[network]),
             disturbed=float(self.disturbed[[baseline, network]].mean()),
             is_disturbed=self.is_disturbed,
         )
+
+    @property
+    def _shared(self) -> tuple[Numbers, ...]:
+        """What rounds have in common with some others."""
+        return tuple(one for one in (self.openings, self.inputs) if one is not None)
 
     def first(self, count: int) -> Rounds:
         """Those of so many networks."""
@@ -128,19 +138,19 @@ def summarise(samples: Samples) -> Timing:
     return Timing(**_quartiles(samples))
 
 
-def ratio(baseline: Samples, candidate: Samples, *, openings: Openings | None = None, seed: int = 0) -> Ratio:
+def ratio(baseline: Samples, candidate: Samples, *, shared: Sequence[Numbers] = (), seed: int = 0) -> Ratio:
     """Speedup of the candidate, with a 95 % interval from a bootstrap over blocks of rounds.
 
     Args:
         baseline: ``(rounds,)`` milliseconds; NaN does not count.
         candidate: ``(rounds,)`` milliseconds, of the same rounds.
-        openings: number of the opening of the networks that each round belongs to, ``(rounds,)``.
+        shared: by what some rounds differ from others, such as the number of the input, ``(rounds,)`` each.
         seed: of the bootstrap.
 
     Raises:
         ValueError: the two are not of the same rounds.
     """
-    return Ratio(**_interval(baseline, candidate, openings, seed))
+    return Ratio(**_interval(baseline, candidate, shared, seed))
 
 
 def are_precise(rounds: Rounds, precision: float, seed: int) -> bool:
@@ -155,8 +165,8 @@ def _quartiles(samples: Samples) -> dict[str, Any]:
     return {"median_ms": median, "low_ms": low, "high_ms": high, "rounds": len(counted)}
 
 
-def _interval(baseline: Samples, candidate: Samples, openings: Openings | None, seed: int) -> dict[str, Any]:
+def _interval(baseline: Samples, candidate: Samples, shared: Sequence[Numbers], seed: int) -> dict[str, Any]:
     if baseline.ndim != 1 or baseline.shape != candidate.shape or not baseline.size:
         raise ValueError(f"rounds do not pair: {baseline.shape} and {candidate.shape}")
-    ends = log_ratio_interval(baseline, candidate, openings, seed)
+    ends = log_ratio_interval(baseline, candidate, shared, seed)
     return dict(zip(("ratio", "low", "high"), map(math.exp, ends), strict=True))

@@ -31,6 +31,7 @@ from sepfactor.words import (
     kernel_text,
     milliseconds,
     percent,
+    plural,
     saved,
     signed,
     sort_of,
@@ -278,7 +279,8 @@ def _runs(speed: Speed) -> str:
         for name, t in named
         if t is not None
     ]
-    return f"{', '.join(each)}; median and quartiles of {speed.original.rounds} interleaved runs"
+    inputs = plural(speed.original.inputs, "input")
+    return f"{', '.join(each)}; median and quartiles of {speed.original.rounds} interleaved runs on {inputs}"
 
 
 def _fewer(before: int | None, after: int | None) -> str:

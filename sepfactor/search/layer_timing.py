@@ -174,7 +174,7 @@ class LayerTimer:
             if shape not in noise:
                 drawn = np.random.default_rng(self._seed).standard_normal(shape).astype(place.dtype)
                 noise[shape] = {"x": drawn}
-        runs = [(session, noise[tuple(session.get_inputs()[0].shape)]) for session in sessions]
+        runs = [(session, [noise[tuple(session.get_inputs()[0].shape)]]) for session in sessions]
         rounds = self._engine.time(
             runs,
             seconds=self._settings.candidate_seconds * len(runs),

@@ -373,7 +373,7 @@ class Planner:
         rounds = open_and_time(
             study.engine,
             [("the original", study.loaded.runnable), ("the plan", serialized(built.model))],
-            study.splits.judged_on[0],
+            study.splits.judged_on,
             seconds=timed_seconds(study, self.settings),
             min_rounds=self.settings.fewest_rounds,
             seed=study.options.seed,

@@ -66,10 +66,7 @@ class Choice:
 
 
 def inputs_to_compare(splits: Splits, loaded: Loaded, asked: Options, engine: Engine) -> list[Feed]:
-    """One that is given, where any is, a picture, and noise: of pictures some networks make nothing at all.
-
-    The first is what is timed.
-    """
+    """One that is given, where any is, a picture, and noise: of pictures some networks make nothing."""
     feeds: list[Feed] = [splits.judged_on[0]]
     if not splits.judged_on.synthetic:
         with suppress(ModelError):  # it takes nothing but what it is meant for

@@ -65,7 +65,7 @@ def test_the_meter_tells_work_from_waiting(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(time, "perf_counter", lambda: now["passed"])
     monkeypatch.setattr(time, "thread_time", lambda: now["worked"])
 
-    def call() -> None:
+    def call(_: int) -> None:
         now["worked"] += 0.004
         now["passed"] += 0.010
 
