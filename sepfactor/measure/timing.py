@@ -51,6 +51,9 @@ _READINGS, _MOVES = 1000, 10
 _SHORT_S = 2e-3
 """Runs as short as this feel what ran before them: caches hold what another network read."""
 
+_WARMS = 2
+"""After so many runs of its own a network is as fast as it gets."""
+
 _WORKED = (1.05, 0.02)
 """A run takes up to this times, and so many milliseconds more than, what its thread worked, if left alone."""
 
@@ -158,7 +161,7 @@ def time_in_turns(
         precision: stop sooner, when the 95 % interval of every ratio to the first call is within
             ± this share of the ratio (0.01 is ± 1 %), but not before nine rounds.
         seed: of the order and of the bootstrap.
-        as_in_use: before a short call it is made once untimed, so that it follows itself, as it does where
+        as_in_use: before a short call it is made twice untimed, so that it follows itself, as it does where
             nothing else is run.
         watch: told now and then, between rounds, which share of the work is done at least.
 
@@ -227,8 +230,8 @@ def _time_round(
     counted = [(0.0, 0.0)] * len(calls)
     for i in order:
         call = calls[i]
-        if i in short:
-            call(number - 1)
+        for k in range(_WARMS if i in short else 0):
+            call(number - _WARMS + k)
         passed, other = meter.read()
         call(number)
         passed_then, other_then = meter.read()

@@ -191,7 +191,7 @@ class LayerTimer:
     def _entries(self, alone: Rounds, outside: Sequence[int]) -> list[Entry]:
         entries: list[Entry] = []
         for number, count in enumerate(outside[1:], 1):
-            found = alone.ratio(number, seed=self._seed)
+            found = alone.scatter(number, seed=self._seed)
             entries.append(
                 {
                     "dense_ms": alone.median_ms(0),

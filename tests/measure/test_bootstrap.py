@@ -48,7 +48,7 @@ def test_an_interval_covers_the_truth_in_93_of_100_runs(name: str, other: int) -
     trace, rng = Trace(name), np.random.default_rng(0)
     assert trace.cpu is not None
     truth = 1.0 if other == AGAIN else float(np.median(trace.cpu[LARGE]) / np.median(trace.cpu[SMALL]))
-    found = [trace.run(rng).ratio(other, LARGE, seed=seed) for seed in range(RUNS)]
+    found = [trace.run(rng).scatter(other, LARGE, seed=seed) for seed in range(RUNS)]
     assert sum(r.low <= truth <= r.high for r in found) >= 0.93 * RUNS
     assert np.median([r.high - r.low for r in found]) < 0.1 * truth  # it says something, too
 

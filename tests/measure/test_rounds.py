@@ -128,3 +128,26 @@ def test_disturbed_runs_are_never_precise() -> None:
     disturbed = Rounds.of_several_threads(same, np.ones(same.shape, bool))
     assert are_precise(left_alone, 0.01, 0)
     assert not are_precise(disturbed, 0.01, 0)
+
+
+def test_what_others_did_to_the_caches_widens_the_interval_and_not_the_figure() -> None:
+    """By the share of time that they had the core, whatever length a run has."""
+    alone = WorkOfThisThread().rounds(QUIET, QUIET).ratio(1)
+    beside = WorkOfThisThread().rounds(4 * QUIET, QUIET)
+    found = beside.ratio(1)
+    assert found.ratio == alone.ratio
+    assert found.low == pytest.approx(alone.low * np.exp(-0.05 * 0.75))
+    assert found.high == pytest.approx(alone.high * np.exp(0.05 * 0.75))
+    scatter = beside.scatter(1)
+    assert (scatter.low, scatter.high) == pytest.approx((alone.low, alone.high))
+
+
+@pytest.mark.parametrize(("hit", "counted"), [(5, 15), (15, 20)])
+def test_runs_that_were_interrupted_count_only_where_most_were(hit: int, counted: int) -> None:
+    """They found cold caches; but where few were left alone, these are the lucky ones."""
+    cpu, wall = QUIET.copy(), QUIET.copy()
+    cpu[0, :hit] *= 1.3
+    wall[0, :hit] += 5.0 * QUIET[0, :hit]
+    rounds = WorkOfThisThread().rounds(wall, cpu)
+    assert rounds.timing(0).rounds == counted
+    assert rounds.timing(1).rounds == 20
