@@ -111,6 +111,7 @@ def comparison_view(comparison: Comparison) -> View:
             ("A", comparison.reference),
             ("B", comparison.candidate),
             *((f"Output {o.name}", o.line(labels=False)) for o in outputs),
+            *((one.kind, one.line) for one in comparison.accuracy.boxes),
             *((f"Errors {o.name}", line) for o in outputs if (line := _distribution(o))),
             ("Data", comparison.data.description),
             ("Measured", comparison.environment.line),
@@ -253,6 +254,7 @@ def _summary(report: Report) -> Facts:
     ]
     if report.accuracy is not None:
         facts += [(f"Output {o.name}", o.line()) for o in report.accuracy.outputs]
+        facts += [(one.kind, one.line) for one in report.accuracy.boxes]
         facts.append(("Judged on", report.data.judged_on))
     if report.budget is not None:
         facts.append(("Budget", report.budget.verdict.text))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sepfactor.codes import BudgetVerdict, Reason
-from sepfactor.results.accuracy import Quality, QualityKind
 from sepfactor.results.base import Amount, Count, Frozen, Unbounded
+from sepfactor.results.quality import Quality, QualityKind
 
 
 class Layer(Frozen):

@@ -140,6 +140,7 @@ def _judge(
         original,
         data,
         data.labels,
+        data.boxes,
         dense=budget.dense,
         by_class=budget.by_class,
         task=study.options.task,
