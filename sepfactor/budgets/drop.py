@@ -18,6 +18,7 @@ _DEFAULTS: Mapping[QualityKind, Amount] = {
     "boxes": Amount(0.02, True),
     "overlap": Amount(0.02, True),
     "cosine": Amount(0.005, True),
+    "neighbours": Amount(0.05, True),
 }
 """Of kinds of which a user would sign another share."""
 
@@ -31,6 +32,7 @@ _COUNTED = {
     "characters": "the characters",
     "overlap": "the overlap of classes (mean IoU)",
     "cosine": "the cosine of embeddings",
+    "neighbours": "nearest neighbours",
 }
 """What is lost, by kind of quality."""
 

@@ -49,6 +49,7 @@ _MAIN: Sequence[QualityKind] = (
     "characters",
     "overlap",
     "cosine",
+    "neighbours",
     "psnr",
     "snr",
     "scores",

@@ -29,8 +29,8 @@ _MOST_LEFT_ALONE = 0.5
 _TOWARDS_1, _AWAY_FROM_1 = 0.05, 0.12
 """By so much, times the share of time in which others had the core, an interval is wider: they leave caches
 cold, and memory slower, for as long as they run. That costs two networks about as many milliseconds each, and
-so hides some of what is between them: SqueezeNet at rank 16, 1.54 times as fast, was 1.50 times as fast beside
-two endless loops and 1.47 beside four, by the processor's clock."""
+so hides some of what is between them: SqueezeNet at rank 16, 1.54 times as fast, was 1.50 times as fast
+beside two endless loops and 1.47 beside four, by the processor's clock."""
 
 _NEAR = 1.5
 """A run of several threads that took longer than this times the least was waiting for a core."""

@@ -20,6 +20,7 @@ QualityKind = Literal[
     "characters",
     "overlap",
     "cosine",
+    "neighbours",
     "snr",
     "psnr",
     "metric",
@@ -66,7 +67,8 @@ class Quality(Frozen):
             variation of class scores that is kept: 1 − squared error over variance. ``boxes`` is the share of
             boxes that both have, the worse of lost and new ones; ``mAP@0.5`` and ``mAP@0.5:0.95`` say how
             well those of the labels are found. ``characters`` is the share of characters that need no edit;
-            ``overlap`` the mean intersection over union of classes of pixels; ``cosine`` that of embeddings.
+            ``overlap`` the mean intersection over union of classes of pixels; ``cosine`` that of embeddings,
+            and ``neighbours`` the share of samples of which the same one of the others is nearest.
         original: the score of the original; infinite of ``snr`` and ``psnr``, of which it has none.
         result: the score of the result.
         expected: of classes, the score of the result as estimated from all pairs of leads and changes;
