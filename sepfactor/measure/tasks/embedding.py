@@ -115,6 +115,12 @@ class Embedding(Task):
         )
 
 
+def may_be(value: Array) -> bool:
+    """Whether the answer to a single sample has the size of an embedding."""
+    is_row = value.dtype.kind == "f" and value.ndim >= 2 and sum(n > 1 for n in value.shape) == 1
+    return is_row and value.size >= _LEAST_SIZE and value.size % _MULTIPLE == 0
+
+
 def _has_shape(answers: Answers) -> bool:
     """Whether every run gives a row of numbers for each of its samples."""
     runs = answers.runs
