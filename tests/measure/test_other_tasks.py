@@ -154,6 +154,8 @@ class TestEmbedding:
         lost = task.judge([[row[None] for row in apart]])[1]
         assert lost.result == pytest.approx(1 - 2 / len(pairs), abs=1 / len(pairs))
         assert lost.pessimistic < lost.expected < 1
+        task.units = 3  # of people, say
+        assert task.judge([[row[None] for row in apart]])[1].pessimistic < lost.pessimistic
         broken = pairs.copy()
         broken[0] = np.nan
         assert task.judge([[row[None] for row in broken]])[1].result < 1
