@@ -22,9 +22,8 @@ from pathlib import Path
 
 import numpy as np
 from tables import RESULTS, Table, document
-from tidy import FED
 from traces import busy
-from zoo import ZOO, feeds
+from zoo import NETWORKS, feeds, file_of
 
 import sepfactor
 from sepfactor.measure import OnnxRuntime
@@ -62,7 +61,7 @@ class Pair:
 
 def compressed(network: str, folder: Path) -> Pair | None:
     """What the default command makes of it; None where it makes nothing."""
-    file, target = ZOO / f"{network}.onnx", folder / "result.onnx"
+    file, target = file_of(network), folder / "result.onnx"
     sepfactor.compress(file, target, data=feeds(network, "cal"), bench_seconds=2.0)
     np.savez(folder / "eval.npz", **feeds(network, "eval"))
     return Pair(file, target, folder / "eval.npz") if target.exists() else None
@@ -96,9 +95,7 @@ COLUMNS = ("network", "true", "claimed", "cover it", "beyond", "width")
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument(
-        "--network", action="append", choices=sorted(FED), help="only this one; may be repeated"
-    )
+    parser.add_argument("--network", action="append", choices=NETWORKS, help="only this one; may be repeated")
     parser.add_argument("--times", type=int, default=40, help="claims about each")
     parser.add_argument(
         "--loops", type=int, nargs="+", default=[0, 2, 4, 8], help="beside each claim, in turns"
@@ -108,7 +105,7 @@ def main() -> None:
         "--output", type=Path, default=RESULTS / "claims.md", help="write Markdown to this file"
     )
     asked = parser.parse_args()
-    rows = [row(name, asked.times, asked.loops, asked.limit) for name in asked.network or sorted(FED)]
+    rows = [row(name, asked.times, asked.loops, asked.limit) for name in asked.network or NETWORKS]
     beside = ", ".join(map(str, asked.loops))
     table = Table(f"{asked.times} claims each, beside {beside} loops", COLUMNS, tuple(rows))
     asked.output.write_text(
