@@ -3,9 +3,9 @@
     python benchmarks/zoo.py [--network NAME]…
 
 Each network of ``../shared/models/zoo``, and UltraFace, is compressed with no option but its calibration
-data, as ``sepfactor compress network.onnx --data calibration.npz`` would. What came of it is then timed anew, in turns
-with the original, and judged by the same task on the evaluation data, and by what users of the network look
-at. Writes ``results/zoo.md`` and the figures as JSON; networks that are not named keep theirs.
+data, as ``sepfactor compress network.onnx --data calibration.npz`` would. What came of it is then timed
+anew, in turns with the original, and judged by the same task on the evaluation data, and by what users of the
+network look at. Writes ``results/zoo.md`` and the figures as JSON; networks that are not named keep theirs.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ NOTES = (
     "verdict. *Faster* is the written file over the original, timed again afterwards. *Unseen* is the loss "
     "on data that no part of the work has seen, in the measure of the budget, and *users look at* is what "
     "their own code would make of both. Where nothing is written, the network stays as it is. Seconds and "
-    "memory are of the whole command. *Code* is the commit that a row is of; those without one are of earlier "
-    "code than all others.",
+    "memory are of the whole command. *Code* is the commit that a row is of; those without one are of "
+    "earlier code than all others.",
 )
 
 Arrays = dict[str, np.ndarray]
