@@ -141,13 +141,16 @@ class Engine(Protocol):
         Round after round takes the next feed, and begins again behind the last one.
 
         Args:
-            runs: what to time. Each was run before, so that nothing fails here.
+            runs: what to time. Each was run on the first of its feeds before.
             seconds: at most so long, but not before ``min_rounds``.
             min_rounds: at least so many rounds.
             precision: stop sooner, when the 95 % interval of every ratio to the first is within ± this share.
             seed: of the order, and of the intervals by which it stops.
             as_in_use: short runs follow an untimed one of the same session.
             watch: told now and then how far it is.
+
+        Raises:
+            ModelError: a session cannot be run on one of its feeds.
         """
 
     def profile(

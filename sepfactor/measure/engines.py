@@ -83,7 +83,8 @@ def open_and_time(
         Times in the order of ``networks``.
 
     Raises:
-        ModelError: a network cannot be loaded or run on the first feed; the message begins with its name.
+        ModelError: a network cannot be loaded, or run on a feed; of the first one the message begins with its
+            name.
         ValueError: there is nothing to time, or no opening.
     """
     if openings < 1:

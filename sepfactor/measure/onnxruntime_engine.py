@@ -14,6 +14,7 @@ from sepfactor.measure.engine import Feed, Level, NodeTime, Session, Use, ValueI
 from sepfactor.measure.machine import this_machine
 from sepfactor.measure.onnxruntime_session import (
     CPU,
+    failures,
     onnxruntime_module,
     open_inference_session,
     provider_name,
@@ -144,16 +145,23 @@ class OnnxRuntime:
         watch: Watch | None = None,
     ) -> Rounds:
         """Time sessions in turns; see :meth:`sepfactor.measure.engine.Engine.time`."""
-        return time_in_turns(
-            [_call(session, feeds) for session, feeds in runs],
-            self._meter(),
-            seconds=seconds,
-            min_rounds=min_rounds,
-            precision=precision,
-            seed=seed,
-            as_in_use=as_in_use,
-            watch=watch,
-        )
+        calls = [_call(session, feeds) for session, feeds in runs]
+        try:
+            return time_in_turns(
+                calls,
+                self._meter(),
+                seconds=seconds,
+                min_rounds=min_rounds,
+                precision=precision,
+                seed=seed,
+                as_in_use=as_in_use,
+                watch=watch,
+            )
+        except failures():
+            for session, feeds in runs:
+                for feed in feeds:
+                    session.run(feed)  # says in words what cannot be run
+            raise
 
     def profile(
         self, model: Path | bytes, feed: Feed, *, runs: int = 10, watch: Watch | None = None

@@ -174,3 +174,11 @@ def test_networks_are_timed_on_several_inputs_of_one_shape_in_turns() -> None:
     assert asked[2] == asked[3] == [*wanted[done:], *wanted[:done]]  # goes on where the first opening ended
     assert rounds.inputs is not None
     assert [*rounds.inputs] == [k % len(wanted) for k in range(2 * done)]
+
+
+def test_an_input_that_cannot_be_run_is_said_in_words() -> None:
+    picks = model("y = Gather (x, i)", "float[4] x, int64[1] i", "float[1] y")
+    feeds = [{"x": np.ones(4, np.float32), "i": np.array([number])} for number in (1, 2, 99)]
+    open_and_time(OnnxRuntime(), [("one", picks)], feeds[:2], seconds=0.0)
+    with pytest.raises(ModelError, match="cannot run the model"):
+        open_and_time(OnnxRuntime(), [("one", picks)], feeds, seconds=0.0)
