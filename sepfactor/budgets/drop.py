@@ -18,7 +18,7 @@ _DEFAULTS: Mapping[QualityKind, Amount] = {
     "boxes": Amount(0.02, True),
     "overlap": Amount(0.02, True),
     "cosine": Amount(0.005, True),
-    "neighbours": Amount(0.05, True),
+    "neighbours": Amount(0.1, True),
 }
 """Of kinds of which a user would sign another share."""
 

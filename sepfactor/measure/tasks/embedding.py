@@ -102,7 +102,7 @@ class Embedding(Task):
         def lost(left: Mask, _: Mask) -> float:
             return 1.0 - expected_share(before[left], after[left], before[left])
 
-        every, most = with_upper_end(lost, np.arange(len(before)), units=self.units)
+        every, most = with_upper_end(lost, np.arange(len(before)))  # relatives lie between others, too
         return Quality(
             kind="neighbours",
             original=1.0,
