@@ -32,7 +32,7 @@ _COUNTED = {
     "characters": "the characters",
     "overlap": "the overlap of classes (mean IoU)",
     "cosine": "the cosine of embeddings",
-    "neighbours": "nearest neighbours",
+    "neighbours": "nearest neighbours among these",
 }
 """What is lost, by kind of quality."""
 

@@ -170,8 +170,9 @@ class TestEmbedding:
         assert near.result == 1
         assert near.expected == pytest.approx(1)
 
-    def test_one_or_two_samples_have_no_neighbours(self, rng: np.random.Generator) -> None:
-        runs = self.rows(rng)[:2]
+    @pytest.mark.parametrize("count", [1, 2, 8])
+    def test_of_few_samples_nothing_is_said_of_neighbours(self, rng: np.random.Generator, count: int) -> None:
+        runs = self.rows(rng)[:count]
         (quality,) = found(runs, "embedding").task.judge([runs])
         assert quality.kind == "cosine"
 

@@ -28,8 +28,8 @@ _LEAST_SAMPLES = 4
 _NO_COSINE = -2.0
 """Below any that there is."""
 
-_LEAST_NEIGHBOURS = 3
-"""Of fewer samples there is nobody to be nearer."""
+_LEAST_NEIGHBOURS = 9
+"""Of fewer samples nothing is said: without one of them there must be enough to estimate a share from."""
 
 _UNIT = 1e-3
 _ALIKE = 5.0
@@ -93,7 +93,10 @@ class Embedding(Task):
         )
 
     def _neighbours(self, ours: Floats, theirs: Floats) -> Quality:
-        """The share of samples whose nearest neighbour among the others is the same."""
+        """The share of samples whose nearest neighbour among the others is the same.
+
+        That is of as many others as these; among more there are more that are nearly as near.
+        """
         similar = _cosines(ours)
         nearest = similar.argmax(axis=1)
         before, after = leads(similar, nearest), leads(_cosines(theirs), nearest)
@@ -102,7 +105,7 @@ class Embedding(Task):
         def lost(left: Mask, _: Mask) -> float:
             return 1.0 - expected_share(before[left], after[left], before[left])
 
-        every, most = with_upper_end(lost, np.arange(len(before)))  # relatives lie between others, too
+        every, most = with_upper_end(lost, np.arange(len(before)))  # of others, not of relatives
         return Quality(
             kind="neighbours",
             original=1.0,
