@@ -212,6 +212,16 @@ def _revision() -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
+def write(rows: Mapping[str, Mapping[str, str]]) -> None:
+    """The table, as far as it is known."""
+    shown = [tuple(row.get(name, "–") or "–" for name in COLUMNS) for row in rows.values()]
+    table = Table(f"{len(rows)} networks", tuple(COLUMNS.values()), tuple(shown))
+    missing = [network for network in NETWORKS if network not in rows]
+    notes = [*NOTES, *([f"Not measured: {', '.join(missing)}."] if missing else [])]
+    text = document("The default on networks people deploy", ENGINE, [table], notes)
+    (RESULTS / "zoo.md").write_text(text, encoding="utf-8")
+
+
 def main() -> None:
     """Measure, and write the table after each network."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -230,10 +240,7 @@ def main() -> None:
         done = subprocess.run(child, check=True, capture_output=True, text=True)
         rows[network] = json.loads(done.stdout.splitlines()[-1]) | {"code": _revision()}
         kept.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        shown = [tuple(row.get(name, "–") or "–" for name in COLUMNS) for row in rows.values()]
-        table = Table(f"{len(rows)} networks", tuple(COLUMNS.values()), tuple(shown))
-        text = document("The default on networks people deploy", ENGINE, [table], NOTES)
-        (RESULTS / "zoo.md").write_text(text, encoding="utf-8")
+        write(rows)
 
 
 if __name__ == "__main__":
