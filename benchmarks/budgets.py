@@ -84,7 +84,7 @@ def judged(row: Row, run: Run, result: Path, seconds: float) -> tuple[str, ...]:
         return str(row), score(task.original_scores, task.unit), "", "", "", *_costs(run)
     marks = task.exam.take(result)
     timed = [("the file", task.file), ("result", result)]
-    speed = open_and_time(TIMING, timed, task.exam.sample, seconds=seconds).ratio(1)
+    speed = open_and_time(TIMING, timed, [task.exam.sample], seconds=seconds).ratio(1)
     return (
         str(row),
         score(task.original_scores, task.unit),

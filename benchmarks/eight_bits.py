@@ -103,7 +103,7 @@ def measured(name: str, seed: int, seconds: float) -> list[list[str]]:
     with tempfile.TemporaryDirectory() as place:
         found = [*results(task, budget, seed, Path(place))]
         files = [("the file", task.file), *((by, path) for by, path, _ in found)]
-        rounds = open_and_time(TIMING, files, task.exam.sample, seconds=seconds * len(files))
+        rounds = open_and_time(TIMING, files, [task.exam.sample], seconds=seconds * len(files))
         rows = []
         for number, (by, path, made) in enumerate(found, 1):
             marks, speed = task.exam.take(path), rounds.ratio(number)

@@ -143,7 +143,7 @@ class Quantizer:
 
     def _fastest(self, files: Mapping[Setting, Path]) -> Setting:
         timed = [(str(setting), file) for setting, file in files.items()]
-        rounds = open_and_time(self._timing, timed, self._held_out[0], seconds=_SECONDS * len(timed))
+        rounds = open_and_time(self._timing, timed, self._held_out, seconds=_SECONDS * len(timed))
         return list(files)[int(np.argmin([rounds.median_ms(number) for number in range(len(timed))]))]
 
     def _write(self, target: Path, setting: Setting, spared: Spared) -> None:

@@ -191,7 +191,7 @@ class Task:
         """Of the written file over the original file and over the prepared network, one thread."""
         with _written(model) as result, _written(self.prepared) as prepared:
             timed = [("the file", self.file), ("prepared", prepared), ("result", result)]
-            rounds = open_and_time(TIMING, timed, self.exam.sample, seconds=seconds)
+            rounds = open_and_time(TIMING, timed, [self.exam.sample], seconds=seconds)
         return rounds.ratio(2, 0), rounds.ratio(2, 1)
 
 

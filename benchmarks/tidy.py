@@ -117,7 +117,7 @@ def measure(file: Path, others: str) -> Row:
             with suppress(SepfactorError):
                 decibels[tool] = _decibels(ENGINE.open(written).run(feed), wanted)
         able = [("original", file), *((tool, files[tool]) for tool in decibels)]
-        rounds = open_and_time(ENGINE, able, feed, seconds=_SECONDS)
+        rounds = open_and_time(ENGINE, able, [feed], seconds=_SECONDS)
         plain = ENGINE.open(file, level="none").run(feed)
     kept = ", ".join(f"{row.rule} {row.times}" for row in result.rules if row.kept)
     return Row(

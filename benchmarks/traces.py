@@ -79,7 +79,7 @@ def main() -> None:
         rounds = open_and_time(
             OnnxRuntime(asked.threads),
             [("large", large), ("large again", large), ("small", small)],
-            feed,
+            [feed],
             seconds=asked.seconds,
             precision=None,
             openings=asked.openings,

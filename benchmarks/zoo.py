@@ -2,16 +2,17 @@
 
     python benchmarks/zoo.py [--network NAME]…
 
-Each network of ``../shared/models/zoo`` is compressed with no option but its calibration data, as
-``sepfactor compress network.onnx --data calibration.npz`` would. What came of it is then timed anew, in turns
-with the original, and judged by the same task on the evaluation data, and by what users of the network look
-at. Writes ``results/zoo.md`` and the figures as JSON; networks that are not named keep theirs.
+Each network of ``../shared/models/zoo``, and UltraFace, is compressed with no option but its calibration
+data, as ``sepfactor compress network.onnx --data calibration.npz`` would. What came of it is then timed
+anew, in turns with the original, and judged by the same task on the evaluation data, and by what users of the
+network look at. Writes ``results/zoo.md`` and the figures as JSON; networks that are not named keep theirs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from networks import SHARED
+from PIL import Image
 from tables import RESULTS, Table, document
 from tidy import FED
 
@@ -35,6 +37,7 @@ from sepfactor.options import Options
 
 ZOO = SHARED / "models" / "zoo"
 DATA = SHARED / "data" / "zoo"
+FOLDERS = {"cal": "calibration", "eval": "evaluation"}
 ENGINE = open_engine(threads=1)
 _SECONDS = 8.0
 
@@ -43,15 +46,43 @@ NOTES = (
     "verdict. *Faster* is the written file over the original, timed again afterwards. *Unseen* is the loss "
     "on data that no part of the work has seen, in the measure of the budget, and *users look at* is what "
     "their own code would make of both. Where nothing is written, the network stays as it is. Seconds and "
-    "memory are of the whole command.",
+    "memory are of the whole command. *Code* is the commit that a row is of; those without one are of "
+    "earlier code than all others.",
 )
 
 Arrays = dict[str, np.ndarray]
 Answers = list[dict[str, np.ndarray]]
 
 
+ULTRAFACE = "ultraface_rfb320"
+"""Lies beside the folder of the others."""
+
+NETWORKS = sorted((*FED, ULTRAFACE))
+
+
+def file_of(network: str) -> Path:
+    """Where it is."""
+    return (SHARED / "models" if network == ULTRAFACE else ZOO) / f"{network}.onnx"
+
+
+def _photographs(part: str) -> Arrays:
+    """For UltraFace: faces, 10 to calibrate and 14 to evaluate, and photographs of anything, 14 and 40."""
+    faces = sorted((SHARED / "data" / "faces").glob("*.jpg"))
+    others = sorted((SHARED / "data" / "imagenet1000" / FOLDERS[part]).glob("*.jpg"))
+    random.Random(0).shuffle(faces)
+    random.Random(3).shuffle(others)
+    chosen = [*faces[:10], *others[:14]] if part == "cal" else [*faces[10:], *others[:40]]
+    pictures = [
+        Image.open(path).convert("RGB").resize((320, 240), Image.Resampling.BILINEAR) for path in chosen
+    ]
+    rows = [(np.asarray(picture, np.float32) - 127) / 128 for picture in pictures]
+    return {"input": np.ascontiguousarray(np.stack(rows).transpose(0, 3, 1, 2))}
+
+
 def feeds(network: str, part: str) -> Arrays:
     """Inputs as the network's own package makes them, ``cal`` or ``eval``."""
+    if network == ULTRAFACE:
+        return _photographs(part)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "inputs.npz"
         command = [sys.executable, str(ZOO / "feeds.py"), FED[network], part, str(file)]
@@ -120,7 +151,7 @@ USERS: Mapping[str, Callable[[Answers, Answers], str]] = {
 
 def measured(network: str, folder: Path) -> dict[str, str]:
     """One row."""
-    file, target = ZOO / f"{network}.onnx", folder / f"{network}.onnx"
+    file, target = file_of(network), folder / f"{network}.onnx"
     begin = time.perf_counter()
     try:
         report = sepfactor.compress(file, target, data=feeds(network, "cal"), overwrite=True).report
@@ -146,7 +177,7 @@ def _unseen(network: str, file: Path, target: Path) -> dict[str, str]:
     limits = Budget.of(Options()).quality_limit(judge.kinds, judge.original_score)
     assert limits is not None
     quality = judge(result)
-    rounds = open_and_time(ENGINE, [("original", file), ("result", target)], runs[0], seconds=_SECONDS)
+    rounds = open_and_time(ENGINE, [("original", file), ("result", target)], runs, seconds=_SECONDS)
     ratio = rounds.ratio(1, seed=0)
     row = {
         "faster": f"{ratio.ratio:.2f}× ({ratio.low:.2f}–{ratio.high:.2f})",
@@ -172,15 +203,29 @@ COLUMNS = {
     "users": "users look at",
     "seconds": "seconds",
     "memory": "memory",
+    "code": "code",
 }
+
+
+def _revision() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=8", "HEAD"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def write(rows: Mapping[str, Mapping[str, str]]) -> None:
+    """The table, as far as it is known."""
+    shown = [tuple(row.get(name, "–") or "–" for name in COLUMNS) for row in rows.values()]
+    table = Table(f"{len(rows)} networks", tuple(COLUMNS.values()), tuple(shown))
+    missing = [network for network in NETWORKS if network not in rows]
+    notes = [*NOTES, *([f"Not measured: {', '.join(missing)}."] if missing else [])]
+    text = document("The default on networks people deploy", ENGINE, [table], notes)
+    (RESULTS / "zoo.md").write_text(text, encoding="utf-8")
 
 
 def main() -> None:
     """Measure, and write the table after each network."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument(
-        "--network", action="append", choices=sorted(FED), help="only this one; may be repeated"
-    )
+    parser.add_argument("--network", action="append", choices=NETWORKS, help="only this one; may be repeated")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:
@@ -189,16 +234,13 @@ def main() -> None:
         return
     kept = RESULTS / "zoo.json"
     rows: dict[str, dict[str, str]] = json.loads(kept.read_text()) if kept.exists() else {}
-    for network in asked.network or sorted(FED):
+    for network in asked.network or NETWORKS:
         # Each in a process of its own, so that the memory of one is not that of another.
         child = [sys.executable, __file__, "--one", network]
         done = subprocess.run(child, check=True, capture_output=True, text=True)
-        rows[network] = json.loads(done.stdout.splitlines()[-1])
+        rows[network] = json.loads(done.stdout.splitlines()[-1]) | {"code": _revision()}
         kept.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        shown = [tuple(row.get(name, "–") or "–" for name in COLUMNS) for row in rows.values()]
-        table = Table(f"{len(rows)} networks", tuple(COLUMNS.values()), tuple(shown))
-        text = document("The default on networks people deploy", ENGINE, [table], NOTES)
-        (RESULTS / "zoo.md").write_text(text, encoding="utf-8")
+        write(rows)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def bench(
     rounds = open_and_time(
         engine,
         [(one.name, one.runnable) for one in loaded],
-        data.judged_on[0],
+        data.judged_on,
         seconds=asked.bench_seconds,
         seed=asked.seed,
         opened=lambda number, name: progress("warm up", number, len(loaded), name),

@@ -13,6 +13,7 @@ from sepfactor.errors import ModelError, within_means
 from sepfactor.graph.load import ModelSource, load
 from sepfactor.measure.accuracy import compare_sessions
 from sepfactor.measure.engines import open_engine
+from sepfactor.measure.quality import by_boxes
 from sepfactor.options import make_options
 from sepfactor.progress import Progress, silent
 from sepfactor.results import Comparison
@@ -65,6 +66,8 @@ def compare(
         progress=lambda done, total: progress("compare", done, total, "both networks"),
         watch=book.look if asked.pictures else None,
     )
+    if feeds.boxes is not None:
+        found = found.model_copy(update={"boxes": by_boxes(first, second, feeds, feeds.boxes)})
     notes = [*data.notes]
     if feeds.synthetic:
         notes.append("SYNTHETIC IMAGES were used, since no --data was given. No accuracy is claimed.")

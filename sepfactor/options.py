@@ -166,8 +166,9 @@ class Options(LayerOptions):
     )
     labels: Any = asked(
         None,
-        "True classes (.npy, .npz, .csv) of --eval-data, or of --data where there is none. A table that "
-        "names images serves both. An array 'labels' in the .npz itself needs no flag.",
+        "True classes (.npy, .npz, .csv), or boxes (COCO's .json, a folder of YOLO's .txt, .npz), of "
+        "--eval-data, or of --data where there is none. What names images serves both. An array 'labels' in "
+        "the .npz itself needs no flag.",
         metavar="Y",
     )
     targets: Any = asked(

@@ -139,8 +139,9 @@ class _Evaluation(TypedDict, total=False):
 
 class _Labels(TypedDict, total=False):
     labels: Any
-    """True classes (.npy, .npz, .csv) of --eval-data, or of --data where there is none. A table that names
-    images serves both. An array 'labels' in the .npz itself needs no flag."""
+    """True classes (.npy, .npz, .csv), or boxes (COCO's .json, a folder of YOLO's .txt, .npz), of
+    --eval-data, or of --data where there is none. What names images serves both. An array 'labels' in the
+    .npz itself needs no flag."""
 
 
 class _Comparison(TypedDict, total=False):

@@ -92,7 +92,14 @@ def tidy(
     if found.steps or may_change_speed(loaded.model, prepared):
         reference = Reference.of(engine, loaded.runnable, inputs_to_compare(splits, loaded, asked, engine))
         trial = Trial(
-            loaded, prepared, engine, reference, _CHOOSING * asked.bench_seconds, asked.seed, progress
+            loaded,
+            prepared,
+            engine,
+            reference,
+            splits.judged_on,
+            _CHOOSING * asked.bench_seconds,
+            asked.seed,
+            progress,
         )
         choice = choose_rewrites(trial, found) if found.steps else prepared_alone(trial)
     delivered = _deliver(_Job(loaded, engine, splits, asked, progress), trial, choice, target)
@@ -189,7 +196,7 @@ def _timed(job: _Job, *files: Path) -> Rounds:
     return open_and_time(
         job.engine,
         networks,
-        job.splits.judged_on[0],
+        job.splits.judged_on,
         seconds=_JUDGING * job.asked.bench_seconds if files else 0.0,
         openings=_OPENINGS,
         min_rounds=_ROUNDS if files else _ROUNDS_ALONE,

@@ -111,18 +111,19 @@ class DecidedEngine:
 
     def time(
         self,
-        runs: Sequence[tuple[Session, Feed]],
+        runs: Sequence[tuple[Session, Sequence[Feed]]],
         *,
         seconds: float = 5.0,
         min_rounds: int = 9,
         precision: float | None = None,
         seed: int = 0,
+        as_in_use: bool = False,
         watch: Watch | None = None,
     ) -> Rounds:
         whole = []
-        for session, feed in runs:
+        for session, feeds in runs:
             assert isinstance(session, DecidedSession)
-            whole.append(sum(node.median_ms for node in self._nodes(session.model, feed)))
+            whole.append(sum(node.median_ms for node in self._nodes(session.model, feeds[0])))
         varying = 1.0 + self.spread * np.linspace(-1.0, 1.0, max(min_rounds, _ROUNDS))
         times = np.outer(whole, varying)
         return Rounds(times, times, np.zeros(times.shape, bool))

@@ -20,7 +20,7 @@ from sepfactor.codes import BudgetVerdict
 from sepfactor.errors import DataError
 from sepfactor.measure.tasks import Unit
 from sepfactor.options import Options
-from sepfactor.results import LimitResult, Quality, QualityKind
+from sepfactor.results import OF_LABELLED_BOXES, LimitResult, Quality, QualityKind
 
 COST_LIMITS: Sequence[tuple[str, Callable[[Any], CostLimit]]] = (
     (Speedup.option, Speedup),
@@ -105,7 +105,10 @@ class Budget:
             raise DataError("The network has no output that could be judged: give a --metric.")
         limits = [self._usual(kind, original_score) for kind in kinds]
         if self.quality is not None:
-            limits[0] = self.quality.of(self.asked, kinds[0], original_score)
+            alike = [kind for kind in kinds if kind == kinds[0] or {kind, kinds[0]} <= {*OF_LABELLED_BOXES}]
+            for number, kind in enumerate(kinds):
+                if kind in alike:
+                    limits[number] = self.quality.of(self.asked, kind, original_score)
         return QualityLimits(limits[0], tuple(limits[1:]))
 
     def _usual(self, kind: QualityKind, original_score: float) -> QualityLimit:

@@ -226,7 +226,7 @@ LOSSLESS = 1e-10
 
 LEAST_SAMPLES: Mapping[QualityKind, int] = {
     **dict.fromkeys(("snr", "psnr", "boxes", "characters", "overlap", "cosine"), 4),
-    **dict.fromkeys(("top-1", "agreement", "estimate"), 8),
+    **dict.fromkeys(("top-1", "agreement", "estimate", "mAP@0.5", "mAP@0.5:0.95"), 8),
 }
 """Images under which nothing is claimed: too few for an interval, or to tell how leads change."""
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 from sepfactor.amounts import Amount
 from sepfactor.budgets.base import LOSSLESS, WHAT, QualityLimit
 from sepfactor.errors import OptionError
-from sepfactor.results import Quality, QualityKind
+from sepfactor.results import OF_LABELLED_BOXES, Quality, QualityKind
 from sepfactor.words import plural, points, signed
 
 DEFAULT = Amount(0.01, True)
@@ -18,6 +18,7 @@ _DEFAULTS: Mapping[QualityKind, Amount] = {
     "boxes": Amount(0.02, True),
     "overlap": Amount(0.02, True),
     "cosine": Amount(0.005, True),
+    "neighbours": Amount(0.1, True),
 }
 """Of kinds of which a user would sign another share."""
 
@@ -26,9 +27,12 @@ _COUNTED = {
     "agreement": "agreement with the original",
     "estimate": "estimated top-1",
     "boxes": "the boxes",
+    "mAP@0.5": "mAP@0.5",
+    "mAP@0.5:0.95": "mAP@0.5:0.95",
     "characters": "the characters",
     "overlap": "the overlap of classes (mean IoU)",
     "cosine": "the cosine of embeddings",
+    "neighbours": "nearest neighbours among these",
 }
 """What is lost, by kind of quality."""
 
@@ -135,6 +139,8 @@ class MaxDrop(QualityLimit):
             most = f" (up to {points(quality.original - quality.pessimistic)})"
         if self.kind in _COUNTED_ALONE or quality.trials is not None:
             return f"{points(quality.drop)}{most} of {quality.output!r} on {seen}"
+        if self.kind in OF_LABELLED_BOXES:
+            return f"{quality.line} on {seen}"
         counted = f"({signed(100 * (quality.original - quality.result), 2)} counted)"
         if quality.found is not None:
             seen = f"{plural(quality.found, 'box', 'boxes')} on {seen}"

@@ -23,7 +23,10 @@ from sepfactor.cli.headings import UnderHeadings
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
 @CONFIG
-@options_of("compare", labels=flag("labels", "True classes of the inputs (.npy, .npz, .csv)."))
+@options_of(
+    "compare",
+    labels=flag("labels", "True classes of the inputs (.npy, .npz, .csv), or boxes (.json, .npz, a folder)."),
+)
 @output_options
 def command(
     a: Path,

@@ -24,6 +24,23 @@ Target = Callable[[int], np.ndarray]
 """Number of a run → what its outputs should be."""
 
 
+@dataclass(frozen=True)
+class Frame:
+    """What a network sees of a picture; x comes before y.
+
+    Attributes:
+        picture: width and height, pixels.
+        scale: by which it was resized.
+        offset: pixels of the resized picture that were cut off left and above.
+        size: width and height of what is left, pixels.
+    """
+
+    picture: tuple[float, float]
+    scale: tuple[float, float]
+    offset: tuple[float, float]
+    size: tuple[float, float]
+
+
 @dataclass(frozen=True, eq=False)
 class Source:
     """Where runs come from, before labels, targets and limits are applied.
@@ -37,6 +54,7 @@ class Source:
         labels: ``(samples, ...)`` that came with the data.
         target: what came with the data for dense outputs, of one run.
         names: relative path of each sample, for images.
+        frame: number of a sample → what is seen of its picture, for images.
         partial: whether an iterator was left before its end.
         notes: what a user should know of how the data were read, in sentences.
     """
@@ -49,6 +67,7 @@ class Source:
     labels: np.ndarray | None = None
     target: Target | None = None
     names: tuple[str, ...] = ()
+    frame: Callable[[int], Frame] | None = None
     preprocessing: Preprocessing | None = None
     synthetic: bool = False
     partial: bool = False
@@ -69,6 +88,7 @@ class Feeds(Sequence[Feed]):
         source: Source,
         labels: np.ndarray | None = None,
         target: Target | None = None,
+        boxes: np.ndarray | None = None,
         chosen: Indices | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
@@ -76,6 +96,7 @@ class Feeds(Sequence[Feed]):
         self._chosen = np.arange(len(source.rows)) if chosen is None else chosen
         self._all_labels = labels
         self._target = target
+        self._all_boxes = boxes
         self.preprocessing = source.preprocessing
         self.synthetic = source.synthetic
         self.notes = notes
@@ -84,6 +105,11 @@ class Feeds(Sequence[Feed]):
     def labels(self) -> np.ndarray | None:
         """int64 ``(runs, ...)``, or ``(runs, batch, ...)`` where a run takes several samples."""
         return None if self._all_labels is None else self._all_labels[self._chosen]
+
+    @cached_property
+    def boxes(self) -> np.ndarray | None:
+        """Arrays ``(n, 7)``, ``(runs,)`` or ``(runs, batch)`` of them, see :data:`true_boxes.Box`."""
+        return None if self._all_boxes is None else self._all_boxes[self._chosen]
 
     @cached_property
     def targets(self) -> np.ndarray | list[np.ndarray] | None:
@@ -141,11 +167,14 @@ class Feeds(Sequence[Feed]):
     def take(self, indices: Iterable[int]) -> Feeds:
         """The runs at these positions, in this order."""
         picked = np.fromiter(indices, np.int64)
-        return Feeds(self._source, self._all_labels, self._target, self._chosen[picked], self.notes)
+        return self._with(self._chosen[picked], self.notes)
 
     def noting(self, notes: Iterable[str]) -> Feeds:
         """The same with more notes."""
-        return Feeds(self._source, self._all_labels, self._target, self._chosen, (*self.notes, *notes))
+        return self._with(self._chosen, (*self.notes, *notes))
+
+    def _with(self, chosen: Indices, notes: tuple[str, ...]) -> Feeds:
+        return Feeds(self._source, self._all_labels, self._target, self._all_boxes, chosen, notes)
 
     def shuffled(self, seed: int = 0) -> Feeds:
         """The same runs in an order drawn by ``seed``."""

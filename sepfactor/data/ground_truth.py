@@ -40,14 +40,18 @@ def labels_of(source: Source, given: object, *, by_name: bool = False) -> Noted:
         if source.labels is None:
             return None, ()
         return _aligned(source.labels, source, f"{source.origin}: array 'labels'"), ()
-    _refuse_synthetic(source, "Labels")
+    refuse_synthetic(source, "Labels")
     if not isinstance(given, str | os.PathLike):
         return _aligned(as_array(cast(ArrayLike, given), "the labels"), source, "the labels"), ()
     path = Path(given)
     if path.suffix.lower() in (".csv", ".txt") and path.is_file():
         values, said = read_label_table(path).of_samples(source)
         return _aligned(values, source, str(path)), (said,)
-    return _aligned(_read(path, LABELS, "a .npy, .npz or .csv file"), source, str(path)), ()
+    return _aligned(
+        _read(path, LABELS, "a .npy, .npz or .csv file, or boxes as a .json file or a folder"),
+        source,
+        str(path),
+    ), ()
 
 
 def _names_all(given: object, source: Source) -> bool:
@@ -71,7 +75,7 @@ def targets_of(source: Source, given: object) -> Target | None:
     """
     if given is None:
         return source.target
-    _refuse_synthetic(source, "Targets")
+    refuse_synthetic(source, "Targets")
     if isinstance(given, str | os.PathLike):
         where = os.fspath(given)
         targets = _read(Path(where), TARGETS, "a .npy or .npz file")
@@ -79,11 +83,12 @@ def targets_of(source: Source, given: object) -> Target | None:
         where = "the array of targets"
         targets = as_array(cast(ArrayLike, given), where)
     check_target(targets.shape, targets.dtype, where)
-    entries = _entries(targets, source, where, "target")
+    entries = entries_of_runs(targets, source, where, "target")
     return lambda run: np.asarray(targets[entries[run]])
 
 
-def _refuse_synthetic(source: Source, what: str) -> None:
+def refuse_synthetic(source: Source, what: str) -> None:
+    """Raise OptionError where what is known of samples is given for made-up ones."""
     if source.synthetic:
         raise OptionError(f"{what} are given without data, and made-up inputs have none: name the data.")
 
@@ -119,11 +124,15 @@ def _aligned(values: np.ndarray, source: Source, where: str) -> np.ndarray:
         )
     if whole.shape[1:] == (1,):
         whole = whole[:, 0]
-    return np.asarray(whole.astype(np.int64)[_entries(whole, source, where, "label")])
+    return np.asarray(whole.astype(np.int64)[entries_of_runs(whole, source, where, "label")])
 
 
-def _entries(values: np.ndarray, source: Source, where: str, what: str) -> Indices:
-    """Which entries of ``values``, one per sample or one per run, belong to each run."""
+def entries_of_runs(values: np.ndarray, source: Source, where: str, what: str) -> Indices:
+    """Which entries of ``values``, one per sample or one per run, belong to each run.
+
+    Raises:
+        DataError: there are more, or fewer.
+    """
     runs, batch = source.rows.shape
     count = len(values) if values.ndim else 0
     if count == source.samples or (source.partial and count > source.samples):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sepfactor.data.feeds import Feed, Source
+from sepfactor.data.feeds import Feed, Frame, Source
 from sepfactor.data.inputs import InputSpec, brief, conform, listing, shape_text
 from sepfactor.data.preprocessing import Preprocessing
 from sepfactor.errors import DataError, OptionError
@@ -34,6 +34,9 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 
 _PIXELS = 2**28
 """An image is not made larger than this."""
+
+_ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
+"""Where EXIF says how a picture is turned, and that width and height change places."""
 
 _READ_ERRORS = (
     *(OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError),
@@ -69,6 +72,25 @@ class _Reader:
         except _READ_ERRORS as error:
             raise _unreadable(path, error) from error
         return self.preprocessing.apply(pixels, self.spec.dtype)
+
+    def frame(self, path: Path) -> Frame:
+        """What :meth:`read` leaves of it."""
+        try:
+            with _quiet(), _opened(path) as image:
+                turned = image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
+                width, height = image.size[::-1] if turned else image.size
+        except _READ_ERRORS as error:
+            raise _unreadable(path, error) from error
+        tall, wide = resized((height, width), self.preprocessing.resize, self.crop)
+        rows, cols = (
+            _centre(size, crop).indices(size) for size, crop in zip((tall, wide), self.crop, strict=True)
+        )
+        return Frame(
+            (width, height),
+            (wide / width, tall / height),
+            (cols[0], rows[0]),
+            (cols[1] - cols[0], rows[1] - rows[0]),
+        )
 
     def _pixels(self, image: Image.Image, path: Path) -> np.ndarray:
         """``(height, width, channels)`` uint8, cropped, in the order fed."""
@@ -214,6 +236,7 @@ def open_images(
         origin,
         probe,
         names=tuple(names),
+        frame=lambda number: reader.frame(paths[number]),
         preprocessing=reader.preprocessing,
         notes=notes,
     )

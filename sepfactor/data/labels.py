@@ -69,7 +69,7 @@ class LabelTable:
     def names_all(self, source: Source) -> bool:
         """Whether it has a row for each image of a source, by name."""
         names = self._names(source)
-        return names is not None and bool(source.names) and _finder(self.columns[names], source).finds_all
+        return names is not None and bool(source.names) and finder(self.columns[names], source).finds_all
 
     def _names(self, source: Source) -> int | None:
         """The column that names the samples, if one does."""
@@ -79,7 +79,7 @@ class LabelTable:
             n for n in range(len(self.columns)) if not any(self._head_is_in(n, h) for h in _LABEL_HEADS)
         ]
         for number in columns:
-            if source.names and _finder(self.columns[number], source).finds_all:
+            if source.names and finder(self.columns[number], source).finds_all:
                 return number
         return next(filter(self._looks_like_names, columns), None)
 
@@ -171,7 +171,7 @@ def _counts_rows(cells: Sequence[str]) -> bool:
 
 
 @dataclass(frozen=True)
-class _Finder:
+class Finder:
     """Which name in a table stands for an image: its path, else its file name, else that without suffix."""
 
     known: frozenset[str]
@@ -207,12 +207,13 @@ class _Finder:
         return Counter(Path(name).stem for name in self.source.names)
 
 
-def _finder(cells: Sequence[str], source: Source) -> _Finder:
+def finder(cells: Sequence[str], source: Source) -> Finder:
+    """Among the names that a table has."""
     known = frozenset(map(_path, cells))
     files = Counter(Path(path).name for path in known)
     by_name = {Path(path).name: path for path in known if files[Path(path).name] == 1}
     has_suffixes = any(Path(path).suffix.lower() in SUFFIXES for path in known)
-    return _Finder(known, by_name, {} if has_suffixes else by_name, source)
+    return Finder(known, by_name, {} if has_suffixes else by_name, source)
 
 
 def _path(cell: str) -> str:
@@ -229,10 +230,10 @@ def _matched(cells: Sequence[str], values: np.ndarray, source: Source, where: st
     for path, value in zip(map(_path, cells), values.tolist(), strict=True):
         if table.setdefault(path, value) != value:
             raise DataError(f"{where}: {path!r} has the labels {table[path]} and {value}: keep one row.")
-    finder = _finder(cells, source)
+    names = finder(cells, source)
     labels = []
     for image in source.names:
-        name = finder.find(image)
+        name = names.find(image)
         if name is None:
             raise DataError(
                 f"{where}: there is no row for the image {image!r} of {source.origin}, and it names "

@@ -31,6 +31,7 @@ from sepfactor.data.inputs import (
     to_array,
 )
 from sepfactor.data.preprocessing import Preprocessing
+from sepfactor.data.true_boxes import are_boxes, boxes_of
 from sepfactor.errors import DataError, ModelError, OptionError
 from sepfactor.memory import Pool, Stored
 from sepfactor.user_code import at_home, guarded, load_function, names_function
@@ -66,8 +67,9 @@ def open_feeds(
             ``get_next()``; an iterable of ``{name: array}``; a mapping name → array; ``None`` for
             synthetic inputs.
         inputs: what the model declares.
-        labels: a path to ``.npy``, ``.npz``, ``.csv`` or ``.txt``, or one integer (or array of
-            them) per sample. ``None``: an array ``labels`` that comes with the data, if any.
+        labels: a path to ``.npy``, ``.npz``, ``.csv`` or ``.txt``, or one integer (or array of them) per
+            sample; or boxes, see :mod:`sepfactor.data.true_boxes`. ``None``: an array ``labels`` that comes
+            with the data, if any.
         labels_by_name: take of ``labels`` only a table that names these images, and no other.
         targets: what dense outputs should be: a path to ``.npy`` or ``.npz``, or an array, one entry
             per sample. ``None``: an array ``target`` or ``targets`` that comes with the data, if any.
@@ -100,8 +102,13 @@ def open_feeds(
     else:
         check_arrays(preprocessing, f"the {type(data).__name__} given")
         source = _open_object(data, specs, f"the {type(data).__name__} given", (limit, pool))
+    boxes: np.ndarray | None = None
+    said: tuple[str, ...] = ()
+    if isinstance(labels, str | os.PathLike) and are_boxes(labels):
+        (boxes, said), labels = boxes_of(source, labels, by_name=labels_by_name), None
     found, notes = labels_of(source, labels, by_name=labels_by_name)
-    feeds = Feeds(source, found, targets_of(source, targets), notes=(*source.notes, *notes))
+    truth = targets_of(source, targets)
+    feeds = Feeds(source, found, truth, boxes, notes=(*source.notes, *notes, *said))
     if limit is not None and limit < len(feeds):
         drawn = np.random.default_rng(seed).choice(len(feeds), limit, replace=False)
         feeds = feeds.take(np.sort(drawn))

@@ -23,6 +23,7 @@ from sepfactor.graph.instrument import serialized
 from sepfactor.graph.load import external_files, first_line
 from sepfactor.graph.save import data_of
 from sepfactor.measure.accuracy import compare_sessions
+from sepfactor.measure.quality import by_boxes
 from sepfactor.options import Options
 from sepfactor.progress import in_shares
 from sepfactor.results import Accuracy, FrontPoint, Report, Speed, Totals
@@ -107,15 +108,19 @@ def _compared(written: Written, result: Path | bytes, book: PictureBook) -> Accu
     study = written.study
     check(written.file, study.network.source.runnable)
     judged_on = study.splits.judged_on
-    return compare_sessions(
-        study.engine.open(study.loaded.runnable),
-        study.engine.open(result),
+    original, written_one = study.engine.open(study.loaded.runnable), study.engine.open(result)
+    found = compare_sessions(
+        original,
+        written_one,
         judged_on,
         labels=judged_on.labels,
         targets=judged_on.targets,
         progress=lambda done, total: study.progress("compare", done, total, "both networks"),
         watch=book.look if study.options.pictures else None,
     )
+    if judged_on.boxes is None:
+        return found
+    return found.model_copy(update={"boxes": by_boxes(original, written_one, judged_on, judged_on.boxes)})
 
 
 def _timed(written: Written, result: Path | bytes) -> Speed | None:
@@ -124,7 +129,7 @@ def _timed(written: Written, result: Path | bytes) -> Speed | None:
         return None
     return time_networks(
         _contestants(written, result),
-        study.splits.judged_on[0],
+        study.splits.judged_on,
         study.engine,
         study.options.bench_seconds,
         study.options.seed,

@@ -8,12 +8,15 @@ stationary data". Their length goes by how long rounds resemble each other, afte
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 Samples = NDArray[np.float64]
-Openings = NDArray[np.intp]
+Numbers = NDArray[np.intp]
 
 _RESAMPLES = 1000
 _INTERVAL = (2.5, 97.5)  # percentiles: 95 %
@@ -21,22 +24,24 @@ _LEAST_BLOCKS = 4
 """Blocks are no longer than leaves so many of them."""
 
 _BETWEEN = 2.5
-"""Standard errors between openings that an interval reaches: Student's 93 % of five openings, where only
-these differ; where rounds scatter more, the rounds decide."""
+"""Standard errors between openings, and between inputs, that an interval reaches: Student's 93 % of five,
+where only these differ; where rounds scatter more, the rounds decide."""
 
 
 def log_ratio_interval(
-    baseline: Samples, candidate: Samples, openings: Openings | None = None, seed: int = 0
+    baseline: Samples, candidate: Samples, shared: Sequence[Numbers] = (), seed: int = 0
 ) -> tuple[float, float, float]:
     """Log of the ratio of medians, and the two ends of its 95 % interval.
 
-    Sessions of the same network differ a little for as long as they live, since their memory lies elsewhere.
-    So where the networks were opened several times, the interval is at least what the openings disagree by.
+    Sessions of the same network differ a little for as long as they live, since their memory lies elsewhere;
+    and some operators take longer for one input than for another, such as those that branch by the sign of
+    each value. So the interval is at least what openings, and what inputs, disagree by.
 
     Args:
         baseline: ``(rounds,)`` times; NaN does not count.
         candidate: ``(rounds,)`` times of the same rounds; NaN does not count.
-        openings: number of the opening that each round belongs to, ``(rounds,)``.
+        shared: by what some rounds differ from others: the number of the opening, or of the input, that each
+            belongs to, ``(rounds,)`` each.
         seed: of the bootstrap.
     """
     rounds = len(baseline)
@@ -46,7 +51,7 @@ def log_ratio_interval(
     middle = float(np.log(np.nanmedian(baseline) / np.nanmedian(candidate)))
     low, high = np.nanpercentile(logs, _INTERVAL) - middle
     wider = _widening(rounds, length)
-    apart = _BETWEEN * _error_of_openings(baseline, candidate, openings)
+    apart = _BETWEEN * math.hypot(*(_error_between(baseline, candidate, numbers) for numbers in shared))
     return middle, middle + min(wider * float(low), -apart), middle + max(wider * float(high), apart)
 
 
@@ -81,13 +86,11 @@ def _pull(times: Samples) -> Samples:
     return pulls
 
 
-def _error_of_openings(baseline: Samples, candidate: Samples, openings: Openings | None) -> float:
-    """Standard error of the mean log ratio over openings; 0 of a single one."""
-    if openings is None:
-        return 0.0
+def _error_between(baseline: Samples, candidate: Samples, numbers: Numbers) -> float:
+    """Standard error of the mean log ratio over openings, or inputs; 0 of a single one."""
     each = []
-    for opening in np.unique(openings):
-        here = openings == opening
+    for number in np.unique(numbers):
+        here = numbers == number
         before, after = (times[here & ~np.isnan(times)] for times in (baseline, candidate))
         if len(before) and len(after):
             each.append(np.log(np.median(before) / np.median(after)))

@@ -127,23 +127,30 @@ class Engine(Protocol):
 
     def time(
         self,
-        runs: Sequence[tuple[Session, Feed]],
+        runs: Sequence[tuple[Session, Sequence[Feed]]],
         *,
         seconds: float = 5.0,
         min_rounds: int = 9,
         precision: float | None = None,
         seed: int = 0,
+        as_in_use: bool = False,
         watch: Watch | None = None,
     ) -> Rounds:
-        """Time sessions of this engine in turns, each on its feed; the first is what others are compared to.
+        """Time sessions of this engine in turns, each on its feeds; the first is what others are compared to.
+
+        Round after round takes the next feed, and begins again behind the last one.
 
         Args:
-            runs: what to time. Each was run before, so that nothing fails here.
+            runs: what to time. Each was run on the first of its feeds before.
             seconds: at most so long, but not before ``min_rounds``.
             min_rounds: at least so many rounds.
             precision: stop sooner, when the 95 % interval of every ratio to the first is within ± this share.
             seed: of the order, and of the intervals by which it stops.
+            as_in_use: short runs follow an untimed one of the same session.
             watch: told now and then how far it is.
+
+        Raises:
+            ModelError: a session cannot be run on one of its feeds.
         """
 
     def profile(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from sepfactor.errors import ModelError, OptionError
 from sepfactor.measure.engine import Engine, Feed, Session, Watch
@@ -15,6 +18,12 @@ ENGINES: Mapping[str, Callable[[int, str], Engine]] = {
     "onnxruntime": OnnxRuntime,
 }
 """Name → engine with so many threads and this provider."""
+
+INPUTS = 16
+"""On so many inputs are networks timed, in turns."""
+
+_MOST_BYTES = 64_000_000
+"""Of all of these."""
 
 OPENINGS = 5
 """How often networks are opened to be timed, where there is time."""
@@ -39,7 +48,7 @@ def open_engine(name: str = "onnxruntime", threads: int = 1, provider: str = "cp
 def open_and_time(
     engine: Engine,
     networks: Sequence[tuple[str, Path | bytes]],
-    feed: Feed,
+    feeds: Sequence[Feed],
     *,
     seconds: float = 5.0,
     min_rounds: int = 9,
@@ -51,13 +60,16 @@ def open_and_time(
 ) -> Rounds:
     """Open networks, run each once, and time them in turns on the same inputs; and all that several times.
 
+    How long a run takes may depend on its input: where operators branch by each value, the speed of one
+    network over another differs by a quarter from picture to picture. So each round takes another one.
+
     Sessions of the same network differ by up to a percent for as long as they live, since their memory lies
     elsewhere. So networks are opened anew a few times, if that does not take longer than the timing.
 
     Args:
         engine: what runs them.
         networks: name, by which errors call it, and path or serialised ModelProto; the first is the baseline.
-        feed: inputs by name.
+        feeds: inputs by name; up to :data:`INPUTS` of them, of the shapes of the first, are timed on.
         seconds: at most so long is timed in all, but not before ``min_rounds``.
         min_rounds: at least so many rounds in all.
         precision: stop sooner, when the 95 % interval of every ratio is within ± this share of it.
@@ -71,13 +83,15 @@ def open_and_time(
         Times in the order of ``networks``.
 
     Raises:
-        ModelError: a network cannot be loaded or run on the feed; the message begins with its name.
+        ModelError: a network cannot be loaded, or run on a feed; of the first one the message begins with its
+            name.
         ValueError: there is nothing to time, or no opening.
     """
     if openings < 1:
         raise ValueError(f"networks are opened at least once, not {openings} times")
+    telling = _telling(feeds)
     begin = time.perf_counter()
-    runs = _opened(engine, networks, feed, opened)
+    runs = _opened(engine, networks, telling[0], opened)
     if opened is not None:
         opened(len(networks), "")
     if openings > 1:
@@ -86,18 +100,40 @@ def open_and_time(
     parts: list[Rounds] = []
     for number in range(openings):
         if number:
-            runs = _opened(engine, networks, feed, None)
-        parts.append(
-            engine.time(
-                runs,
-                seconds=seconds / openings,
-                min_rounds=-(-min_rounds // openings),
-                precision=None if precision is None else precision * openings**0.5,
-                seed=seed + number,
-                watch=None if watch is None else _share_of(watch, number, openings),
-            )
+            runs = _opened(engine, networks, telling[0], None)
+        first = sum(part.wall.shape[1] for part in parts) % len(telling)  # where the last opening ended
+        turned = [*telling[first:], *telling[:first]]
+        part = engine.time(
+            [(session, turned) for session in runs],
+            seconds=seconds / openings,
+            min_rounds=-(-min_rounds // openings),
+            precision=None if precision is None else precision * openings**0.5,
+            seed=seed + number,
+            as_in_use=True,
+            watch=None if watch is None else _share_of(watch, number, openings),
         )
+        inputs = (first + np.arange(part.wall.shape[1])) % len(telling)
+        parts.append(replace(part, inputs=inputs))
     return Rounds.of_openings(parts)
+
+
+def _telling(feeds: Sequence[Feed]) -> list[Feed]:
+    """Some of all feeds, evenly spaced, of the shapes of the first one, as many as there is room for.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not len(feeds):
+        raise ValueError("there is no input to time networks on")
+    first = feeds[0]
+    size = sum(array.nbytes for array in first.values())
+    count = min(len(feeds), INPUTS, max(_MOST_BYTES // max(size, 1), 1))
+    others = (feeds[number * len(feeds) // count] for number in range(1, count))
+    return [first, *(feed for feed in others if _shapes(feed) == _shapes(first))]
+
+
+def _shapes(feed: Feed) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in feed.items()}
 
 
 def _opened(
@@ -105,9 +141,9 @@ def _opened(
     networks: Sequence[tuple[str, Path | bytes]],
     feed: Feed,
     opened: Callable[[int, str], None] | None,
-) -> list[tuple[Session, Feed]]:
+) -> list[Session]:
     """Sessions that ran once."""
-    runs: list[tuple[Session, Feed]] = []
+    sessions: list[Session] = []
     for number, (name, model) in enumerate(networks):
         if opened is not None:
             opened(number, name)
@@ -116,8 +152,8 @@ def _opened(
             session.run(feed)
         except ModelError as error:
             raise type(error)(f"{name}: {error}") from error
-        runs.append((session, feed))
-    return runs
+        sessions.append(session)
+    return sessions
 
 
 def _share_of(watch: Watch, number: int, count: int) -> Watch:

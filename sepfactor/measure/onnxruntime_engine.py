@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from sepfactor.measure.engine import Feed, Level, NodeTime, Session, Use, ValueI
 from sepfactor.measure.machine import this_machine
 from sepfactor.measure.onnxruntime_session import (
     CPU,
+    failures,
     onnxruntime_module,
     open_inference_session,
     provider_name,
@@ -22,6 +23,7 @@ from sepfactor.measure.onnxruntime_session import (
 from sepfactor.measure.profile import profile_nodes
 from sepfactor.measure.rounds import Rounds
 from sepfactor.measure.timing import (
+    Call,
     Meter,
     SeveralThreads,
     WallClock,
@@ -133,24 +135,33 @@ class OnnxRuntime:
 
     def time(
         self,
-        runs: Sequence[tuple[Session, Feed]],
+        runs: Sequence[tuple[Session, Sequence[Feed]]],
         *,
         seconds: float = 5.0,
         min_rounds: int = 9,
         precision: float | None = None,
         seed: int = 0,
+        as_in_use: bool = False,
         watch: Watch | None = None,
     ) -> Rounds:
         """Time sessions in turns; see :meth:`sepfactor.measure.engine.Engine.time`."""
-        return time_in_turns(
-            [_call(session, feed) for session, feed in runs],
-            self._meter(),
-            seconds=seconds,
-            min_rounds=min_rounds,
-            precision=precision,
-            seed=seed,
-            watch=watch,
-        )
+        calls = [_call(session, feeds) for session, feeds in runs]
+        try:
+            return time_in_turns(
+                calls,
+                self._meter(),
+                seconds=seconds,
+                min_rounds=min_rounds,
+                precision=precision,
+                seed=seed,
+                as_in_use=as_in_use,
+                watch=watch,
+            )
+        except failures():
+            for session, feeds in runs:
+                for feed in feeds:
+                    session.run(feed)  # says in words what cannot be run
+            raise
 
     def profile(
         self, model: Path | bytes, feed: Feed, *, runs: int = 10, watch: Watch | None = None
@@ -166,9 +177,10 @@ class OnnxRuntime:
         return SeveralThreads() if self.provider_name() == CPU else WallClock()
 
 
-def _call(session: Session, feed: Feed) -> Callable[[], object]:
+def _call(session: Session, feeds: Sequence[Feed]) -> Call:
     """A run by the calling thread itself, whose clock is read, and without anything around it."""
     if not isinstance(session, OnnxSession):
         raise TypeError(f"onnxruntime times its own sessions, not a {type(session).__name__}")
-    run, inputs = session.inference.run, dict(feed)
-    return lambda: run(None, inputs)
+    run, inputs = session.inference.run, [dict(feed) for feed in feeds]
+    count = len(inputs)
+    return lambda number: run(None, inputs[number % count])

@@ -99,7 +99,7 @@ def open_inference_session(
             providers=list(dict.fromkeys((name, CPU))),
             enable_fallback=False,  # the fallback prints, and times another provider than was asked
         )
-    except _failures() as error:
+    except failures() as error:
         said = complaint(error)
         raise ModelError(f"onnxruntime cannot load {_called(model)}: {said} {_how_to_mend(said)}") from error
     if name not in session.get_providers():
@@ -135,7 +135,7 @@ def run_session(session: InferenceSession, feed: Feed) -> list[NDArray[Any]]:
             f"One run of the model takes longer than {seconds} s: does one of its loops ever end? Feed it "
             "smaller inputs (--input-shape, --resize), or set SEPFACTOR_RUN_SECONDS to what a run may take."
         ) from None
-    except _failures() as error:
+    except failures() as error:
         takes = "; ".join(f"{i.name}: {i.type} {_shape(i.shape)}" for i in session.get_inputs())
         got = "; ".join(f"{k}: {_dtype(v)} {_shape(np.shape(v))}" for k, v in feed.items())
         raise ModelError(
@@ -239,7 +239,7 @@ def onnxruntime_module() -> Any:
     return onnxruntime
 
 
-def _failures() -> tuple[type[Exception], ...]:
+def failures() -> tuple[type[Exception], ...]:
     """What onnxruntime raises: its own exceptions share no base but Exception."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 

@@ -29,10 +29,11 @@ from sepfactor.measure.tasks import (
     batch_of,
     image_size,
     labelled_output,
+    labels_of_boxes_serve,
     recognise,
 )
 from sepfactor.memory import Pool, StoredArrays
-from sepfactor.results import JudgedOn, OutputTask, Quality, QualityKind
+from sepfactor.results import OF_LABELLED_BOXES, JudgedOn, OutputTask, Quality, QualityKind
 
 Array = NDArray[Any]
 Metric = Callable[[Mapping[str, Array], Mapping[str, Array]], float]
@@ -43,15 +44,39 @@ _MAIN: Sequence[QualityKind] = (
     "top-1",
     "estimate",
     "agreement",
+    *OF_LABELLED_BOXES,
     "boxes",
     "characters",
     "overlap",
     "cosine",
+    "neighbours",
     "psnr",
     "snr",
     "scores",
 )
 """What a network is mainly judged by, if it has it."""
+
+_NO_BOXES = (
+    "The labels are boxes, and no output of this network holds any whose places in the image are known: of a "
+    "detector without its anchors, or without any box on these data. Leave the labels out, which judges by "
+    "the original's boxes, or give a --metric that decodes them."
+)
+
+
+def by_boxes(original: Session, result: Session, feeds: Sequence[Feed], boxes: Array) -> tuple[Quality, ...]:
+    """What true boxes say of a result beside the original: mAP@0.5, and mAP@0.5:0.95.
+
+    Args:
+        original: its session.
+        result: the same of what was made of it.
+        feeds: inputs.
+        boxes: true boxes of each.
+
+    Raises:
+        DataError: no output holds boxes, or the original finds hardly any of these.
+    """
+    found = Judge(original, feeds, boxes=boxes)(result)
+    return tuple(one for one in (found, *found.others) if one.kind in OF_LABELLED_BOXES)
 
 
 class Judge:
@@ -63,6 +88,7 @@ class Judge:
         original: its session.
         feeds: inputs.
         labels: true classes, by run, or None.
+        boxes: true boxes, by run, or None.
         dense: judge by signal to noise even where outputs look like class scores.
         by_class: judge by classes even where outputs may be something else of that shape.
         task: the name of the task that outputs are judged by; None to recognise it.
@@ -83,6 +109,7 @@ class Judge:
         original: Session,
         feeds: Sequence[Feed],
         labels: Array | None = None,
+        boxes: Array | None = None,
         *,
         dense: Unit = None,
         by_class: bool = False,
@@ -106,7 +133,7 @@ class Judge:
             Answers(name, runs, batches) for name, runs in zip(self._names, self._original, strict=True)
         ]
         if estimate or dense is not None or metric is not None:
-            labels = None
+            labels = boxes = None
         labelled = None if labels is None else labelled_output(outputs)
         known = labels is not None and labelled is not None and are_known(labels, labelled)
         wanted = Wanted(
@@ -116,9 +143,12 @@ class Judge:
             estimate=estimate,
             labels=labels if known else None,
             labelled=labelled.name if labelled else None,
+            boxes=None if boxes is None else [*boxes.ravel()],
             image=image_size(feeds[0]),
         )
         self.found: list[Found] = recognise(outputs, wanted, () if like is None else like.found)
+        if boxes is not None and not labels_of_boxes_serve(self.found):
+            raise DataError(_NO_BOXES)
         self.tasks: list[Task] = [one.task for one in self.found]
         for one in self.tasks:
             one.units = units

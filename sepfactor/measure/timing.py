@@ -48,6 +48,12 @@ _WARMUP_SHARE = 0.2
 _READINGS, _MOVES = 1000, 10
 """Of so many readings in a row, which take less than a millisecond, so many must differ."""
 
+_SHORT_S = 2e-3
+"""Runs as short as this feel what ran before them: caches hold what another network read."""
+
+_WARMS = 2
+"""After so many runs of its own a network is as fast as it gets."""
+
 _WORKED = (1.05, 0.02)
 """A run takes up to this times, and so many milliseconds more than, what its thread worked, if left alone."""
 
@@ -123,8 +129,12 @@ def has_fine_thread_clock() -> bool:
     return len(set(readings)) > _MOVES
 
 
+Call = Callable[[int], object]
+"""One run; the number of the round says on which of its inputs."""
+
+
 def time_in_turns(
-    calls: Sequence[Callable[[], object]],
+    calls: Sequence[Call],
     meter: Meter,
     *,
     seconds: float = 5.0,
@@ -133,6 +143,7 @@ def time_in_turns(
     warmup: int = 2,
     precision: float | None = None,
     seed: int = 0,
+    as_in_use: bool = False,
     watch: Callable[[float], None] | None = None,
 ) -> Rounds:
     """Time calls in turns, with the garbage collector off.
@@ -141,7 +152,7 @@ def time_in_turns(
     alternate, three or more follow one another equally often.
 
     Args:
-        calls: what to time; the first is the baseline.
+        calls: what to time, told the number of the round; the first is the baseline.
         meter: what to time with.
         seconds: stop after so long, warm-up not counted, but not before ``min_rounds``.
         min_rounds: at least so many rounds.
@@ -150,6 +161,8 @@ def time_in_turns(
         precision: stop sooner, when the 95 % interval of every ratio to the first call is within
             ± this share of the ratio (0.01 is ± 1 %), but not before nine rounds.
         seed: of the order and of the bootstrap.
+        as_in_use: before a short call it is made twice untimed, so that it follows itself, as it does where
+            nothing else is run.
         watch: told now and then, between rounds, which share of the work is done at least.
 
     Raises:
@@ -158,9 +171,9 @@ def time_in_turns(
     if not calls or not 1 <= min_rounds <= max_rounds:
         raise ValueError("there must be a call to time, and 1 <= min_rounds <= max_rounds")
     begin = meter.read()[0]
-    for _ in range(warmup):
+    for number in range(-warmup, 0):
         for call in calls:
-            call()
+            call(number)
         if meter.read()[0] - begin >= _WARMUP_SHARE * seconds:
             break
     readings: list[list[Reading]] = []
@@ -169,7 +182,8 @@ def time_in_turns(
     with _no_garbage_collection():
         start = told = meter.read()[0]
         while len(readings) < max_rounds:
-            readings.append(_time_round(calls, next(orders), meter))
+            short = _short(readings, len(calls)) if as_in_use else ()
+            readings.append(_time_round(calls, next(orders), meter, len(readings), short))
             done, now = len(readings), meter.read()[0]
             if watch is not None and now - told >= _TOLD_EVERY_S:
                 told = now
@@ -188,6 +202,11 @@ def time_in_turns(
     return _rounds(readings, meter)
 
 
+def _short(readings: Sequence[Sequence[Reading]], calls: int) -> Sequence[int]:
+    """Numbers of the calls that were short in the last round; all of them before the first."""
+    return [i for i in range(calls) if not readings or readings[-1][i][0] < _SHORT_S]
+
+
 def _rounds(readings: Sequence[Sequence[Reading]], meter: Meter) -> Rounds:
     passed, other = 1e3 * np.array(readings, np.float64).transpose(2, 1, 0)
     return meter.rounds(passed, other)
@@ -204,13 +223,17 @@ def _orders(count: int, seed: int) -> Iterator[list[int]]:
         yield order
 
 
-def _time_round(calls: Sequence[Callable[[], object]], order: Sequence[int], meter: Meter) -> list[Reading]:
-    """What the meter counted for each call, in the order of ``calls``."""
+def _time_round(
+    calls: Sequence[Call], order: Sequence[int], meter: Meter, number: int, short: Sequence[int]
+) -> list[Reading]:
+    """What the meter counted for each call, in the order of ``calls``; ``short`` ones follow themselves."""
     counted = [(0.0, 0.0)] * len(calls)
     for i in order:
         call = calls[i]
+        for k in range(_WARMS if i in short else 0):
+            call(number - _WARMS + k)
         passed, other = meter.read()
-        call()
+        call(number)
         passed_then, other_then = meter.read()
         counted[i] = (passed_then - passed, other_then - other)
     return counted

@@ -265,7 +265,8 @@ def _outputs(report: Report) -> list[Mapping[str, str]]:
     for output in report.accuracy.outputs if report.accuracy else ():
         line, spread = output.line(), _spread(output.errors)
         found.append({"name": output.name, "line": line[0].upper() + line[1:], "spread": spread})
-    return found
+    known = report.accuracy.boxes if report.accuracy else ()
+    return found + [{"name": one.kind, "line": one.line, "spread": ""} for one in known]
 
 
 def _spread(errors: Histogram | None) -> str:

@@ -31,6 +31,7 @@ from sepfactor.words import (
     kernel_text,
     milliseconds,
     percent,
+    plural,
     saved,
     signed,
     sort_of,
@@ -110,6 +111,7 @@ def comparison_view(comparison: Comparison) -> View:
             ("A", comparison.reference),
             ("B", comparison.candidate),
             *((f"Output {o.name}", o.line(labels=False)) for o in outputs),
+            *((one.kind, one.line) for one in comparison.accuracy.boxes),
             *((f"Errors {o.name}", line) for o in outputs if (line := _distribution(o))),
             ("Data", comparison.data.description),
             ("Measured", comparison.environment.line),
@@ -258,6 +260,7 @@ def _summary(report: Report) -> Facts:
     ]
     if report.accuracy is not None:
         facts += [(f"Output {o.name}", o.line()) for o in report.accuracy.outputs]
+        facts += [(one.kind, one.line) for one in report.accuracy.boxes]
         facts.append(("Judged on", report.data.judged_on))
     if report.budget is not None:
         facts.append(("Budget", report.budget.verdict.text))
@@ -284,7 +287,8 @@ def _runs(speed: Speed) -> str:
         for name, t in named
         if t is not None
     ]
-    return f"{', '.join(each)}; median and quartiles of {speed.original.rounds} interleaved runs"
+    inputs = plural(speed.original.inputs, "input")
+    return f"{', '.join(each)}; median and quartiles of {speed.original.rounds} interleaved runs on {inputs}"
 
 
 def _fewer(before: int | None, after: int | None) -> str:

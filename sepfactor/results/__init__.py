@@ -9,11 +9,7 @@ from __future__ import annotations
 from sepfactor.results.accuracy import (
     Accuracy,
     Histogram,
-    JudgedOn,
     OutputDifference,
-    OutputTask,
-    Quality,
-    QualityKind,
     Share,
     Target,
     TopK,
@@ -32,10 +28,12 @@ from sepfactor.results.layers import (
     Totals,
 )
 from sepfactor.results.provenance import Provenance
+from sepfactor.results.quality import OF_LABELLED_BOXES, JudgedOn, OutputTask, Quality, QualityKind
 from sepfactor.results.tidied import Equality, RewriteRow, Tidied
 from sepfactor.results.timing import Clock, Ratio, Speed, Timing
 
 __all__ = [
+    "OF_LABELLED_BOXES",
     "SCHEMA_VERSION",
     "Accuracy",
     "Bench",

@@ -90,7 +90,7 @@ class Data(Frozen):
         judged_on: description of the data that figures are of.
         synthetic: whether those are made up, so that no accuracy is claimed.
         samples: judged on.
-        labels: whether their classes are known.
+        labels: whether their classes, or boxes, are known.
         targets: whether it is known what the output should be.
         seed: of everything that is drawn.
         preprocessing: how images became inputs; None where no image was involved.

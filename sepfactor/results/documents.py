@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sepfactor.results.accuracy import Accuracy, OutputDifference, OutputTask
+from sepfactor.results.accuracy import Accuracy, OutputDifference
 from sepfactor.results.base import Amount, Document, Frozen, Json
 from sepfactor.results.context import Data, Environment, MemoryUse
 from sepfactor.results.layers import Budget, EightBits, FrontPoint, Layer, LayerInspection, Picture, Totals
+from sepfactor.results.quality import OutputTask
 from sepfactor.results.tidied import RewriteRow
 from sepfactor.results.timing import Ratio, Speed, Timing
 from sepfactor.words import decibel, percent, points
@@ -98,6 +99,9 @@ def _accuracy(accuracy: Accuracy | None, data: Data) -> str:
         return f"but output {output.name} has another shape than the original's"
     if not output.is_finite:
         return f"but output {output.name} is NOT FINITE where the original's is"
+    if accuracy is not None and accuracy.boxes:
+        first = accuracy.boxes[0]
+        return f"{first.kind} {percent(first.original)} → {percent(first.result)} on {data.samples_text}"
     unclaimed = ", so no accuracy is claimed" if data.synthetic else ""
     return _against(output, f"on {data.samples_text}{unclaimed}")
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from sepfactor.codes import BudgetVerdict, Reason
-from sepfactor.results.accuracy import Quality, QualityKind
 from sepfactor.results.base import Amount, Count, Frozen, Unbounded
+from sepfactor.results.quality import Quality, QualityKind
 
 Precision = Literal["float", "int8"]
 

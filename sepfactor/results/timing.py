@@ -26,6 +26,7 @@ class Timing(Frozen):
         wall_ms: median of the time that passed in all runs, milliseconds.
         disturbed: share of all runs from which other programs took a core away.
         is_disturbed: so many were that the figures are of disturbed runs.
+        inputs: number of different inputs these are on.
     """
 
     median_ms: Amount
@@ -36,6 +37,7 @@ class Timing(Frozen):
     wall_ms: Amount | None = None
     disturbed: Probability = 0.0
     is_disturbed: bool = False
+    inputs: Count = 1
 
 
 def conclude(figures: Mapping[str, Any]) -> Verdict:

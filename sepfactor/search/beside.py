@@ -79,13 +79,13 @@ def gather_beside(study: Study, floats: Sequence[NodeTime]) -> Beside:
         study: the run, with a network in which something has a form in eight bits.
         floats: times of its nodes in float, in milliseconds of one run.
     """
-    model, feed = study.prepared, study.splits.judged_on[0]
+    model, feeds = study.prepared, study.splits.judged_on
     units = int8_units(model)
     whole = in_eight_bits_for_timing(model)
     rounds = open_and_time(
-        study.engine, [("in eight bits", serialized(whole))], feed, seconds=0.5, seed=study.options.seed
+        study.engine, [("in eight bits", serialized(whole))], feeds, seconds=0.5, seed=study.options.seed
     )
-    nodes = study.engine.profile(with_node_names(whole), feed, runs=_RUNS)
+    nodes = study.engine.profile(with_node_names(whole), feeds[0], runs=_RUNS)
     ints = _by_value(scaled_to(nodes, rounds.median_ms(0)))
     beside = _by_value(node for node in floats if node.op_type not in CONVOLUTIONS)
     sites = {site.output: number for number, site in enumerate(study.sites)}

@@ -89,11 +89,11 @@ def network_times(study: Study, settings: SearchSettings) -> NetworkTimes:
     if machine is not None:
         layers = tuple(machine.layers.get(site.output) for site in study.sites)
         return NetworkTimes(layers, machine.original_ms, machine.prepared_ms)
-    feed = study.splits.judged_on[0]
+    feeds = study.splits.judged_on
     rounds = open_and_time(
         study.engine,
         [("the original", study.loaded.runnable), ("the same made plain", serialized(study.prepared))],
-        feed,
+        feeds,
         seconds=timed_seconds(study, settings),
         min_rounds=settings.fewest_rounds,
         seed=study.options.seed,
@@ -102,7 +102,7 @@ def network_times(study: Study, settings: SearchSettings) -> NetworkTimes:
     original_ms, prepared_ms = rounds.median_ms(0), rounds.median_ms(1)
     watch = in_shares(study.progress, "profile", "the network, layer by layer")
     runs = profile_runs(prepared_ms, settings.profiled_runs, settings)
-    times = profile_layers(study.prepared, feed, study.engine, runs, watch, whole_ms=prepared_ms)
+    times = profile_layers(study.prepared, feeds[0], study.engine, runs, watch, whole_ms=prepared_ms)
     return NetworkTimes(times.of_sites(study.sites), original_ms, prepared_ms, times.nodes)
 
 

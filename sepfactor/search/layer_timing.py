@@ -194,7 +194,7 @@ class LayerTimer:
             if shape not in noise:
                 drawn = np.random.default_rng(self._seed).standard_normal(shape).astype(place.dtype)
                 noise[shape] = {"x": drawn}
-        runs = [(session, noise[tuple(session.get_inputs()[0].shape)]) for session in sessions]
+        runs = [(session, [noise[tuple(session.get_inputs()[0].shape)]]) for session in sessions]
         rounds = self._engine.time(
             runs,
             seconds=self._settings.candidate_seconds * len(runs),
@@ -215,7 +215,7 @@ class LayerTimer:
     def _entries(self, alone: Rounds, outside: Sequence[int]) -> list[Entry]:
         entries: list[Entry] = []
         for number, count in enumerate(outside[1:], 1):
-            found = alone.ratio(number, seed=self._seed)
+            found = alone.scatter(number, seed=self._seed)
             entries.append(
                 {
                     "dense_ms": alone.median_ms(0),

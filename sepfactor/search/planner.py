@@ -146,8 +146,7 @@ class Planner:
 
     def keeps(self, point: Point) -> bool:
         """Whether its figures are within all of them, whether or not so few samples show it."""
-        loses_little = self.limit is None or self.limit.is_kept(point.quality)
-        return loses_little and self.keeps_costs(point)
+        return (self.limit is None or self.limit.is_kept(point.quality)) and self.keeps_costs(point)
 
     def keeps_costs(self, point: Point) -> bool:
         """Whether it keeps the limits on cost."""
@@ -195,8 +194,7 @@ class Planner:
     def closest(self) -> Point:
         """Of everything built, the closest to the limits on cost; of what keeps them, what loses least."""
         full = [point for point in self.points if point.effort == "full"] or self.points
-        kept = [point for point in full if self.keeps_costs(point)]
-        if kept:
+        if kept := [point for point in full if self.keeps_costs(point)]:
             return min(kept, key=lambda point: point.quality.divergence)
         return min(full, key=lambda point: self.budget.excess(self.original, point.cost))
 
@@ -379,7 +377,7 @@ class Planner:
         rounds = open_and_time(
             study.engine,
             [("the original", study.loaded.runnable), ("the plan", serialized(built.model))],
-            study.splits.judged_on[0],
+            study.splits.judged_on,
             seconds=timed_seconds(study, self.settings),
             min_rounds=self.settings.fewest_rounds,
             seed=study.options.seed,

@@ -107,7 +107,9 @@ def make_planner(study: Study, evidence: Sequence[Evidence], settings: SearchSet
         try_metric(metric, study.engine.open(study.loaded.runnable), splits.judged_on[0])
     data = splits.chosen_on if len(splits.chosen_on) else splits.fit
     known: JudgedOn = "made-up" if data.synthetic else "held-out" if len(splits.held_out) else "fitted"
-    units = len(splits.judged_on) if splits.decided_nothing else None  # what is chosen is to be confirmed
+    units = (
+        (splits.judged_units or len(splits.judged_on)) if splits.decided_nothing else None
+    )  # what is chosen is to be confirmed
     judge = _judge(original, data, study, budget, metric, known, units=units)
     limit = budget.quality_limit(judge.kinds, judge.original_score)  # before the work, if it does not fit
     last_word = _last_word(study, budget, judge, metric)
@@ -140,6 +142,7 @@ def _judge(
         original,
         data,
         data.labels,
+        data.boxes,
         dense=budget.dense,
         by_class=budget.by_class,
         task=study.options.task,
@@ -159,7 +162,9 @@ def _last_word(study: Study, budget: Budget, judge: Judge, metric: Metric | None
         return None
     known: JudgedOn = "held-out" if study.options.eval_data is None else "eval-data"
     original = study.engine.open(study.loaded.runnable)
-    last = _judge(original, splits.judged_on, study, budget, metric, known, like=judge)
+    last = _judge(
+        original, splits.judged_on, study, budget, metric, known, like=judge, units=splits.judged_units
+    )
     last.learn(splits.fit, splits.fit.labels, changes=False)
     return LastWord(last, budget.quality_limit(last.kinds, last.original_score))
 

@@ -31,7 +31,7 @@ _PROFILE_RUNS = 10
 
 def time_networks(
     models: Mapping[str, Path | bytes],
-    feed: Feed,
+    feeds: Sequence[Feed],
     engine: Engine,
     seconds: float,
     seed: int,
@@ -41,7 +41,7 @@ def time_networks(
 
     Args:
         models: ``original``, perhaps ``prepared``, and ``result``.
-        feed: one run's inputs.
+        feeds: inputs of runs.
         engine: what runs them.
         seconds: how long.
         seed: of order and bootstrap.
@@ -50,7 +50,7 @@ def time_networks(
     Raises:
         ModelError: one of them cannot be run.
     """
-    rounds = open_and_time(engine, [*models.items()], feed, seconds=seconds, seed=seed, watch=watch)
+    rounds = open_and_time(engine, [*models.items()], feeds, seconds=seconds, seed=seed, watch=watch)
     at = {name: number for number, name in enumerate(models)}
     times = {name: rounds.timing(number) for name, number in at.items()}
     tidying = factoring = None

@@ -16,8 +16,8 @@ from sepfactor.graph.load import Loaded
 from sepfactor.graph.prepare import may_change_speed
 from sepfactor.graph.rewrites import Chain, Rule
 from sepfactor.measure.bootstrap import Samples
-from sepfactor.measure.engine import Engine
-from sepfactor.measure.engines import open_and_time
+from sepfactor.measure.engine import Engine, Feed
+from sepfactor.measure.engines import INPUTS, open_and_time
 from sepfactor.measure.reference import Reference
 from sepfactor.measure.rounds import Rounds
 from sepfactor.measure.timing_cache import DISTURBED, Entry, MemoryCache, TimingCache
@@ -45,7 +45,8 @@ class Trial:
         loaded: the network, which all are compared with.
         prepared: the same made plain.
         engine: what runs it.
-        reference: its outputs; it is timed on the first of the inputs.
+        reference: its outputs.
+        feeds: inputs that it is timed on.
         seconds: at most so long is each timing.
         seed: of the order and of intervals.
         progress: told how far it is.
@@ -57,6 +58,7 @@ class Trial:
     prepared: ir.Model
     engine: Engine
     reference: Reference
+    feeds: Sequence[Feed]
     seconds: float
     seed: int
     progress: Progress
@@ -132,14 +134,15 @@ def measured_whole(trial: Trial, model: ir.Model, names: Sequence[str]) -> Ratio
 
 
 def _key(trial: Trial, names: Sequence[str], anew: bool = False) -> str:
-    """The network, the shapes of what it is timed on, and which rules were tried."""
-    feed = trial.reference.feeds[0]
+    """The network, how many inputs of which shapes it is timed on, and which rules were tried."""
+    feed = trial.feeds[0]
     parts = {
         "network": hashlib.sha256(serialized(trial.prepared)).hexdigest(),
         "inputs": {name: [*array.shape] for name, array in feed.items()},
         "rewrites": [*names],
         "prepares": trial.prepares,
         "anew": anew,
+        "samples": min(len(trial.feeds), INPUTS),
     }
     return json.dumps(parts, sort_keys=True, separators=(",", ":"))
 
@@ -164,7 +167,7 @@ def _timed(
     return open_and_time(
         trial.engine,
         networks,
-        trial.reference.feeds[0],
+        trial.feeds,
         seconds=trial.seconds,
         min_rounds=_ROUNDS,
         precision=precision,

@@ -65,15 +65,17 @@ class Choice:
         return Choice(None, tuple(rows), self.stayed)
 
 
-def inputs_to_compare(splits: Splits, loaded: Loaded, asked: Options, engine: Engine) -> list[Feed]:
-    """One that is given, where any is, a picture, and noise: of pictures some networks make nothing at all.
+_WITHOUT_DATA = dict.fromkeys(("data", "eval_data", "labels", "targets"))
+"""Options so that inputs are made up."""
 
-    The first is what is timed.
-    """
+
+def inputs_to_compare(splits: Splits, loaded: Loaded, asked: Options, engine: Engine) -> list[Feed]:
+    """One that is given, where any is, a picture, and noise: of pictures some networks make nothing."""
     feeds: list[Feed] = [splits.judged_on[0]]
     if not splits.judged_on.synthetic:
         with suppress(ModelError):  # it takes nothing but what it is meant for
-            feeds.append(open_splits(loaded, asked.model_copy(update={"data": None}), engine).judged_on[0])
+            made_up_alone = asked.model_copy(update=_WITHOUT_DATA)
+            feeds.append(open_splits(loaded, made_up_alone, engine).judged_on[0])
     with suppress(ModelError):
         made_up = noise(feeds[-1], asked.seed)
         engine.open(loaded.runnable).run(made_up)

@@ -77,6 +77,7 @@ def rewritten_where_faster(
         network.prepared,
         engine,
         reference,
+        splits.judged_on,
         seconds,
         options.seed,
         progress,

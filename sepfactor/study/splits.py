@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from sepfactor.data import Feeds, InputSpec, Preprocessing, open_feeds
 from sepfactor.data.copies import without_copies
 from sepfactor.errors import DataError, ModelError
@@ -12,6 +14,7 @@ from sepfactor.graph.load import Loaded
 from sepfactor.measure.engine import Engine, Session
 from sepfactor.memory import Pool
 from sepfactor.options import Options
+from sepfactor.study.relatives import Groups, relatives
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +29,8 @@ class Splits:
         fitted_only: what of ``fit`` is not in ``chosen_on``.
         judged_on: for the figures of the report.
         decided_nothing: whether ``judged_on`` is apart from all of these.
+        judged_units: groups in ``judged_on`` of samples that a network takes for nearly the same; None of
+            single samples.
     """
 
     fit: Feeds
@@ -34,6 +39,7 @@ class Splits:
     fitted_only: Feeds
     judged_on: Feeds
     decided_nothing: bool = False
+    judged_units: int | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -91,7 +97,10 @@ def open_splits(
     feeds = without_copies(feeds)
     if final is not None and chooses:  # else nothing is promised
         final = _unseen(final, feeds)
-    return _together(feeds, final, options) if len(feeds) < _LEAST else _apart(feeds, final, options)
+    if len(feeds) < _LEAST:
+        return _together(feeds, final, options)
+    mixed = _mixed(session, feeds, options.seed)
+    return _apart(*mixed, final, options)
 
 
 def _together(feeds: Feeds, final: Feeds | None, options: Options) -> Splits:
@@ -103,10 +112,34 @@ def _together(feeds: Feeds, final: Feeds | None, options: Options) -> Splits:
     return Splits(feeds, held_out, held_out, feeds, final, decided_nothing=True)
 
 
-def _apart(feeds: Feeds, final: Feeds | None, options: Options) -> Splits:
+def _mixed(session: Session, feeds: Feeds, seed: int) -> tuple[Feeds, Groups]:
+    """The runs in an order drawn by ``seed``, relatives together; and the group of each, ``(runs,)``."""
+    order = np.random.default_rng(seed).permutation(len(feeds))
+    groups = relatives(session, feeds)
+    if groups is None:
+        return feeds.take(order), np.arange(len(feeds))
+    _, first, number = np.unique(groups[order], return_index=True, return_inverse=True)
+    order = order[np.argsort(first[number], kind="stable")]
+    note = (
+        f"The network takes some samples for nearly the same ({len(first)} groups of {len(feeds)}): each "
+        "group is fitted to, chosen on or judged on as a whole."
+    )
+    return feeds.take(order).noting([note]), groups[order]
+
+
+def _boundary(groups: Groups, at: int) -> int:
+    """The first place from ``at`` on where a group ends."""
+    while at < len(groups) - 1 and groups[at] == groups[at - 1]:
+        at += 1
+    return at
+
+
+def _apart(mixed: Feeds, groups: Groups, final: Feeds | None, options: Options) -> Splits:
     """What judges, what chooses and what is fitted to, in parts of the data or with those to judge on."""
-    judging, choosing = split_sizes(len(feeds), options.held_out)
-    mixed, held = feeds.shuffled(options.seed), judging + choosing
+    judging, choosing = split_sizes(len(mixed), options.held_out)
+    judging = _boundary(groups, judging)
+    held = _boundary(groups, judging + choosing)
+    has_relatives = len(np.unique(groups)) < len(groups)
     first = judging if final is None else 0
     last = max(held, min(first + _TO_CHOOSE, len(mixed)))
     return Splits(
@@ -116,6 +149,7 @@ def _apart(feeds: Feeds, final: Feeds | None, options: Options) -> Splits:
         fitted_only=mixed[last:],
         judged_on=mixed[:judging] if final is None else final,
         decided_nothing=True,
+        judged_units=len(np.unique(groups[:judging])) if final is None and has_relatives else None,
     )
 
 

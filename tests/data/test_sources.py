@@ -362,7 +362,8 @@ def test_labels_from_arrays(tmp_path):
         ("a.csv", "n,label\na,1\nb,cat\n", r"a\.csv: line 3 has 'cat' where a label"),
         ("a.csv", "a,1\nb\n", r"a\.csv: line 2 has 1 columns, but the first line 2"),
         ("a.csv", "1\n2\n", r"a\.csv: there are 2 labels, but the dict given has 6 samples"),
-        ("a.json", "[1]", r"a\.json: files of type \.json"),
+        ("a.json", "[1]", r"a\.json: there is no list 'images'"),
+        ("a.xml", "<a/>", r"a\.xml: files of type \.xml"),
     ],
 )
 def test_label_files_that_do_not_serve(tmp_path, name, text, message):

@@ -13,6 +13,8 @@ import pytest
 from sepfactor.errors import ModelError, OptionError
 from sepfactor.graph.instrument import with_node_names
 from sepfactor.measure import ENGINES, Engine, OnnxRuntime, open_and_time, open_engine
+from sepfactor.measure.engines import INPUTS
+from sepfactor.measure.rounds import Rounds
 from sepfactor.measure.timing import has_fine_thread_clock
 from sepfactor.study.profiling import profile_layers, time_networks
 from tests.engines import DecidedEngine, macs
@@ -51,7 +53,7 @@ class TestEveryEngine:
             engine.open(RELU).run({})
 
     def test_rounds_hold_every_session(self, engine: Engine) -> None:
-        runs = [(engine.open(source), FEED) for source in (TWO_CONVOLUTIONS, RELU)]
+        runs = [(engine.open(source), [FEED]) for source in (TWO_CONVOLUTIONS, RELU)]
         told: list[float] = []
         rounds = engine.time(runs, seconds=0.0, min_rounds=9, watch=told.append)
         assert rounds.wall.shape == (2, 9)
@@ -82,19 +84,19 @@ def test_one_thread_is_timed_by_its_own_clock_and_several_by_the_wall() -> None:
     assert OnnxRuntime(1).clock == ("cpu" if has_fine_thread_clock() else "wall")
     assert OnnxRuntime(2).clock == OnnxRuntime(0).clock == "wall"
     session = OnnxRuntime(2).open(RELU)
-    assert OnnxRuntime(2).time([(session, FEED)], seconds=0.0).cpu is None
+    assert OnnxRuntime(2).time([(session, [FEED])], seconds=0.0).cpu is None
 
 
 def test_an_error_names_the_network() -> None:
     for first, second, feed, named in ((RELU, b"junk", FEED, "two"), (RELU, RELU, {}, "one")):
         with pytest.raises(ModelError, match=f"^{named}: "):
-            open_and_time(OnnxRuntime(), [("one", first), ("two", second)], feed, seconds=0.0)
+            open_and_time(OnnxRuntime(), [("one", first), ("two", second)], [feed], seconds=0.0)
 
 
 def test_whoever_opens_them_is_told() -> None:
     told: list[tuple[int, str]] = []
     networks = [("one", RELU), ("one", TWO_CONVOLUTIONS)]
-    rounds = open_and_time(DecidedEngine(), networks, FEED, opened=lambda *words: told.append(words))
+    rounds = open_and_time(DecidedEngine(), networks, [FEED], opened=lambda *words: told.append(words))
     assert told == [(0, "one"), (1, "one"), (2, "")]
     assert len(rounds.wall) == 2
 
@@ -104,7 +106,7 @@ def test_decided_times_are_what_everything_is_made_of() -> None:
     engine = DecidedEngine(lambda node, shapes: 1e-6 * macs(node, shapes))
     each = 1e-6 * 64 * 16 * 16 * 9
     speed = time_networks(
-        {"original": TWO_CONVOLUTIONS, "result": one_convolution()}, FEED, engine, seconds=0.0, seed=0
+        {"original": TWO_CONVOLUTIONS, "result": one_convolution()}, [FEED], engine, seconds=0.0, seed=0
     )
     assert speed.original.median_ms == pytest.approx(2 * each)
     assert speed.ratio == pytest.approx(2.0)
@@ -139,15 +141,44 @@ def test_networks_are_opened_anew_and_the_rounds_put_together(openings: int) -> 
     for source in (TWO_CONVOLUTIONS, RELU):
         engine.profile(source, FEED)  # to know what they cost opens them as well
     opened.clear()
-    rounds = open_and_time(engine, networks, FEED, seconds=1e3, openings=openings, watch=told.append)
+    rounds = open_and_time(engine, networks, [FEED], seconds=1e3, openings=openings, watch=told.append)
     assert opened == [TWO_CONVOLUTIONS, RELU] * openings
     assert rounds.openings is not None
     assert sorted(set(rounds.openings)) == list(range(openings))
 
 
 def test_where_opening_takes_longer_than_the_timing_it_is_done_once() -> None:
-    rounds = open_and_time(DecidedEngine(), [("one", RELU)], FEED, seconds=0.0)
+    rounds = open_and_time(DecidedEngine(), [("one", RELU)], [FEED], seconds=0.0)
     assert rounds.openings is not None
     assert set(rounds.openings) == {0}
     with pytest.raises(ValueError, match="at least once"):
-        open_and_time(DecidedEngine(), [("one", RELU)], FEED, openings=0)
+        open_and_time(DecidedEngine(), [("one", RELU)], [FEED], openings=0)
+
+
+def test_networks_are_timed_on_several_inputs_of_one_shape_in_turns() -> None:
+    asked: list[list[float]] = []
+
+    class Asked(DecidedEngine):
+        def time(self, runs: Any, **settings: Any) -> Rounds:
+            asked.extend([float(feed["x"].flat[0]) for feed in feeds] for _, feeds in runs)
+            return super().time(runs, **settings)
+
+    other = {"x": np.full((2, 16, 8, 8), 99, np.float32)}
+    feeds = [{"x": np.full((1, 16, 8, 8), k, np.float32)} for k in range(4 * INPUTS)]
+    feeds[4] = other  # is left out
+    networks = [("one", RELU), ("two", RELU)]
+    rounds = open_and_time(Asked(), networks, feeds, seconds=1e3, openings=2)
+    wanted = [k for k in range(0, 4 * INPUTS, 4) if k != 4]
+    done = rounds.wall.shape[1] // 2
+    assert asked[0] == asked[1] == wanted
+    assert asked[2] == asked[3] == [*wanted[done:], *wanted[:done]]  # goes on where the first opening ended
+    assert rounds.inputs is not None
+    assert [*rounds.inputs] == [k % len(wanted) for k in range(2 * done)]
+
+
+def test_an_input_that_cannot_be_run_is_said_in_words() -> None:
+    picks = model("y = Gather (x, i)", "float[4] x, int64[1] i", "float[1] y")
+    feeds = [{"x": np.ones(4, np.float32), "i": np.array([number])} for number in (1, 2, 99)]
+    open_and_time(OnnxRuntime(), [("one", picks)], feeds[:2], seconds=0.0)
+    with pytest.raises(ModelError, match="cannot run the model"):
+        open_and_time(OnnxRuntime(), [("one", picks)], feeds, seconds=0.0)

@@ -131,7 +131,7 @@ class TestEmbedding:
         one = found(runs)
         assert one.task.name == "embedding"
         assert one.task.judge([[2 * (run - 0.15) + 0.15 for run in runs]])[0].result > 0.98
-        (quality,) = one.task.judge([[run + 0.3 * rng.standard_normal(run.shape) for run in runs]])
+        quality, _ = one.task.judge([[run + 0.3 * rng.standard_normal(run.shape) for run in runs]])
         assert 0.6 < quality.result < 0.85
         assert quality.pessimistic < quality.result
 
@@ -139,6 +139,42 @@ class TestEmbedding:
         runs = [0.3 * one for one in self.rows(rng)]
         mean = np.mean(runs, axis=0)
         assert found(runs).task.judge([[mean] * RUNS])[0].result < 0.1
+
+    def test_who_is_nearest_counts_beside_the_cosine(self, rng: np.random.Generator) -> None:
+        """Pairs far closer to each other than to all others, of which a network takes some apart."""
+        middles = rng.standard_normal((RUNS // 2, 64))
+        pairs = np.repeat(middles, 2, axis=0) + 0.05 * rng.standard_normal((RUNS // 2 * 2, 64))
+        task = found([row[None] for row in pairs], "embedding").task
+        _, same = task.judge([[row[None] for row in pairs]])
+        assert (same.kind, same.result, same.expected, same.pessimistic) == ("neighbours", 1, 1, 1)
+        moved = pairs + 0.01 * rng.standard_normal(pairs.shape)
+        assert task.judge([[row[None] for row in moved]])[1].result == 1
+        apart = pairs.copy()
+        apart[0] = rng.standard_normal(64)  # of which its partner and itself lose the nearest
+        cosine, lost = task.judge([[row[None] for row in apart]])
+        assert lost.result == pytest.approx(1 - 2 / len(pairs), abs=1 / len(pairs))
+        assert lost.pessimistic < lost.expected < 1
+        task.units = 3  # of people, say
+        assert task.judge([[row[None] for row in apart]])[0].pessimistic < cosine.pessimistic
+        broken = pairs.copy()
+        broken[0] = np.nan
+        assert task.judge([[row[None] for row in broken]])[1].result < 1
+
+    def test_what_merely_turns_keeps_its_neighbours(self, rng: np.random.Generator) -> None:
+        rows = rng.standard_normal((RUNS, 64))
+        turn, _ = np.linalg.qr(rng.standard_normal((64, 64)))
+        cosine, near = found([row[None] for row in rows], "embedding").task.judge(
+            [[row[None] for row in rows @ turn]]
+        )
+        assert cosine.result < 0.5
+        assert near.result == 1
+        assert near.expected == pytest.approx(1)
+
+    @pytest.mark.parametrize("count", [1, 2, 8])
+    def test_of_few_samples_nothing_is_said_of_neighbours(self, rng: np.random.Generator, count: int) -> None:
+        runs = self.rows(rng)[:count]
+        (quality,) = found(runs, "embedding").task.judge([runs])
+        assert quality.kind == "cosine"
 
     def test_coordinates_are_none(self, rng: np.random.Generator) -> None:
         """Points that vary little around places of their own, and rows of other sizes."""

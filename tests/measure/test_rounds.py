@@ -65,7 +65,7 @@ def test_the_meter_tells_work_from_waiting(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(time, "perf_counter", lambda: now["passed"])
     monkeypatch.setattr(time, "thread_time", lambda: now["worked"])
 
-    def call() -> None:
+    def call(_: int) -> None:
         now["worked"] += 0.004
         now["passed"] += 0.010
 
@@ -128,3 +128,28 @@ def test_disturbed_runs_are_never_precise() -> None:
     disturbed = Rounds.of_several_threads(same, np.ones(same.shape, bool))
     assert are_precise(left_alone, 0.01, 0)
     assert not are_precise(disturbed, 0.01, 0)
+
+
+def test_what_others_did_to_the_caches_widens_the_interval_and_not_the_figure() -> None:
+    """By the share of time that they had the core, whatever length a run has."""
+    alone = WorkOfThisThread().rounds(QUIET, QUIET).ratio(1)
+    beside = WorkOfThisThread().rounds(4 * QUIET, QUIET)
+    found = beside.ratio(1)
+    assert found.ratio == alone.ratio
+    assert found.low == pytest.approx(alone.low * np.exp(-0.05 * 0.75))
+    assert found.high == pytest.approx(alone.high * np.exp(0.15 * 0.75))  # they hide what is between networks
+    turned = beside.ratio(0, 1)
+    assert (1 / turned.high, 1 / turned.low) == pytest.approx((found.low, found.high))
+    scatter = beside.scatter(1)
+    assert (scatter.low, scatter.high) == pytest.approx((alone.low, alone.high))
+
+
+@pytest.mark.parametrize(("hit", "counted"), [(5, 15), (15, 20)])
+def test_runs_that_were_interrupted_count_only_where_most_were(hit: int, counted: int) -> None:
+    """They found cold caches; but where few were left alone, these are the lucky ones."""
+    cpu, wall = QUIET.copy(), QUIET.copy()
+    cpu[0, :hit] *= 1.3
+    wall[0, :hit] += 5.0 * QUIET[0, :hit]
+    rounds = WorkOfThisThread().rounds(wall, cpu)
+    assert rounds.timing(0).rounds == counted
+    assert rounds.timing(1).rounds == 20

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sepfactor.measure import ratio, summarise
-from sepfactor.measure.timing import WallClock, time_in_turns
+from sepfactor.measure.timing import Call, WallClock, time_in_turns
 from sepfactor.results import Ratio, Timing
 
 
@@ -21,19 +21,21 @@ class Clock:
     def __init__(self) -> None:
         self.now = 0.0
         self.order: list[int] = []
+        self.inputs: list[int] = []
 
     def __call__(self) -> float:
         return self.now
 
-    def call(self, name: int, seconds: Callable[[], float]) -> Callable[[], None]:
-        def run() -> None:
+    def call(self, name: int, seconds: Callable[[], float]) -> Call:
+        def run(number: int) -> None:
             self.order.append(name)
+            self.inputs.append(number)
             self.now += seconds()
 
         return run
 
 
-def in_turns(calls: Sequence[Callable[[], object]], clock: Clock, **more: Any) -> np.ndarray:
+def in_turns(calls: Sequence[Call], clock: Clock, **more: Any) -> np.ndarray:
     """``(calls, rounds)`` milliseconds by this clock."""
     return time_in_turns(calls, WallClock(clock), **more).samples
 
@@ -61,6 +63,25 @@ def test_every_round_holds_every_call_and_none_follows_itself(count: int) -> Non
     follows = Counter(zip(clock.order, clock.order[1:], strict=False))
     assert set(follows) == {(a, b) for a in range(count) for b in range(count) if a != b}
     assert max(follows.values()) < 2 * min(follows.values())
+
+
+def test_all_calls_of_a_round_are_told_its_number() -> None:
+    clock = Clock()
+    in_turns([clock.call(i, lambda: 1e-6) for i in range(3)], clock, max_rounds=9, warmup=2)
+    numbers = np.array(clock.inputs).reshape(-1, 3)
+    assert (numbers == np.arange(-2, 9)[:, None]).all()
+
+
+def test_as_in_use_a_short_call_follows_itself_on_another_input_and_that_is_not_counted() -> None:
+    clock = Clock()
+    calls = [clock.call(0, lambda: 1e-4), clock.call(1, lambda: 1e-2)]
+    samples = in_turns(calls, clock, max_rounds=20, warmup=0, as_in_use=True)
+    np.testing.assert_allclose(samples, [[0.1] * 20, [10.0] * 20])
+    made = list(zip(clock.order, clock.inputs, strict=True))
+    assert clock.order.count(0) == 3 * 20
+    assert clock.order.count(1) == 20 + 2  # before it was known how long it takes
+    short = [number for name, number in made if name == 0]
+    assert short == [number + k for number in range(20) for k in (-2, -1, 0)]
 
 
 def test_the_same_seed_gives_the_same_order() -> None:
@@ -131,7 +152,7 @@ def test_precision_means_nothing_for_one_call() -> None:
 def test_the_garbage_collector_is_off_meanwhile_and_left_as_it_was(was_on: bool) -> None:
     seen = []
 
-    def call() -> None:
+    def call(_: int) -> None:
         seen.append(gc.isenabled())
         if len(seen) == 12:
             raise KeyError("the model failed")

@@ -15,6 +15,7 @@ from sepfactor.graph.load import load
 from sepfactor.measure.engines import open_engine
 from sepfactor.options import make_options
 from sepfactor.study.splits import Splits, open_splits, split_sizes
+from tests.graph.build import model
 from tests.networks import images, plain
 
 
@@ -100,3 +101,47 @@ class TestParts:
         same = {name: np.arange(3, dtype=np.float32).reshape(-1, 1, 1, 1) + np.zeros_like(images(1))}
         with pytest.raises(DataError, match="--eval-data"):
             opened(10, tmp_path, eval_data=same)
+
+
+class TestRelatives:
+    """Of embeddings, what the network takes for nearly the same stays on one side."""
+
+    def opened(self, rows: np.ndarray, **options: object) -> Splits:
+        loaded = load(model("y = Identity (x)", "float[N, 64] x", "float[N, 64] y"))
+        return open_splits(
+            loaded, make_options({"data": {"x": rows}, **options}), open_engine(), chooses=True
+        )
+
+    def people(self, photographs: int, people: int = 16) -> np.ndarray:
+        rng = np.random.default_rng(0)
+        middles = np.repeat(rng.standard_normal((people, 64)), photographs, axis=0)
+        return (middles + 0.2 * rng.standard_normal(middles.shape)).astype(np.float32)
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_no_person_is_fitted_to_and_judged_on(self, seed: int) -> None:
+        rows = self.people(3)
+        splits = self.opened(rows, seed=seed)
+        person = {row.tobytes(): number // 3 for number, row in enumerate(rows)}
+        parts = [
+            {person[feed["x"].tobytes()] for feed in part}
+            for part in (splits.fit, splits.held_out, splits.judged_on)
+        ]
+        for one in range(3):
+            for other in range(one):
+                assert not parts[one] & parts[other]
+        assert splits.judged_units == len(parts[2])
+        assert 3 * len(parts[2]) == len(splits.judged_on) >= split_sizes(48)[0]
+        assert any("16 groups of 48" in note for note in splits.notes)
+
+    def test_strangers_are_drawn_as_ever(self) -> None:
+        rows = self.people(1, 48)
+        splits = self.opened(rows)
+        order = np.random.default_rng(0).permutation(48)
+        judging, _ = split_sizes(48)
+        given = [feed["x"].tobytes() for feed in splits.judged_on]
+        assert given == [rows[k : k + 1].tobytes() for k in order[:judging]]
+        assert splits.judged_units is None
+
+    def test_one_large_family_says_nothing(self) -> None:
+        rows = self.people(1, 1) + 0.2 * self.people(1, 24)
+        assert self.opened(rows).judged_units is None

@@ -55,7 +55,7 @@ def recognise(outputs: Sequence[Answers], wanted: Wanted, like: Sequence[Found] 
     for known in like:
         names = [one.name for one in known.task.outputs]
         if not (wanted.labels is not None and wanted.labelled in names):
-            again = known.task.again([left[name] for name in names])
+            again = known.task.again([left[name] for name in names], wanted)
             take(Found(again, known.evidence, known.note))
     ordered = _in_order(wanted)
     for task in ordered:
@@ -78,6 +78,11 @@ def _in_order(wanted: Wanted) -> list[type[Task]]:
 
 def _named(name: str) -> list[type[Task]]:
     return [task for task in TASKS if task.name == name]
+
+
+def labels_of_boxes_serve(found: Sequence[Found]) -> bool:
+    """Whether any task is judged by true boxes."""
+    return any(isinstance(one.task, Detector) and one.task.has_truth for one in found)
 
 
 def labelled_output(outputs: Sequence[Answers]) -> Answers:
@@ -106,5 +111,6 @@ __all__ = [
     "batch_of",
     "image_size",
     "labelled_output",
+    "labels_of_boxes_serve",
     "recognise",
 ]

@@ -51,6 +51,7 @@ class Yolo:
     has_objectness: bool
     grid: Array | None
     is_list: ClassVar[bool] = False
+    is_placed: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
@@ -91,6 +92,11 @@ class Ssd:
     form: Literal["corners", "distances", "offsets"]
     has_background: bool
     is_list: ClassVar[bool] = False
+
+    @property
+    def is_placed(self) -> bool:
+        """Where anchors are in the network."""
+        return self.form == "corners"
 
     @property
     def name(self) -> str:

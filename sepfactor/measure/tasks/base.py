@@ -63,6 +63,8 @@ class Wanted:
         estimate: of classes, go by the original's probabilities.
         labels: true classes of all samples, -1 where unknown, or None.
         labelled: the output they are compared with.
+        boxes: true boxes ``(n, 7)`` of each image, see :class:`~sepfactor.measure.tasks.precision.Truth`, or
+            None.
         image: height and width of what the network sees, pixels; None where it sees no image.
     """
 
@@ -72,6 +74,7 @@ class Wanted:
     estimate: bool = False
     labels: Array | None = None
     labelled: str | None = None
+    boxes: Sequence[Array] | None = None
     image: tuple[int, int] | None = None
 
 
@@ -130,8 +133,8 @@ class Task(ABC):
         that go by it, or take what is no number.
         """
 
-    def again(self, outputs: Sequence[Answers]) -> Task:
-        """The same task on other data, without labels."""
+    def again(self, outputs: Sequence[Answers], wanted: Wanted) -> Task:
+        """The same task on other data, without labels of classes."""
         return type(self)(*outputs)
 
     def learn(self, outputs: Sequence[Answers], labels: Array | None) -> None:

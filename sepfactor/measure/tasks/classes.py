@@ -166,7 +166,7 @@ class ClassScores(Task):
             if asked or labels is not None or doubt(one) is None:
                 yield Found(cls(one, labels, estimate=wanted.estimate), _why(one, labels, asked=asked))
 
-    def again(self, outputs: Sequence[Answers]) -> ClassScores:
+    def again(self, outputs: Sequence[Answers], wanted: Wanted) -> ClassScores:
         """By agreement, or by the original's probabilities."""
         (answers,) = outputs
         return ClassScores(answers, estimate=self._estimate)

@@ -59,7 +59,7 @@ class Dense(Task):
                 note = None if asked else classes.unlike(one)
                 yield Found(cls(one, wanted.noise or "snr"), why, note)
 
-    def again(self, outputs: Sequence[Answers]) -> Dense:
+    def again(self, outputs: Sequence[Answers], wanted: Wanted) -> Dense:
         """In the same unit."""
         (answers,) = outputs
         return Dense(answers, self.unit)

@@ -40,6 +40,7 @@ class Rows:
     image: int | None
     name: str = "a row a detection"
     is_list: ClassVar[bool] = True
+    is_placed: ClassVar[bool] = True
 
     def decode(self, run: Sequence[Array], batch: int) -> list[Boxes]:
         """Boxes of each image of a run."""
@@ -61,6 +62,7 @@ class Apart:
 
     name: str = "boxes, scores and classes apart"
     is_list: ClassVar[bool] = True
+    is_placed: ClassVar[bool] = True
 
     def decode(self, run: Sequence[Array], batch: int) -> list[Boxes]:
         """Boxes of each image of a run."""

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from sepfactor.measure.tasks import anchors, detections
 from sepfactor.measure.tasks.base import Answers, Found, Task, Wanted, changed
 from sepfactor.measure.tasks.boxes import THRESHOLD, Boxes, margins, match
-from sepfactor.results import Quality
+from sepfactor.measure.tasks.precision import Truth, loss
+from sepfactor.results import OF_LABELLED_BOXES, Quality, QualityKind
 
 Array = NDArray[Any]
 
@@ -28,9 +29,13 @@ class Family(Protocol):
 
     Attributes:
         is_list: whether outputs are as long as there are boxes.
+        is_placed: whether it is known where in the image boxes lie.
     """
 
     is_list: ClassVar[bool]
+
+    @property
+    def is_placed(self) -> bool: ...  # noqa: D102 — the class says it
 
     @property
     def name(self) -> str:
@@ -47,26 +52,40 @@ class Family(Protocol):
 
 class Detector(Task):
     """By the share of boxes that both networks have; what is lost and what is new count alike, the worse of
-    both.
+    both. With labels, by mean average precision.
 
     Args:
         outputs: of the original.
         family: how they are read.
+        wanted: what is known of the images.
     """
 
     name = "detector"
     tolerance = 0.01
-    kinds = ("boxes",)
     learns = True
 
-    def __init__(self, *outputs: Answers, family: Family) -> None:
+    def __init__(self, *outputs: Answers, family: Family, wanted: Wanted) -> None:
         super().__init__(*outputs)
         self._family = family
+        self._truth: Truth | None = None
         self._others = np.zeros(0)
         self._before = _decoded(outputs, family)
         images = (boxes for run in self._before for boxes in run)
         every = np.concatenate([boxes.values[boxes.scores >= THRESHOLD] for boxes in images])
         self._spread = every.std(axis=0) if len(every) else None
+        if wanted.boxes is not None and wanted.image is not None and family.is_placed:
+            found = [boxes for run in self._before for boxes in run]
+            self._truth = Truth.read_by(found, wanted.boxes, wanted.image)
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether it is judged by true boxes."""
+        return self._truth is not None
+
+    @property
+    def kinds(self) -> tuple[QualityKind, ...]:
+        """Boxes that both have, or precision."""
+        return ("boxes",) if self._truth is None else OF_LABELLED_BOXES
 
     @classmethod
     def find(cls, outputs: Sequence[Answers], wanted: Wanted) -> Iterator[Found]:
@@ -79,7 +98,7 @@ class Detector(Task):
             if count is not None:
                 taken |= {one.name for one in group}
                 yield Found(
-                    cls(*group, family=family),
+                    cls(*group, family=family, wanted=wanted),
                     f"boxes as {family.name} writes them, {count:.1f} an image above {THRESHOLD:g}",
                 )
 
@@ -87,12 +106,12 @@ class Detector(Task):
         """Pair changes with the margins of the original's boxes on these images as well."""
         self._others = margins([boxes for run in _decoded(outputs, self._family) for boxes in run])
 
-    def again(self, outputs: Sequence[Answers]) -> Detector:
+    def again(self, outputs: Sequence[Answers], wanted: Wanted) -> Detector:
         """Of the same family."""
-        return Detector(*outputs, family=self._family)
+        return Detector(*outputs, family=self._family, wanted=wanted)
 
     def judge(self, after: Sequence[Sequence[Array]]) -> tuple[Quality, ...]:
-        """The one quality, a share of 1."""
+        """Boxes as a share of 1; with labels, precision at IoU 0.5, and over ten thresholds."""
         runs = len(after[0])
         pairs = zip(self.outputs, after, strict=True)
         differs = np.any([changed(one.runs[:runs], its) for one, its in pairs], axis=0)
@@ -104,6 +123,9 @@ class Detector(Task):
             found += own or [Boxes.none()] * len(self._before[k])
         kept = match(before, found, self._spread, self._others)
         new = match(found, before, self._spread, self._others)
+        divergence, count = max(kept.divergence, new.divergence), int(np.count_nonzero(differs))
+        if self._truth is not None:
+            return self._by_labels(self._truth, before, found, divergence, count)
         lost = max((kept.lost(self.units), new.lost(self.units)), key=lambda one: one[1])
         return (
             Quality(
@@ -112,13 +134,37 @@ class Detector(Task):
                 result=min(kept.share, new.share),
                 expected=1.0 - lost[0],
                 pessimistic=max(1.0 - lost[1], 0.0),
-                divergence=max(kept.divergence, new.divergence),
+                divergence=divergence,
                 samples=len(before),
                 output=self.answers.name,
-                changed=int(np.count_nonzero(differs)),
+                changed=count,
                 found=len(kept.before),
             ),
         )
+
+    def _by_labels(
+        self, truth: Truth, before: Sequence[Boxes], after: Sequence[Boxes], divergence: float, changed: int
+    ) -> tuple[Quality, ...]:
+        ours, theirs = truth.grade(before), truth.grade(after)
+        found = []
+        for kind, thresholds in zip(self.kinds, (slice(1), slice(None)), strict=True):
+            original, result = (float(np.mean(side.precision()[thresholds])) for side in (ours, theirs))
+            lost, most = loss(ours, theirs, thresholds, self.units)
+            found.append(
+                Quality(
+                    kind=kind,
+                    original=original,
+                    result=result,
+                    expected=original - lost,
+                    pessimistic=original - max(lost, most),
+                    divergence=divergence,
+                    samples=len(before),
+                    output=self.answers.name,
+                    changed=changed,
+                    found=sum(int(asked.sum()) for asked in ours.asked.values()),
+                )
+            )
+        return tuple(found)
 
 
 def _decoded(outputs: Sequence[Answers], family: Family, most: int | None = None) -> list[list[Boxes]]:

@@ -39,6 +39,7 @@ class Peaks:
 
     name: str = "CenterNet's heat maps"
     is_list: ClassVar[bool] = False
+    is_placed: ClassVar[bool] = False
 
     def decode(self, run: Sequence[Array], batch: int) -> list[Boxes]:
         """Boxes of each image of a run, around its peaks."""
@@ -61,6 +62,7 @@ class Steps:
 
     name: str = "a scale"
     is_list: ClassVar[bool] = False
+    is_placed: ClassVar[bool] = False
 
     def decode(self, run: Sequence[Array], batch: int) -> list[Boxes]:
         """Stretches of the scale around the peaks of each sample."""
@@ -78,7 +80,7 @@ class Scales(Detector):
     """By the share of peaks along a scale that both networks have."""
 
     @classmethod
-    def find(cls, outputs: Sequence[Answers], wanted: Wanted) -> Iterator[Found]:  # noqa: ARG003
+    def find(cls, outputs: Sequence[Answers], wanted: Wanted) -> Iterator[Found]:
         """Rows of shares that are alike from each step to the next."""
         for one in outputs:
             if not _is_scale(one):
@@ -87,14 +89,14 @@ class Scales(Detector):
             count = plausible((one,), family)
             if count is not None:
                 why = f"peaks along a scale of {one.shape[1]} steps, {count:.1f} a sample above {THRESHOLD:g}"
-                yield Found(cls(one, family=family), why)
+                yield Found(cls(one, family=family, wanted=wanted), why)
 
 
 class HeatMaps(Detector):
     """By the share of peaks that both networks have."""
 
     @classmethod
-    def find(cls, outputs: Sequence[Answers], wanted: Wanted) -> Iterator[Found]:  # noqa: ARG003
+    def find(cls, outputs: Sequence[Answers], wanted: Wanted) -> Iterator[Found]:
         """A map of shares that is nearly empty, with other maps of its size."""
         maps = [one for one in outputs if one.runs[0].dtype.kind == "f" and one.runs[0].ndim == 4]
         for heat in maps:
@@ -106,7 +108,7 @@ class HeatMaps(Detector):
             count = plausible(group, family)
             if count is not None:
                 why = f"peaks as {family.name} have them, {count:.1f} an image above {THRESHOLD:g}"
-                yield Found(cls(*group, family=family), why)
+                yield Found(cls(*group, family=family, wanted=wanted), why)
                 return
 
 

@@ -58,7 +58,7 @@ class Text(Task):
                     f"class scores by step {one.shape}, {np.mean(lengths):.1f} characters a line (CTC)",
                 )
 
-    def again(self, outputs: Sequence[Answers]) -> Text:
+    def again(self, outputs: Sequence[Answers], wanted: Wanted) -> Text:
         """With the same blank."""
         (answers,) = outputs
         return Text(answers, self._blank)
