@@ -78,5 +78,6 @@ def test_what_is_seen_of_a_network() -> None:
     assert whole["b"].low == 0.0
     assert whole["a"].low < 0.0
     assert len(whole["a"].channels) == 16
+    assert 0 < whole["b"].counts.sum() < whole["b"].total  # zeros behind a Relu are not counted
     for name in names:
         assert np.array_equal(whole[name].counts, in_parts[name].counts)

@@ -65,7 +65,7 @@ def _follow(value: ir.Value, units: Mapping[ir.Node, Unit], names: list[str], re
     names.append(str(value.name))
     for use in value.uses():
         unit = units.get(use.node)
-        if unit is None or use.idx:
+        if unit is None:
             return False
         if use.node.op_type == "Conv":
             readers.append(unit)

@@ -12,7 +12,8 @@ import onnx_ir as ir
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from sepfactor.graph.int8 import INT8_OPSET, int8_units
+from sepfactor.factor.rounding import rounded
+from sepfactor.graph.int8 import INT8_OPSET, Grid, int8_units, quantized
 from sepfactor.graph.int8.even import QUARTERS, even_out, stretches
 from sepfactor.graph.int8.units import groups_of_one_grid
 from sepfactor.graph.load import load
@@ -33,6 +34,7 @@ WEIGHTS = {
     "w2": kernel(16, 16, 3, 3, seed=1),
     "w3": kernel(16, 16, 1, 1, seed=2),
     "dw": kernel(16, 1, 3, 3, seed=3),
+    "w5": kernel(16, 4, 1, 1, seed=6),
     "wc": kernel(8, 32, 1, 1, seed=4),
 }
 
@@ -65,6 +67,19 @@ NETWORKS = {
         d = Conv <group = 16, pads = [1, 1, 1, 1]> (r, dw)
         e = Conv (d, w3)
         y = GlobalAveragePool (e)
+        """,
+    "joined with what is negative": f"""
+        a = Conv {SAME} (x, w1, b1)
+        r = Relu (a)
+        b = Conv (x, w5)
+        d = Concat <axis = 1> (r, b)
+        y = Conv (d, wc)
+        """,
+    "read before its Relu": f"""
+        a = Conv {SAME} (x, w1, b1)
+        r = Relu (a)
+        b = Conv {SAME} (r, w2)
+        y = Add (a, b)
         """,
     "seen twice": f"""
         a = Conv {SAME} (x, w1, b1)
@@ -146,6 +161,14 @@ def test_what_has_no_form_in_eight_bits() -> None:
     assert not int8_units(old)
 
 
+def test_a_relu_stays_where_its_codes_do_not_begin_at_zero() -> None:
+    plain = network("chain")
+    units = int8_units(plain)
+    weights = {n: rounded(unit.weight) for n, unit in units.items()}
+    grids = {name: Grid(0.1, 128) for name in ("x", "b", "y")}
+    assert snr(ran(plain, X), ran(quantized(plain, list(units), grids, weights), X)) > 15
+
+
 def test_what_a_join_brings_together_shares_a_grid() -> None:
     units = [*int8_units(network("fire")).values()]
     groups = {frozenset(group) for group in groups_of_one_grid(units)}
@@ -174,6 +197,9 @@ def test_only_what_takes_the_scale_back_is_evened_out() -> None:
     assert makers("fire") == {"r"}  # behind a Concat it is none's own
     assert makers("depthwise") == {"r", "d"}
     assert makers("seen twice") == set()  # a Sigmoid does not take it back
+    shown = network("chain")
+    shown.graph.outputs.append(ir.convenience.create_value_mapping(shown.graph)["b"])
+    assert not stretches(int8_units(shown))
 
 
 def test_even_channels_lose_less() -> None:
