@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sepfactor.factor import rounding
 from sepfactor.factor.rounding import STEPS, Rounded, rounded, rounded_to_data
 
 
@@ -80,3 +81,13 @@ def test_along_another_axis() -> None:
     weight = np.random.default_rng(0).standard_normal((5, 7))
     found = rounded(weight)
     assert np.array_equal(found.along(1).codes, found.codes.T)
+
+
+def test_blocks_are_only_for_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight, patches = layer(1)
+    found = []
+    for block in (1, 64, 1000):
+        monkeypatch.setattr(rounding, "_BLOCK", block)
+        found.append(rounded_to_data(weight, patches).codes)
+    assert np.mean(found[0] != found[1]) < 0.01  # sums of other order may round otherwise
+    assert np.mean(found[0] != found[2]) < 0.01
