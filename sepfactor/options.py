@@ -248,6 +248,10 @@ class Options(LayerOptions):
                 f"int8 is chosen under a budget, and {rule} alone decides without one: give max-drop or "
                 "another budget instead of it"
             )
+        if self.int8 and self.profile is not None:
+            raise ValueError(
+                "int8 and profile exclude each other: what eight bits take is measured here only"
+            )
         if self.metric is not None and self.has_rule:
             rule = "rank" if self.rank is not None else "max-error"
             raise ValueError(

@@ -213,7 +213,7 @@ def _notes(written: Written, accuracy: Accuracy | None) -> tuple[str, ...]:
     judged_on = study.splits.judged_on
     notes = [*dict.fromkeys((*study.loaded.notes, *study.network.notes)), *study.splits.notes]
     if written.built.is_int8:
-        notes.append(NEEDS_DOT_PRODUCTS)
+        notes += [*_raised(study), NEEDS_DOT_PRODUCTS]
     elif study.options.int8:
         notes.append(
             "Nothing is in eight bits: of the float32 layers that have such a form (Conv of two axes, Gemm) "
@@ -257,6 +257,14 @@ def _notes(written: Written, accuracy: Accuracy | None) -> tuple[str, ...]:
     idle = [glob for glob in study.options.globs() if not study.options.matches(glob, names)]
     notes += [f"The pattern {glob!r} fits no convolution of this network." for glob in idle]
     return tuple(notes)
+
+
+def _raised(study: Study) -> list[str]:
+    """That the result is of another operator set, where it is."""
+    before, now = (m.opset_imports.get("", 1) for m in (study.network.source.model, study.prepared))
+    if before == now:
+        return []
+    return [f"The result is of operator set {now}, as eight bits need it; the original is of {before}."]
 
 
 NEEDS_DOT_PRODUCTS = (

@@ -156,7 +156,12 @@ def build(study: Study, evidence: Sequence[Evidence], plan: Plan) -> Built:
     replacements = [_replacement(layer) for layer in layers if layer.factorization is not None]
     rebuilt = rebuild(moved.model, replacements)
     model, site_of = rebuilt.model, {**moved.site_of, **rebuilt.site_of}
-    if plan.int8 is not None:
+    if plan.int8 is not None or any(layer.is_int8 for layer in plan.layers):
+        if study.network.is_stand_in:
+            raise PlanError(
+                "The plan has layers in eight bits, but this network is one that onnxruntime cannot run, of "
+                "which only the factors are written. Set their precision to float, and take `int8` out."
+            )
         made = in_eight_bits(study, model, plan, site_of)
         model, plan = made.model, plan.model_copy(update={"int8": made.int8})
     return Built(

@@ -20,8 +20,9 @@ from sepfactor.study.study import Study
 _IMAGES = 32
 """Samples that ranges are seen on, at most."""
 
-_FAINT = 1e-3
-"""A channel that never gets so near to the strongest of its activation is scaled up no further."""
+_FAINT = 1 / 8
+"""A channel that never gets so near to the strongest of its activation is scaled up no further: on other data
+it may."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,4 +169,5 @@ def _quarters(seen: Seen) -> tuple[int, ...]:
     if strongest <= 0:
         return (0,) * len(seen.channels)
     reach = np.maximum(seen.channels / strongest, _FAINT)
+    reach[seen.channels == 0] = 1.0
     return tuple(int(n) for n in np.floor(-QUARTERS * np.log2(reach)))

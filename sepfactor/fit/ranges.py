@@ -78,7 +78,8 @@ def look_at(
         for name, value in _values(session, feeds, part):
             low, high = ends[name].low, ends[name].high
             if high > low:
-                counts[name] += np.histogram(value[value != 0], _BINS, (low, high))[0]
+                numbers = value[np.isfinite(value) & (value != 0)]
+                counts[name] += np.histogram(numbers, _BINS, (low, high))[0]
         seen |= {name: ends[name].seen(counts[name]) for name in part}
     return seen
 
@@ -104,9 +105,13 @@ class _Ends:
 
     def take(self, value: NDArray[np.float32]) -> None:
         """Look at those of one run."""
-        if value.size:
-            self.low, self.high = min(self.low, float(value.min())), max(self.high, float(value.max()))
-            self.channels = np.maximum(self.channels, _by_channel(value))
+        finite = value[np.isfinite(value)]
+        if finite.size:
+            self.low, self.high = min(self.low, float(finite.min())), max(self.high, float(finite.max()))
+            largest = _by_channel(np.where(np.isfinite(value), value, 0))
+            if len(largest) != len(self.channels) > 1:  # no channels, but an axis of any size
+                largest, self.channels = largest.max(keepdims=True), self.channels.max(keepdims=True)
+            self.channels = np.maximum(self.channels, largest)
         self.total += value.size
 
     def seen(self, counts: Array) -> Seen:

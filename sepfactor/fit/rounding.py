@@ -14,6 +14,7 @@ from sepfactor.factor.stage import Array
 from sepfactor.fit.viewing import Walk, in_parts
 from sepfactor.graph.int8 import Unit
 from sepfactor.graph.survey import Site, survey
+from sepfactor.memory import Stored, StoredArrays
 from sepfactor.study.study import Study
 from sepfactor.threads import one_blas_thread
 
@@ -60,28 +61,31 @@ def _as_stored(unit: Unit, found: Rounded | None) -> Rounded:
     return replace(found, codes=found.codes.reshape(weight.shape)).along(unit.weight_axis)
 
 
-def _patches(study: Study, model: ir.Model, sites: Sequence[Site]) -> dict[str, list[Array]]:
+def _patches(study: Study, model: ir.Model, sites: Sequence[Site]) -> dict[str, StoredArrays]:
     """What the sites read, by their outputs."""
-    found: dict[str, list[Array]] = {}
+    found: dict[str, list[Stored]] = {}
     if not sites:
-        return found
+        return {}
     feeds = study.splits.fit[:_IMAGES]
     parts = in_parts(model, sites, feeds[0], study.engine, study.pool.working)
+    numbers = {site.output: number for number, site in enumerate(sites)}
     walk = Walk(model, parts, study.engine)
     for i, feed in enumerate(feeds):
         for part, values in zip(parts, walk.values(feed), strict=True):
-            for number, site in enumerate(part):
-                rng = np.random.default_rng((study.options.seed, i, number))
+            for site in part:
+                rng = np.random.default_rng((study.options.seed, i, numbers[site.output]))
                 kept = _some(site, values[site.input], len(feeds), rng)
                 if len(kept):
-                    found.setdefault(site.output, []).append(kept)
-    return found
+                    found.setdefault(site.output, []).append(study.pool.put(kept))
+    return {output: StoredArrays(kept) for output, kept in found.items()}
 
 
 def _some(site: Site, read: Array, runs: int, rng: np.random.Generator) -> Array:
     stage = site.stage
     assert stage is not None
     maps = site.kind.maps(read)
+    if not len(maps):
+        return np.zeros((0, *stage.weight.shape[1:]))
     size = stage.weight[0].size * stage.group
     wanted = -(-min(_PATCHES, int(_ENTRIES // size)) // (runs * len(maps)))
     positions = sample_positions(stage.output_size(tuple(maps.shape[2:])), wanted, rng)

@@ -12,7 +12,7 @@ from sepfactor.graph.prepare import infer_shapes
 def with_opset(model: ir.Model, least: int) -> ir.Model | None:
     """The same in operator set ``least``, or as it is where its own is as high; None where that cannot be.
 
-    Names of values stay.
+    Values keep their names, but for what operators write that the new set has none of, such as Upsample.
     """
     if model.opset_imports.get("", 1) >= least:
         return model

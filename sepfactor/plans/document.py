@@ -103,7 +103,7 @@ class ValueCodes(_Frozen):
     """
 
     name: str
-    scale: float
+    scale: float = Field(gt=0, allow_inf_nan=False)
     zero_point: int = Field(default=0, ge=0, le=255)
     channels: tuple[Annotated[int, Field(ge=-400, le=400)], ...] = ()
 

@@ -21,10 +21,13 @@ from sepfactor.plans.knapsack import Options as Columns
 from sepfactor.study.profiling import CONVOLUTIONS
 from sepfactor.study.study import Study
 
-TIME, LOSS = "time", "loss"
-"""Quantities that every option has, beside those that a budget limits."""
+TIME, LOSS, INT8 = "time", "loss", "int8"
+"""Quantities that every option has, beside those that a budget limits; the last counts what is in int8."""
 
 _RUNS = 20
+
+_SIDES = (28, 112, 224)
+"""Of maps of 64 channels, that borders are timed on."""
 
 _PUSHED = 8.0
 """Times that it costs more to go into eight bits behind a MaxPool: onnxruntime does so before it, and has no
@@ -59,6 +62,7 @@ class Beside:
                 {
                     TIME: extra * side,
                     LOSS: loss * side,
+                    INT8: side,
                     **{limit.option: (extra if limit.of_time else 0.0) * side for limit in limits},
                 },
                 side,
@@ -118,7 +122,7 @@ def _by_value(nodes: Iterable[NodeTime]) -> dict[str, float]:
 
 
 def _borders(study: Study, units: Mapping[str, Unit], numbers: Mapping[str, int]) -> list[Border]:
-    up, down, sums = _border_ms(study)
+    rates = _Rates.measured(study)
     by_node = {unit.node: unit for unit in units.values()}
     values = dict.fromkeys(value for unit in units.values() for value in (*unit.inputs, unit.output))
     names = [str(value.name) for value in values]
@@ -132,31 +136,54 @@ def _borders(study: Study, units: Mapping[str, Unit], numbers: Mapping[str, int]
         if value.is_graph_output():
             read.append(None)
         maker, made = numbers.get(str(value.name)), value.producer()
-        into = up * (_PUSHED if made is not None and made.op_type == "MaxPool" else 1.0)
-        found.append(Border(maker, tuple(dict.fromkeys(read)), into * size, down * size))
+        up, down = rates.of(rates.up, size), rates.of(rates.down, size)
+        up *= _PUSHED if made is not None and made.op_type == "MaxPool" else 1.0
+        found.append(Border(maker, tuple(dict.fromkeys(read)), up, down))
         made_by = next((unit for unit in units.values() if unit.output is value), None)
         if made_by is not None and made_by.is_weighted:
             found += (
-                Border(maker, (numbers[unit.name],), 0.0, sums * size)
+                Border(maker, (numbers[unit.name],), 0.0, rates.of(rates.sums, size))
                 for unit in readers
                 if unit is not None and unit.node.op_type == "Add"
             )
     return found
 
 
-def _border_ms(study: Study) -> tuple[float, float, float]:
-    """Milliseconds a number, of bringing an activation into eight bits, and back.
+@dataclass(frozen=True, eq=False)
+class _Rates:
+    """Milliseconds a number, of crossing borders with maps of some sizes: large ones do not stay in caches.
 
-    And of a sum with what comes back: in float alone it would be part of the convolution before it.
+    Attributes:
+        sizes: of maps, in numbers, rising.
+        up: of bringing an activation into eight bits.
+        down: of bringing it back.
+        sums: of a sum with what comes back: in float alone it would be part of the convolution before it.
     """
-    up, down, _ = _between(study, summed=False)
-    _, behind, size = _between(study, summed=True)
-    return up / size, down / size, max(behind - down, 0.0) / size
+
+    sizes: tuple[int, ...]
+    up: tuple[float, ...]
+    down: tuple[float, ...]
+    sums: tuple[float, ...]
+
+    @classmethod
+    def measured(cls, study: Study) -> _Rates:
+        """On this machine."""
+        found = []
+        for side in _SIDES:
+            up, down, size = _between(study, side, summed=False)
+            _, behind, _ = _between(study, side, summed=True)
+            found.append((size, up / size, down / size, max(behind - down, 0.0) / size))
+        sizes, ups, downs, sums = zip(*found, strict=True)
+        return cls(sizes, ups, downs, sums)
+
+    def of(self, rates: Sequence[float], size: int) -> float:
+        """Milliseconds for a map of this size, by one of the rates."""
+        return size * float(np.interp(math.log(max(size, 1)), np.log(self.sizes), rates))
 
 
-def _between(study: Study, *, summed: bool) -> tuple[float, float, int]:
+def _between(study: Study, side: int, *, summed: bool) -> tuple[float, float, int]:
     """Milliseconds between three convolutions, the middle one in eight bits; and the size of maps."""
-    model, middle, shape = border_model(summed=summed)
+    model, middle, shape = border_model(side=side, summed=summed)
     mixed = in_eight_bits_for_timing(model, [middle])
     nodes = study.engine.profile(with_node_names(mixed), {"x": np.zeros(shape, np.float32)}, runs=_RUNS)
     convolutions = [i for i, node in enumerate(nodes) if "Conv" in node.op_type]

@@ -118,7 +118,7 @@ def profile_runs(ms: float, most: int, settings: SearchSettings) -> int:
 
 def _with_int8_form(study: Study) -> set[str]:
     """Outputs of the layers that may be in eight bits, if that was asked for."""
-    if not study.options.int8:
+    if not study.options.int8 or study.network.is_stand_in:  # of which only the factors are written
         return set()
     return {str(unit.node.outputs[0].name) for unit in int8_units(study.prepared).values()}
 

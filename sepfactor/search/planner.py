@@ -198,8 +198,8 @@ class Planner:
             return min(kept, key=lambda point: point.quality.divergence)
         return min(full, key=lambda point: self.budget.excess(self.original, point.cost))
 
-    def cheapest(self, limit: QualityLimits, start: float) -> Point | None:
-        """The fastest plan that keeps ``limit``, or None."""
+    def cheapest(self, limit: QualityLimits, start: float, **within: float) -> Point | None:
+        """The fastest plan that keeps ``limit``, and bounds of other quantities; or None."""
         self._calibrate(start)
         losses = [layer.columns().quantities[LOSS] for layer in self.space.layers]
         search = LossSearch(limit.most, limit.exponent, float(sum(layer.max() for layer in losses)))
@@ -208,7 +208,7 @@ class Planner:
         for predicted in search.steps(start):
             if len(self.points) >= most or (kept and not self.may_compare):
                 break
-            options = self.solve(TIME, {LOSS: predicted})
+            options = self.solve(TIME, {LOSS: predicted, **within})
             if options is None or not any(options):
                 search.tell(predicted, 0.0)
                 continue

@@ -16,7 +16,7 @@ from sepfactor.plans.document import KEEP, Int8, PlannedLayer, Precision, TimeAl
 from sepfactor.plans.knapsack import Options as Columns
 from sepfactor.plans.knapsack import solve
 from sepfactor.plans.losses import LossCurve, shares_left
-from sepfactor.search.beside import LOSS, TIME, Beside
+from sepfactor.search.beside import INT8, LOSS, TIME, Beside
 from sepfactor.search.candidate import Candidate
 from sepfactor.search.layer_timing import LayerTime, is_slower
 from sepfactor.study.recipe import kept
@@ -153,7 +153,7 @@ class LayerChoices:
         }
         times = np.array([cost.ms for cost in costs], float)
         side = np.array([float(self.is_int8(k)) for k in range(len(costs))])
-        return Columns({TIME: times, LOSS: np.array([0.0, *losses]), **limited}, side)
+        return Columns({TIME: times, LOSS: np.array([0.0, *losses]), INT8: side, **limited}, side)
 
     def _trusted(self, option: int, error: float, trust: float) -> float:
         """The loss of an option between what is measured and its squared error."""
@@ -263,12 +263,11 @@ class SearchSpace:
         return solve([*columns, *self.beside.columns(limits)], minimise, bounds, self.beside.counted(limits))
 
     def int8(self, options: Sequence[int]) -> Int8 | None:
-        """What is in eight bits beside the layers that say so; None where none of them is."""
+        """What is in eight bits beside the layers that say so; None where nothing is, of them or of these."""
         layers = zip(self.layers, self.of_layers(options), strict=True)
-        if not any(layer.is_int8(k) for layer, k in layers):
-            return None
         pairs = zip(self.beside.names, self._of_beside(options), strict=True)
-        return Int8(nodes=tuple(name for name, taken in pairs if taken))
+        nodes = tuple(name for name, taken in pairs if taken)
+        return Int8(nodes=nodes) if nodes or any(layer.is_int8(k) for layer, k in layers) else None
 
     def beside_ms(self, options: Sequence[int]) -> float:
         """Milliseconds that nodes beside the layers, and borders, take beyond what they take in float."""

@@ -240,6 +240,12 @@ def _as_fast_as_allowed(planner: Planner, limit: QualityLimits) -> Outcome:
     point = planner.cheapest(limit, start) or planner.mildest(limit)
     point = _stepping_back(planner, limit, point, lambda point: point)  # first as fitted in haste
     _stepping_back(planner, limit, point, planner.in_full)
+    if (
+        planner.study.options.int8
+    ):  # times of eight bits are predicted less surely: factors alone may be faster
+        floats = planner.cheapest(limit, start, int8=0.0)
+        if floats is not None:
+            planner.in_full(floats)
     best = planner.best()
     return _keep_all(planner, "no-plan", none) if best is None else _outcome(planner, best)
 

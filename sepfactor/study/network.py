@@ -91,10 +91,8 @@ class Network:
         raised = with_opset(self.prepared, least) if self.may_be_raised else None
         if raised is None or raised is self.prepared:
             return self
-        before = self.prepared.opset_imports.get("", 1)
-        note = f"The result is of operator set {least}, for eight bits need it; the original is of {before}."
         sites = tuple(survey(raised, linear_layers=linear_layers))
-        return replace(self, prepared=raised, sites=sites, notes=(*self.notes, note))
+        return replace(self, prepared=raised, sites=sites)
 
     def written_dtype(self, site: Site) -> np.dtype[np.floating]:
         """The type that weights of a site have in the file."""

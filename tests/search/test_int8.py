@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from click.testing import CliRunner
 
@@ -133,3 +134,27 @@ def test_an_older_network_is_raised_and_that_is_said() -> None:
     assert onnx.load("out.onnx").opset_import[0].version == 13
     assert any("operator set 13" in note for note in found.report.notes)
     assert old.opset_import[0].version == 11
+
+
+def test_precisions_written_into_a_plan_by_hand_are_built() -> None:
+    plain = sepfactor.compress(network(), min_snr=25.0, **{**ASKED, "int8": False}).plan
+    options = {**plain.options, "int8": True}
+    layers = tuple(layer.model_copy(update={"precision": "int8"}) for layer in plain.layers)
+    by_hand = plain.model_copy(update={"layers": layers, "options": options})
+    found = sepfactor.apply(network(), by_hand, data={"x": DATA}, bench_seconds=0)
+    assert found.plan.int8 is not None
+    assert [node.op_type for node in found.model.graph].count("QuantizeLinear") > 2
+
+
+def test_the_same_bytes_whatever_memory_there_is() -> None:
+    found = sepfactor.compress(network(), min_snr=25.0, **ASKED)
+    graphs = []
+    for memory in ("2GB", "100KB"):
+        again = sepfactor.apply(network(), found.plan, data={"x": DATA}, bench_seconds=0, memory=memory)
+        graphs.append(ir.to_proto(again.model).graph.SerializeToString())
+    assert graphs[0] == graphs[1]
+
+
+def test_eight_bits_are_timed_where_they_run() -> None:
+    with pytest.raises(OptionError, match="int8 and profile exclude each other"):
+        sepfactor.compress(network(), min_snr=25.0, profile="other.json", **ASKED)

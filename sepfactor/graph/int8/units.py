@@ -19,6 +19,9 @@ WEIGHTED = ("Conv", "Gemm")
 _COMPUTING = ("Add", "AveragePool", "GlobalAveragePool")
 """Operators that have integer forms, and scales of their own on either side."""
 
+_NOT_IN_INTEGERS = ("dilations", "ceil_mode")
+"""Attributes of an AveragePool that onnxruntime's integer form does not know, or takes otherwise."""
+
 _PASSING = ("MaxPool", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Dropout")
 """Operators that hand numbers on as they are, so that what they read and write has one scale."""
 
@@ -135,6 +138,8 @@ def _activations(node: ir.Node) -> tuple[ir.Value, ...] | None:
         return None
     if node.op_type == "Dropout" and len(node.outputs) > 1:
         return None
+    if node.op_type == "AveragePool" and any(name in node.attributes for name in _NOT_IN_INTEGERS):
+        return None
     if node.op_type in (*_COMPUTING, *_PASSING):
         return None if _is_constant(read[0]) else (read[0],)
     return None
@@ -148,7 +153,22 @@ def _is_plain_conv(node: ir.Node) -> bool:
 
 
 def _is_plain_gemm(node: ir.Node) -> bool:
-    given = node.attributes
+    """A bias for each output, or none: what is added row by row has no form in integers."""
+    given, weight = node.attributes, node.inputs[1]
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    if (
+        bias is not None
+        and bias.const_value is not None
+        and weight is not None
+        and weight.const_value is not None
+    ):
+        turned = "transB" in given and given["transB"].as_int()
+        outputs = weight.const_value.shape.numpy()[0 if turned else 1]
+        shape = bias.const_value.shape.numpy()
+        if bias.const_value.size not in (1, outputs) or (shape and shape[-1] not in (1, outputs)):
+            return False
+        if bias.const_value.size > 1 and shape[-1] != outputs:
+            return False
     ones = all(given[name].as_float() == 1.0 for name in ("alpha", "beta") if name in given)
     return ones and ("transA" not in given or not given["transA"].as_int())
 
@@ -159,7 +179,8 @@ def _cut_off_by(node: ir.Node) -> ir.Node | None:
     if len(uses) != 1 or node.outputs[0].is_graph_output():
         return None
     behind = uses[0].node
-    return behind if behind.op_type == "Relu" and behind.graph is node.graph else None
+    is_relu = behind.op_type == "Relu" and behind.domain in ("", "ai.onnx")
+    return behind if is_relu and behind.graph is node.graph else None
 
 
 def _is_constant(value: ir.Value) -> bool:
@@ -167,7 +188,8 @@ def _is_constant(value: ir.Value) -> bool:
 
 
 def _is_float(value: ir.Value) -> bool:
-    return value.dtype in (ir.DataType.FLOAT, None) and value.shape is not None
+    """A float map or row; single numbers and lists of them are often sizes, which must stay what they are."""
+    return value.dtype in (ir.DataType.FLOAT, None) and value.shape is not None and len(value.shape) > 1
 
 
 def groups_of_one_grid(units: Sequence[Unit]) -> list[list[str]]:
@@ -184,7 +206,10 @@ def groups_of_one_grid(units: Sequence[Unit]) -> list[list[str]]:
             name = parent[name]
         return name
 
-    cut_off = {unit.name for unit in units if unit.is_cut_off}
+    cut_off = set[str]()
+    for unit in units:  # in the order of the graph
+        if unit.is_cut_off or (unit.passes_on and cut_off.issuperset(unit.reads)):
+            cut_off.add(unit.name)
     for unit in units:
         if unit.passes_on and (len(unit.reads) == 1 or _agree(unit.reads, cut_off)):
             for name in unit.reads:

@@ -7,6 +7,7 @@ products have: that is what the fast kernels of onnxruntime want (Jacob et al. 2
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -19,6 +20,8 @@ from sepfactor.graph.prepare import infer_shapes
 from sepfactor.graph.writer import free_prefix, taken_names
 
 _LARGEST = 2**31 - 1
+_LEAST_SCALE = 1e-30
+"""Smaller steps, times those of what is read, are nothing in float32."""
 
 
 def quantized(
@@ -132,15 +135,16 @@ class _Writer:
     def weights(self, unit: Unit, weight: Rounded) -> None:
         """Put the weight and the bias of a unit into integers."""
         node, name = unit.node, unit.name
+        read = np.float32(self._grids[unit.reads[0]].scale)
+        bias = _bias(node) + weight.shift
+        weight = _with_room(weight, bias, float(read), unit.weight_axis)
         step = self._constant(f"{name}.weight_scale", weight.scales)
         zeros = self._constant(f"{name}.weight_zero_point", np.zeros(weight.scales.shape, np.int8))
         stored = self._constant(f"{name}.weight", weight.codes)
         axis = unit.weight_axis
         made = [self._node("DequantizeLinear", [stored, step, zeros], f"{name}/weight", axis=axis)]
         node.replace_input_with(1, made[0].outputs[0])
-        bias = _bias(node) + weight.shift
         if bias.any() or len(node.inputs) > 2:
-            read = np.float32(self._grids[unit.reads[0]].scale)
             step_of_products = read * weight.scales
             steps = np.rint(bias / step_of_products.astype(np.float64))
             inputs = [
@@ -169,6 +173,19 @@ class _Writer:
     def _node(self, op_type: str, inputs: Sequence[ir.Value | None], name: str, **attributes: int) -> ir.Node:
         full = f"{self._prefix}/{name}"
         return ir.node(op_type, inputs, attributes, name=full, outputs=[ir.val(full)])
+
+
+def _with_room(weight: Rounded, bias: np.ndarray, read: float, axis: int) -> Rounded:
+    """With steps so large that each bias is a whole number of them that 32 bits hold.
+
+    A channel whose weights are next to nothing would lose a bias that is not.
+    """
+    least = np.maximum(np.abs(bias) / (_LARGEST / 2 * read), _LEAST_SCALE)
+    scales = np.maximum(weight.scales, np.broadcast_to(least, weight.scales.shape)).astype(np.float32)
+    shape = [1] * weight.codes.ndim
+    shape[axis] = -1
+    coarser = (weight.scales.astype(np.float64) / scales).reshape(shape)
+    return replace(weight, scales=scales, codes=np.rint(weight.codes * coarser).astype(np.int8))
 
 
 def _bias(node: ir.Node) -> np.ndarray:
