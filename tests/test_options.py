@@ -78,6 +78,7 @@ EXAMPLES: dict[str, Any] = {
     "force": True,
     "cache": False,
     "tidy": False,
+    "int8": True,
 }
 
 
