@@ -211,7 +211,7 @@ def _contestants(written: Written, result: Path | bytes) -> dict[str, Path | byt
 def _notes(written: Written, accuracy: Accuracy | None) -> tuple[str, ...]:
     study, chosen = written.study, written.chosen
     judged_on = study.splits.judged_on
-    notes = [*dict.fromkeys((*study.loaded.notes, *study.network.notes)), *study.splits.notes]
+    notes = [*study.loaded.notes, *study.splits.notes]
     if written.built.is_int8:
         notes += [*_raised(study), NEEDS_DOT_PRODUCTS]
     elif study.options.int8:

@@ -51,7 +51,11 @@ def test_a_baseline_at_chance_is_noted(shift: int, noted: bool) -> None:
     labels = (X.reshape(60, 16).argmax(axis=1) + shift) % 16
     data = gathered(SCORES, data={"x": X}, eval_data={"x": X}, labels=labels)
     study = SimpleNamespace(splits=data, options=Options(), loaded=SimpleNamespace(notes=()), sites=())
-    written: Any = SimpleNamespace(study=study, chosen=SimpleNamespace(given=None, outcome=None))
+    written: Any = SimpleNamespace(
+        study=study,
+        chosen=SimpleNamespace(given=None, outcome=None),
+        built=SimpleNamespace(is_int8=False),
+    )
     notes = _notes(written, judged(SCORES, data.judged_on))
     assert any("The original itself gets only 0.0 % right" in note for note in notes) is noted
     assert not _notes(written, None)
