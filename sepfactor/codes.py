@@ -7,6 +7,10 @@ worded better.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Precision = Literal["float", "int8"]
+"""What a layer computes in."""
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,12 @@ import onnx_ir as ir
 
 from sepfactor.errors import PlanError
 from sepfactor.fit.ranges import Seen, grids_of, look_at
-from sepfactor.fit.rounding import rounded_weights
+from sepfactor.fit.rounding import IMAGES, rounded_weights
 from sepfactor.graph.int8 import Grid, Unit, int8_units, quantized
 from sepfactor.graph.int8.even import QUARTERS, Stretch, even_out, stretches
 from sepfactor.graph.int8.units import groups_of_one_grid
-from sepfactor.plans.document import Int8, Plan, ValueCodes
+from sepfactor.plans.document import Int8, Plan, PlannedLayer, ValueCodes
 from sepfactor.study.study import Study
-
-_IMAGES = 32
-"""Samples that ranges are seen on, at most."""
 
 _FAINT = 1 / 8
 """A channel that never gets so near to the strongest of its activation is scaled up no further: on other data
@@ -50,12 +47,10 @@ def in_eight_bits(study: Study, model: ir.Model, plan: Plan, site_of: Mapping[st
     Raises:
         PlanError: a layer has no form in eight bits.
     """
-    model = model.clone()
+    model, asked = model.clone(), plan.int8 or Int8()
     units = int8_units(model)
-    chosen = _chosen(units, plan, site_of)
-    values = plan.int8.values if plan.int8 is not None else ()
-    if not values:
-        values = calibrated(study, model, units, chosen)
+    chosen = _chosen(units, plan.layers, asked, site_of)
+    values = asked.values or _calibrated(study, model, units, chosen)
     known = {one.name: one for one in values}
     if absent := _touched(chosen) - set(known):
         raise PlanError(
@@ -69,8 +64,7 @@ def in_eight_bits(study: Study, model: ir.Model, plan: Plan, site_of: Mapping[st
     grids = {one.name: Grid(one.scale, one.zero_point) for one in values}
     weights = rounded_weights(study, model, chosen)
     made = quantized(model, [unit.name for unit in chosen], grids, weights)
-    nodes = plan.int8.nodes if plan.int8 is not None else ()
-    return InEightBits(made, Int8(nodes=nodes, values=tuple(values)))
+    return InEightBits(made, Int8(nodes=asked.nodes, values=values))
 
 
 class EachInEightBits:
@@ -87,9 +81,7 @@ class EachInEightBits:
         self._model = study.prepared
         self.units = int8_units(self._model)
         chosen = [*self.units.values()]
-        order = [name for name in _in_order(self._model) if name in _touched(chosen)]
-        feeds = study.splits.fit[:_IMAGES]
-        seen = look_at(self._model, order, feeds, study.engine, study.pool.working)
+        seen = _seen(study, self._model, chosen)
         self._grids = grids_of(groups_of_one_grid(chosen), seen)
         self._weights = rounded_weights(study, self._model, chosen)
 
@@ -103,17 +95,18 @@ def _touched(units: Sequence[Unit]) -> set[str]:
     return {name for unit in units for name in (*unit.reads, unit.name)}
 
 
-def _chosen(units: Mapping[str, Unit], plan: Plan, site_of: Mapping[str, str]) -> list[Unit]:
-    """Units of the layers in eight bits, and others that the plan names and this network has."""
-    layers = {layer.output: layer.name for layer in plan.layers if layer.is_int8}
-    beside = set(() if plan.int8 is None else plan.int8.nodes)
+def _chosen(
+    units: Mapping[str, Unit], planned: Sequence[PlannedLayer], asked: Int8, site_of: Mapping[str, str]
+) -> list[Unit]:
+    """Units of the layers in eight bits, and others that are asked for and this network has."""
+    layers = {layer.output: layer.name for layer in planned if layer.is_int8}
     found, missing = list[Unit](), dict(layers)
     for unit in units.values():
         output = str(unit.node.outputs[0].name)
         site = site_of.get(output, output)
         if site in layers:
             missing.pop(site, None)
-        if site in layers or unit.name in beside:
+        if site in layers or unit.name in asked.nodes:
             found.append(unit)
     if missing:
         raise PlanError(
@@ -123,22 +116,18 @@ def _chosen(units: Mapping[str, Unit], plan: Plan, site_of: Mapping[str, str]) -
     return found
 
 
-def calibrated(
+def _calibrated(
     study: Study, model: ir.Model, units: Mapping[str, Unit], chosen: Sequence[Unit]
 ) -> tuple[ValueCodes, ...]:
     """The codes of all that the chosen units read and write, from what is seen on the data to fit on."""
-    inner = {unit.name for unit in chosen}
-    even = {s.maker.name: s for s in stretches(units) if _is_inside(s, chosen, inner)}
-    order = [name for name in _in_order(model) if name in _touched(chosen)]
-    feeds = study.splits.fit[:_IMAGES]
-    seen = look_at(model, order, feeds, study.engine, study.pool.working)
-    scales = {name: _quarters(seen[name]) for name in even}
+    nodes = {unit.node for unit in chosen}
+    seen = _seen(study, model, chosen)
+    scales = {s.maker.name: _quarters(seen[s.maker.name]) for s in stretches(units) if _is_inside(s, nodes)}
     if any(any(own) for own in scales.values()):
         model = model.clone()
-        again = {s.maker.name: s for s in stretches(int8_units(model))}
-        for name, own in scales.items():
-            even_out(again[name], own)
-        seen = look_at(model, order, feeds, study.engine, study.pool.working)
+        for stretch in stretches(int8_units(model)):
+            even_out(stretch, scales.get(stretch.maker.name, (0,) * stretch.channels))
+        seen = _seen(study, model, chosen)
     grids = grids_of(groups_of_one_grid(chosen), seen)
     return tuple(
         ValueCodes(
@@ -147,20 +136,21 @@ def calibrated(
             zero_point=grids[name].zero_point,
             channels=scales[name] if any(scales.get(name, ())) else (),
         )
-        for name in order
+        for name in seen
     )
 
 
-def _is_inside(stretch: Stretch, chosen: Sequence[Unit], names: Collection[str]) -> bool:
+def _is_inside(stretch: Stretch, chosen: Collection[ir.Node]) -> bool:
     """Whether an activation is only ever in codes."""
-    own = {unit.node for unit in chosen}
-    return stretch.maker.name in names and all(reader.node in own for reader in stretch.readers)
+    return all(unit.node in chosen for unit in (stretch.maker, *stretch.readers))
 
 
-def _in_order(model: ir.Model) -> list[str]:
-    """Names of inputs, and of what nodes write, in the order of the graph."""
-    inputs = [str(value.name) for value in model.graph.inputs]
-    return inputs + [str(value.name) for node in model.graph for value in node.outputs]
+def _seen(study: Study, model: ir.Model, units: Sequence[Unit]) -> dict[str, Seen]:
+    """What is seen of all that units read and write, in the order of the graph, on the data to fit on."""
+    touched = _touched(units)
+    values = (*model.graph.inputs, *(value for node in model.graph for value in node.outputs))
+    names = [str(value.name) for value in values if value.name in touched]
+    return look_at(model, names, study.splits.fit[:IMAGES], study.engine, study.pool.working)
 
 
 def _quarters(seen: Seen) -> tuple[int, ...]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from sepfactor.data import Feed
 from sepfactor.factor.stage import Array
-from sepfactor.graph.instrument import with_outputs, with_shapes
+from sepfactor.fit.viewing import sizes_of
+from sepfactor.graph.instrument import with_outputs
 from sepfactor.graph.int8 import Grid
 from sepfactor.measure.engine import Engine, Session
 
@@ -129,17 +130,13 @@ def _by_channel(value: NDArray[np.float32]) -> Array:
 def _parts(
     model: ir.Model, names: Sequence[str], feed: Feed, engine: Engine, most: int
 ) -> Iterator[list[str]]:
-    if not names:
-        return
-    shapes = engine.open(with_shapes(model, names), level="basic", use="shapes").run(feed)
     part, held = list[str](), 0
-    for name, shape in zip(names, shapes, strict=True):
-        size = 4 * int(np.prod(shape))
-        if part and held + size > most:
+    for name, size in sizes_of(model, names, feed, engine).items():
+        if part and held + 4 * size > most:
             yield part
             part, held = [], 0
         part.append(name)
-        held += size
+        held += 4 * size
     if part:
         yield part
 

@@ -18,7 +18,9 @@ from sepfactor.memory import Stored, StoredArrays
 from sepfactor.study.study import Study
 from sepfactor.threads import one_blas_thread
 
-_IMAGES = 32
+IMAGES = 32
+"""Samples that ranges and weights in eight bits rest on, at most."""
+
 _PATCHES = 4096
 _WIDEST = 2400
 """Entries of a patch from which weights are rounded to the nearest: its moments would take too long."""
@@ -66,7 +68,7 @@ def _patches(study: Study, model: ir.Model, sites: Sequence[Site]) -> dict[str, 
     found: dict[str, list[Stored]] = {}
     if not sites:
         return {}
-    feeds = study.splits.fit[:_IMAGES]
+    feeds = study.splits.fit[:IMAGES]
     parts = in_parts(model, sites, feeds[0], study.engine, study.pool.working)
     numbers = {site.output: number for number, site in enumerate(sites)}
     walk = Walk(model, parts, study.engine)

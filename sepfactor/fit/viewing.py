@@ -118,10 +118,7 @@ def in_parts(
         most: bytes.
     """
     names = [*dict.fromkeys(site.input for site in sites)]
-    shapes: Sequence[NDArray[Any]] = ()
-    if len(names) > 1:
-        shapes = engine.open(with_shapes(model, names), level="basic", use="shapes").run(feed)
-    sizes = dict(zip(names, (math.prod(shape.tolist()) for shape in shapes), strict=False))
+    sizes = sizes_of(model, names, feed, engine) if len(names) > 1 else {}
     parts: list[list[Site]] = []
     held: dict[str, int] = {}
     for site in sites:
@@ -132,3 +129,18 @@ def in_parts(
         parts[-1].append(site)
         held |= size
     return parts
+
+
+def sizes_of(model: ir.Model, names: Sequence[str], feed: Feed, engine: Engine) -> dict[str, int]:
+    """How many numbers each of some values of a run is; none of them is kept.
+
+    Args:
+        model: the network.
+        names: of values of its graph.
+        feed: one run's inputs.
+        engine: what runs it.
+    """
+    if not names:
+        return {}
+    shapes = engine.open(with_shapes(model, names), level="basic", use="shapes").run(feed)
+    return dict(zip(names, (math.prod(shape.tolist()) for shape in shapes), strict=True))

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import to_jsonable_python
 
-from sepfactor.codes import Reason
+from sepfactor.codes import Precision, Reason
 from sepfactor.errors import PlanError
 
 SCHEMA_VERSION = "2.3"
@@ -22,9 +22,6 @@ _MOST_BYTES = 64 * 2**20
 
 _NOT_BUILT_BY = ("data", "memory")
 """Options of a plan on which no bit of the result depends: where data lie, how much is held at once."""
-
-Precision = Literal["float", "int8"]
-"""What a layer computes in."""
 
 BY_HAND = "by-plan"
 """Code of a reason that somebody wrote into a plan."""

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
-from sepfactor.codes import BudgetVerdict, Reason
+from sepfactor.codes import BudgetVerdict, Precision, Reason
 from sepfactor.results.base import Amount, Count, Frozen, Unbounded
 from sepfactor.results.quality import Quality, QualityKind
-
-Precision = Literal["float", "int8"]
 
 
 class Layer(Frozen):

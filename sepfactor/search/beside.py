@@ -10,8 +10,9 @@ from itertools import pairwise
 import numpy as np
 
 from sepfactor.budgets import CostLimit
-from sepfactor.graph.instrument import serialized, value_of, with_node_names, with_shapes
-from sepfactor.graph.int8 import Unit, in_eight_bits_for_timing, int8_units
+from sepfactor.fit.viewing import sizes_of
+from sepfactor.graph.instrument import serialized, value_of, with_node_names
+from sepfactor.graph.int8 import Unit, in_eight_bits_for_timing, int8_units, raw
 from sepfactor.graph.lower import border_model
 from sepfactor.measure.engine import NodeTime
 from sepfactor.measure.engines import open_and_time
@@ -109,7 +110,7 @@ def gather_beside(study: Study, floats: Sequence[NodeTime]) -> Beside:
 
 def _called(*values: str) -> dict[str, None]:
     """What events of a unit are called after: what its nodes write, also where another took over its name."""
-    return dict.fromkeys((*values, *(f"sepfactor/int8/{value}/raw" for value in values)))
+    return dict.fromkeys((*values, *map(raw, values)))
 
 
 def _by_value(nodes: Iterable[NodeTime]) -> dict[str, float]:
@@ -125,26 +126,24 @@ def _borders(study: Study, units: Mapping[str, Unit], numbers: Mapping[str, int]
     rates = _Rates.measured(study)
     by_node = {unit.node: unit for unit in units.values()}
     values = dict.fromkeys(value for unit in units.values() for value in (*unit.inputs, unit.output))
-    names = [str(value.name) for value in values]
-    feed = study.splits.judged_on[0]
-    shapes = study.engine.open(with_shapes(study.prepared, names), level="basic", use="shapes").run(feed)
+    feed, names = study.splits.judged_on[0], [str(value.name) for value in values]
+    sizes = sizes_of(study.prepared, names, feed, study.engine)
     found = []
-    for value, shape in zip(values, shapes, strict=True):
-        size = math.prod(shape.tolist())
+    for value, name in zip(values, names, strict=True):
+        size, made, unit = sizes[name], value.producer(), units.get(name)
         readers = [by_node.get(use.node) for use in value.uses()]
-        read = [None if unit is None else numbers[unit.name] for unit in readers]
+        read = [None if reader is None else numbers[reader.name] for reader in readers]
         if value.is_graph_output():
             read.append(None)
-        maker, made = numbers.get(str(value.name)), value.producer()
+        maker = numbers.get(name)
         up, down = rates.of(rates.up, size), rates.of(rates.down, size)
         up *= _PUSHED if made is not None and made.op_type == "MaxPool" else 1.0
         found.append(Border(maker, tuple(dict.fromkeys(read)), up, down))
-        made_by = next((unit for unit in units.values() if unit.output is value), None)
-        if made_by is not None and made_by.is_weighted:
+        if unit is not None and unit.is_weighted:
             found += (
-                Border(maker, (numbers[unit.name],), 0.0, rates.of(rates.sums, size))
-                for unit in readers
-                if unit is not None and unit.node.op_type == "Add"
+                Border(maker, (numbers[reader.name],), 0.0, rates.of(rates.sums, size))
+                for reader in readers
+                if reader is not None and reader.node.op_type == "Add"
             )
     return found
 

@@ -8,12 +8,12 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
+from sepfactor.codes import Precision
 from sepfactor.factor import Factorization, Rank
 from sepfactor.factor.stage import Array
 from sepfactor.graph.averages import move_averages
 from sepfactor.graph.rebuild import Replacement, rebuild
 from sepfactor.graph.survey import Site
-from sepfactor.plans.document import Precision
 from sepfactor.text import rank_text
 
 

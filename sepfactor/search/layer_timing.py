@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sepfactor.codes import Reason
+from sepfactor.codes import Precision, Reason
 from sepfactor.factor import Factorization, Stage
 from sepfactor.factor.stage import Ints
 from sepfactor.fit.evidence import Evidence
@@ -22,7 +22,6 @@ from sepfactor.measure.engine import Engine, Feed, Session, Use
 from sepfactor.measure.rounds import Rounds
 from sepfactor.measure.timing_cache import DISTURBED, Entry, TimingCache
 from sepfactor.memory import UNBOUNDED
-from sepfactor.plans.document import Precision
 from sepfactor.scratch import scratch_folder
 from sepfactor.search.candidate import Candidate
 from sepfactor.search.settings import DEFAULT, SearchSettings
@@ -186,7 +185,7 @@ class LayerTimer:
     ) -> list[Entry]:
         opened = [self._open(dense, place, use), *(self._open(one, place, use, precision) for one in others)]
         around = self._neighbours(dense, place, use)
-        own = self._neighbours(dense, place, use, precision)
+        own = [] if precision == "float" else self._neighbours(dense, place, use, precision)
         sessions = [session for session, _ in opened] + around + own
         noise: dict[tuple[int, ...], Feed] = {}
         for session in sessions:
@@ -203,10 +202,8 @@ class LayerTimer:
             seed=self._seed,
         )
         first, middle = len(opened), len(opened) + len(around)
-        beside, beside_own = (
-            0.5 * sum(rounds.median_ms(i) for i in part)
-            for part in (range(first, middle), range(middle, len(runs)))
-        )
+        beside = 0.5 * sum(rounds.median_ms(i) for i in range(first, middle))
+        beside_own = 0.5 * sum(rounds.median_ms(i) for i in range(middle, len(runs))) if own else beside
         alone = rounds.first(first).less([beside, *(beside_own for _ in others)], _LEAST_SHARE)
         # Where few channels keep its neighbours out of the layout too, leaving it costs nothing more.
         matters = place.kind.is_blocked and blockable(dense.in_channels) and blockable(dense.out_channels)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from sepfactor.budgets import Cost, CostLimit
-from sepfactor.codes import Reason
+from sepfactor.codes import Precision, Reason
 from sepfactor.factor import Rank
 from sepfactor.factor.scheme import Spectrum
 from sepfactor.fit.evidence import Evidence
-from sepfactor.plans.document import KEEP, Int8, PlannedLayer, Precision, TimeAlone
+from sepfactor.plans.document import KEEP, Int8, PlannedLayer, TimeAlone
 from sepfactor.plans.knapsack import Options as Columns
 from sepfactor.plans.knapsack import solve
 from sepfactor.plans.losses import LossCurve, shares_left

@@ -12,9 +12,9 @@ from sepfactor.data.copies import without_copies
 from sepfactor.errors import DataError, ModelError
 from sepfactor.graph.load import Loaded
 from sepfactor.measure.engine import Engine, Session
+from sepfactor.measure.relatives import Groups, relatives
 from sepfactor.memory import Pool
 from sepfactor.options import Options
-from sepfactor.study.relatives import Groups, relatives
 
 
 @dataclass(frozen=True, eq=False)

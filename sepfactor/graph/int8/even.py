@@ -28,12 +28,10 @@ class Stretch:
 
     Attributes:
         maker: that writes it.
-        values: names of all activations that are scaled with it: itself, and what pools make of it.
         readers: that take the scale back.
     """
 
     maker: Unit
-    values: tuple[str, ...]
     readers: tuple[Unit, ...]
 
     @property
@@ -52,24 +50,23 @@ def stretches(units: Mapping[str, Unit]) -> list[Stretch]:
     found = []
     for unit in units.values():
         if unit.node.op_type == "Conv":
-            names, readers = list[str](), list[Unit]()
-            if _follow(unit.output, by_node, names, readers):
-                found.append(Stretch(unit, tuple(names), tuple(readers)))
+            readers = list[Unit]()
+            if _follow(unit.output, by_node, readers):
+                found.append(Stretch(unit, tuple(readers)))
     return found
 
 
-def _follow(value: ir.Value, units: Mapping[ir.Node, Unit], names: list[str], readers: list[Unit]) -> bool:
+def _follow(value: ir.Value, units: Mapping[ir.Node, Unit], readers: list[Unit]) -> bool:
     """Whether all that reads a value takes a scale back, or hands it on to what does."""
     if value.is_graph_output() or not value.uses():
         return False
-    names.append(str(value.name))
     for use in value.uses():
         unit = units.get(use.node)
         if unit is None:
             return False
         if use.node.op_type == "Conv":
             readers.append(unit)
-        elif use.node.op_type not in _THROUGH or not _follow(unit.output, units, names, readers):
+        elif use.node.op_type not in _THROUGH or not _follow(unit.output, units, readers):
             return False
     return True
 
@@ -87,9 +84,7 @@ def even_out(stretch: Stretch, quarters: Sequence[int]) -> None:
     if len(node.inputs) > 2 and node.inputs[2] is not None:
         _scale(node, 2, factors)
     for reader in stretch.readers:
-        group = reader.node.attributes.get("group")
-        groups = 1 if group is None else group.as_int()
-        own = reader.weight
+        own, groups = reader.weight, reader.node.attributes.get_int("group", 1)
         rows = np.arange(own.shape[0]) // (own.shape[0] // groups)
         read = rows[:, None] * own.shape[1] + np.arange(own.shape[1])
         _scale(reader.node, 1, (1.0 / factors)[read][..., None, None])

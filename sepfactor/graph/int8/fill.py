@@ -39,8 +39,7 @@ class Filler:
     def fill(self, units: Iterable[Unit]) -> None:
         """Fill up all that would be slow otherwise."""
         for unit in units:
-            group = unit.node.attributes.get("group")
-            if unit.node.op_type != "Conv" or (group is not None and group.as_int() > 1):
+            if unit.node.op_type != "Conv" or unit.node.attributes.get_int("group", 1) > 1:
                 continue
             written, read = unit.weight.shape[:2]
             full = self._full.get(unit.node.inputs[0])  # type: ignore[arg-type]  # of every Conv there is one

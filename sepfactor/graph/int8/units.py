@@ -94,10 +94,7 @@ class Unit:
     @property
     def weight_axis(self) -> int:
         """The axis of the weight along which its outputs lie."""
-        if self.node.op_type != "Gemm":
-            return 0
-        turned = self.node.attributes.get("transB")
-        return 0 if turned is not None and turned.as_int() else 1
+        return int(self.node.op_type == "Gemm" and not self.node.attributes.get_int("transB", 0))
 
 
 def int8_units(model: ir.Model) -> dict[str, Unit]:
@@ -134,9 +131,7 @@ def _activations(node: ir.Node) -> tuple[ir.Value, ...] | None:
         return tuple(read) if same and not any(_is_constant(value) for value in read) else None
     if node.op_type in _JOINING:
         return None if any(_is_constant(value) for value in read) else tuple(read)
-    if node.op_type == "MaxPool" and len(node.outputs) > 1:
-        return None
-    if node.op_type == "Dropout" and len(node.outputs) > 1:
+    if len(node.outputs) > 1:  # where a MaxPool looked, what a Dropout kept
         return None
     if node.op_type == "AveragePool" and any(name in node.attributes for name in _NOT_IN_INTEGERS):
         return None
@@ -148,29 +143,24 @@ def _activations(node: ir.Node) -> tuple[ir.Value, ...] | None:
 def _is_plain_conv(node: ir.Node) -> bool:
     weight = node.inputs[1]
     rank = None if weight is None or weight.shape is None else len(weight.shape)
-    auto_pad = node.attributes.get("auto_pad")
-    return rank == 4 and (auto_pad is None or auto_pad.as_string() == "NOTSET")
+    return rank == 4 and node.attributes.get_string("auto_pad", "NOTSET") == "NOTSET"
 
 
 def _is_plain_gemm(node: ir.Node) -> bool:
-    """A bias for each output, or none: what is added row by row has no form in integers."""
-    given, weight = node.attributes, node.inputs[1]
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
-    if (
-        bias is not None
-        and bias.const_value is not None
-        and weight is not None
-        and weight.const_value is not None
-    ):
-        turned = "transB" in given and given["transB"].as_int()
-        outputs = weight.const_value.shape.numpy()[0 if turned else 1]
-        shape = bias.const_value.shape.numpy()
-        if bias.const_value.size not in (1, outputs) or (shape and shape[-1] not in (1, outputs)):
-            return False
-        if bias.const_value.size > 1 and shape[-1] != outputs:
-            return False
-    ones = all(given[name].as_float() == 1.0 for name in ("alpha", "beta") if name in given)
-    return ones and ("transA" not in given or not given["transA"].as_int())
+    given = node.attributes
+    ones = all(given.get_float(name, 1.0) == 1.0 for name in ("alpha", "beta"))
+    return ones and not given.get_int("transA", 0) and _adds_to_each_output(node)
+
+
+def _adds_to_each_output(node: ir.Node) -> bool:
+    """Whether a Gemm adds a number to each output, or one to all, or none; rows to rows have no such form."""
+    weight, bias = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
+    if weight is None or weight.const_value is None:
+        return False
+    if bias is None or bias.const_value is None or bias.const_value.size == 1:
+        return True
+    outputs = weight.const_value.shape[0 if node.attributes.get_int("transB", 0) else 1]
+    return bool(bias.const_value.size == outputs == bias.const_value.shape[-1])
 
 
 def _cut_off_by(node: ir.Node) -> ir.Node | None:
@@ -198,26 +188,18 @@ def groups_of_one_grid(units: Sequence[Unit]) -> list[list[str]]:
     What a unit hands on as it is keeps its grid. Where a join brings together what is cut off at zero with
     what is not, each keeps a grid of its own: what is cut off needs codes that begin at zero.
     """
-    names = dict.fromkeys(name for unit in units for name in (*unit.reads, unit.name))
-    parent = {name: name for name in names}
-
-    def root(name: str) -> str:
-        while parent[name] != name:
-            name = parent[name]
-        return name
-
     cut_off = set[str]()
     for unit in units:  # in the order of the graph
         if unit.is_cut_off or (unit.passes_on and cut_off.issuperset(unit.reads)):
             cut_off.add(unit.name)
+    names = dict.fromkeys(name for unit in units for name in (*unit.reads, unit.name))
+    group_of = {name: [name] for name in names}
     for unit in units:
         if unit.passes_on and (len(unit.reads) == 1 or _agree(unit.reads, cut_off)):
-            for name in unit.reads:
-                parent[root(name)] = root(unit.name)
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(root(name), []).append(name)
-    return list(groups.values())
+            groups = {id(group): group for name in (*unit.reads, unit.name) for group in [group_of[name]]}
+            whole = [name for group in groups.values() for name in group]
+            group_of |= dict.fromkeys(whole, whole)
+    return [*{id(group): group for group in group_of.values()}.values()]
 
 
 def _agree(names: Sequence[str], cut_off: Collection[str]) -> bool:

@@ -19,6 +19,7 @@ from sepfactor.graph.load import quiet
 from sepfactor.graph.prepare import infer_shapes
 from sepfactor.graph.writer import free_prefix, taken_names
 
+_PREFIX = "sepfactor/int8"
 _LARGEST = 2**31 - 1
 _LEAST_SCALE = 1e-30
 """Smaller steps, times those of what is read, are nothing in float32."""
@@ -48,7 +49,7 @@ def quantized(
     grids, weights = filler.grids, filler.weights
     infer_shapes(copy)
     own = _named(copy, [unit.name for unit in own])
-    writer = _Writer(copy.graph, free_prefix("sepfactor/int8", taken_names(copy.graph)), grids)
+    writer = _Writer(copy.graph, free_prefix(_PREFIX, taken_names(copy.graph)), grids)
     reading: dict[str, set[ir.Node]] = {name: set() for unit in own for name in (*unit.reads, unit.name)}
     values = {str(value.name): value for unit in own for value in (*unit.inputs, unit.output)}
     made = {unit.name for unit in own}
@@ -66,6 +67,11 @@ def quantized(
         ir.passes.common.RemoveUnusedNodesPass()(copy)
         infer_shapes(copy)
     return copy
+
+
+def raw(name: str, prefix: str = _PREFIX) -> str:
+    """What an output of the network is called where its node writes it, before it goes through codes."""
+    return f"{prefix}/{name}/raw"
 
 
 def _named(model: ir.Model, names: Collection[str]) -> list[Unit]:
@@ -128,7 +134,7 @@ class _Writer:
         """Let ``now`` leave the graph in place of ``before``, under its name and with its shape."""
         number = next(i for i, value in enumerate(self._graph.outputs) if value is before)
         if before.name == name:
-            before.name = f"{self._prefix}/{name}/raw"
+            before.name = raw(name, self._prefix)
         now.name, now.shape, now.type = name, before.shape, before.type
         self._graph.outputs[number] = now
 

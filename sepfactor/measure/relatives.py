@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 
 from sepfactor.errors import ModelError
 from sepfactor.measure.engine import Feed, Session
@@ -58,24 +59,8 @@ def _groups(runs: Sequence[NDArray[np.generic]]) -> Groups | None:
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
     similar = rows @ rows.T
     for near in _NEAR:
-        groups = _joined(similar > near)
+        _, groups = connected_components(similar > near, directed=False)
         sizes = np.bincount(groups)
         if sizes.max() <= max(_LARGEST * len(rows), 1):
-            return groups if sizes.max() > 1 else None
+            return groups.astype(np.int64) if sizes.max() > 1 else None
     return None
-
-
-def _joined(pairs: NDArray[np.bool_]) -> Groups:
-    """Numbers of the connected components."""
-    groups = np.full(len(pairs), -1, np.int64)
-    for start in range(len(pairs)):
-        if groups[start] >= 0:
-            continue
-        number, waiting = groups.max() + 1, [start]
-        groups[start] = number
-        while waiting:
-            one = waiting.pop()
-            new = np.flatnonzero(pairs[one] & (groups < 0))
-            groups[new] = number
-            waiting += new.tolist()
-    return groups
