@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from photographs import BGR_MEAN
 from PIL import Image
 from tables import RESULTS, Table, document
 from traces import busy
@@ -32,7 +33,6 @@ from sepfactor.results import Ratio
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 _PHOTOGRAPHS = SHARED / "data" / "imagenet1000"
-_BGR_MEAN = (103.94, 116.78, 123.68)
 _SECONDS = 20.0
 """All results of one network are timed for so long, for each of them."""
 
@@ -89,7 +89,7 @@ def photographs(part: str, count: int) -> Data:
     with (_PHOTOGRAPHS / "labels.csv").open(newline="") as file:
         label_of = {row["filename"]: int(row["label"]) for row in csv.DictReader(file)}
     pictures = [Image.open(path).convert("RGB").crop((16, 16, 240, 240)) for path in paths]
-    bgr = [np.asarray(picture, np.float32)[:, :, ::-1] - np.float32(_BGR_MEAN) for picture in pictures]
+    bgr = [np.asarray(picture, np.float32)[:, :, ::-1] - np.float32(BGR_MEAN) for picture in pictures]
     labels = [label_of[f"{path.parent.name}/{path.name}"] for path in paths]
     return Data({"data_0": np.stack(bgr).transpose(0, 3, 1, 2)}, np.array(labels))
 

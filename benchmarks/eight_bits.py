@@ -14,14 +14,16 @@ import argparse
 import json
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import networks
 import numpy as np
 import onnx_ir as ir
 from int8 import Quantizer
 from networks import TASKS, TIMING, Exam, Feed, Task
+from photographs import centred, luma_pair, paths_of
+from PIL import Image
 from tables import RESULTS, Table, change, document, score
 
 import sepfactor
@@ -62,13 +64,22 @@ def _upscaler() -> Task:
     )
 
 
-NETWORKS: dict[str, tuple[Callable[[], Task], dict[str, Any], int]] = {
-    "squeezenet": (lambda: TASKS["squeezenet"], {"max_estimated_drop": "1%"}, 300),
-    "resnet20": (lambda: TASKS["resnet20"], {"max_estimated_drop": "1%"}, 1000),
-    "espcn": (lambda: TASKS["espcn-32-16"], {"min_psnr": 45.0}, 50),
-    "upscale2x": (_upscaler, {"min_snr": 35.0}, 32),
+def _on(task: Task, feed: Callable[[Path], Feed], count: int) -> Task:
+    """The same, fitted to so many photographs."""
+    return replace(task, calibrate=lambda: [feed(path) for path in paths_of("calibration", count)])
+
+
+def _luma(path: Path) -> Feed:
+    return luma_pair(path, Image.Resampling.BICUBIC)[0]
+
+
+NETWORKS: dict[str, tuple[Callable[[], Task], dict[str, Any]]] = {
+    "squeezenet": (lambda: _on(TASKS["squeezenet"], centred, 300), {"max_estimated_drop": "1%"}),
+    "resnet20": (lambda: TASKS["resnet20"], {"max_estimated_drop": "1%"}),
+    "espcn": (lambda: _on(TASKS["espcn-32-16"], _luma, 50), {"min_psnr": 45.0}),
+    "upscale2x": (_upscaler, {"min_snr": 35.0}),
 }
-"""Network → how it is fed and judged, its budget, and how many calibration inputs there are."""
+"""Network → how it is fed and judged, and its budget."""
 
 
 def results(task: Task, budget: dict[str, Any], seed: int, folder: Path) -> Iterator[tuple[str, Path, str]]:
@@ -96,8 +107,7 @@ def results(task: Task, budget: dict[str, Any], seed: int, folder: Path) -> Iter
 
 def measured(name: str, seed: int, seconds: float) -> list[list[str]]:
     """Rows of the table."""
-    make, budget, count = NETWORKS[name]
-    networks._SQUEEZENET_FITTED_ON = networks._ESPCN_FITTED_ON = count
+    make, budget = NETWORKS[name]
     task = make()
     said = ", ".join(f"`--{key.replace('_', '-')} {value}`" for key, value in budget.items())
     with tempfile.TemporaryDirectory() as place:
@@ -109,7 +119,7 @@ def measured(name: str, seed: int, seconds: float) -> list[list[str]]:
             marks, speed = task.exam.take(path), rounds.ratio(number)
             rows.append(
                 [
-                    f"{name}, {said}, {count} inputs, seed {seed}",
+                    f"{name}, {said}, {len(task.calibrate())} inputs, seed {seed}",
                     by,
                     score(task.original_scores, task.unit),
                     score(marks, task.unit),

@@ -6,7 +6,6 @@ is); none of it may be redistributed. What a network is fitted on is never what 
 
 from __future__ import annotations
 
-import csv
 import functools
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
+from photographs import BGR_MEAN, IMAGENET, SHARED, Feed, centred, classes_of, luma_pair, paths_of
 from PIL import Image
 
 from sepfactor.data import Feeds, InputSpec, Preprocessing, open_feeds
@@ -36,13 +36,10 @@ from sepfactor.measure.quality import Judge
 from sepfactor.progress import silent
 from sepfactor.results import Ratio
 
-Feed = dict[str, NDArray[np.float32]]
 Scores = NDArray[np.float64]
 Plan = Callable[[Site], tuple[int, ...] | None]
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 _MODELS, _DATA = SHARED / "models", SHARED / "data"
-_IMAGENET = _DATA / "imagenet1000"
 
 FITTING = OnnxRuntime(threads=2)
 TIMING = OnnxRuntime(threads=1)
@@ -245,23 +242,8 @@ def _ranks(ranks: Mapping[str, int]) -> Plan:
 _ESPCN_FITTED_ON, _ESPCN_JUDGED_ON, _BORDER = 25, 100, 8
 
 
-def _pictures(part: str, count: int | None = None) -> list[Path]:
-    """Evenly spaced over the folder: its files are sorted by class, and the first hundred are animals."""
-    paths = sorted((_IMAGENET / part).iterdir())
-    return [paths[i * len(paths) // count] for i in range(count)] if count else paths
-
-
-def _luma_pair(path: Path, upsampling: Image.Resampling) -> tuple[Feed, NDArray[np.float32]]:
-    """The network's input ``[1, 1, 224, 224]``, and the ``(672, 672)`` picture it is to find."""
-    luma = Image.open(path).convert("RGB").convert("YCbCr").getchannel(0)
-    high = luma.resize((672, 672), upsampling)
-    low = high.resize((224, 224), Image.Resampling.BICUBIC)
-    feed = {"input": np.asarray(low, np.float32)[None, None] / 255}
-    return feed, np.asarray(high, np.float32) / 255
-
-
 def _espcn_exam(upsampling: Image.Resampling) -> Exam:
-    pairs = [_luma_pair(path, upsampling) for path in _pictures("evaluation", _ESPCN_JUDGED_ON)]
+    pairs = [luma_pair(path, upsampling) for path in paths_of("evaluation", _ESPCN_JUDGED_ON)]
     inside = slice(_BORDER, -_BORDER)
 
     def psnr(number: int, output: NDArray[np.float32]) -> list[float]:
@@ -279,7 +261,7 @@ def _espcn(name: str, ranks: tuple[int, int], upsampling: Image.Resampling, titl
         file=_MODELS / "espcn_super_resolution_10.onnx",
         plan=_ranks({"11": ranks[0], "13": ranks[1]}),
         calibrate=lambda: [
-            _luma_pair(path, upsampling)[0] for path in _pictures("calibration", _ESPCN_FITTED_ON)
+            luma_pair(path, upsampling)[0] for path in paths_of("calibration", _ESPCN_FITTED_ON)
         ],
         examine=lambda: _espcn_exam(upsampling),
         synthetic=True,
@@ -290,13 +272,6 @@ def _espcn(name: str, ranks: tuple[int, int], upsampling: Image.Resampling, titl
 # SqueezeNet --------------------------------------------------------------------------------------
 
 _SQUEEZENET_FITTED_ON = 100
-_BGR_MEAN = (103.94, 116.78, 123.68)
-
-
-def _photograph(path: Path) -> Feed:
-    pixels = np.asarray(Image.open(path).convert("RGB").crop((16, 16, 240, 240)), np.float32)
-    centred = pixels[:, :, ::-1] - np.array(_BGR_MEAN, np.float32)
-    return {"data_0": np.ascontiguousarray(centred.transpose(2, 0, 1)[None])}
 
 
 def _squeezenet(name: str, plan: Plan, title: str) -> Task:
@@ -306,30 +281,23 @@ def _squeezenet(name: str, plan: Plan, title: str) -> Task:
         unit="%",
         file=_MODELS / "squeezenet11_imagenet_fp32.onnx",
         plan=plan,
-        calibrate=lambda: [_photograph(path) for path in _pictures("calibration", _SQUEEZENET_FITTED_ON)],
+        calibrate=lambda: [centred(path) for path in paths_of("calibration", _SQUEEZENET_FITTED_ON)],
         examine=_squeezenet_exam,
-        preprocessing=Preprocessing(color="bgr", scale=1.0, mean=_BGR_MEAN),
+        preprocessing=Preprocessing(color="bgr", scale=1.0, mean=BGR_MEAN),
         synthetic=True,
         is_variant=bool(title),
     )
 
 
-def _classes(paths: Sequence[Path]) -> list[int]:
-    """The true classes of photographs."""
-    with (_IMAGENET / "labels.csv").open(newline="") as file:
-        label_of = {row["filename"]: int(row["label"]) for row in csv.DictReader(file)}
-    return [label_of[f"{path.parent.name}/{path.name}"] for path in paths]
-
-
 def squeezenet_labels() -> list[int]:
     """True classes of the photographs SqueezeNet is fitted to."""
-    return _classes(_pictures("calibration", _SQUEEZENET_FITTED_ON))
+    return classes_of(paths_of("calibration", _SQUEEZENET_FITTED_ON))
 
 
 def _squeezenet_exam() -> Exam:
-    paths = _pictures("evaluation")
-    labels = _classes(paths)
-    feeds = [_photograph(path) for path in paths]
+    paths = paths_of("evaluation")
+    labels = classes_of(paths)
+    feeds = [centred(path) for path in paths]
     return Exam(feeds, lambda i, y: [100.0 * (int(y.argmax()) == labels[i])], feeds[0])
 
 
@@ -392,7 +360,7 @@ def select(names: Sequence[str]) -> list[Task]:
     idle = [name for name in names if not any(task.startswith(name) for task in TASKS)]
     if idle:
         sys.exit(f"There is no task {idle[0]!r}. Known are {', '.join(TASKS)}.")
-    for path in (*(task.file for task in chosen), _IMAGENET / "labels.csv", _DATA):
+    for path in (*(task.file for task in chosen), IMAGENET / "labels.csv", _DATA):
         if not path.exists():
             sys.exit(
                 f"{path} is missing. The benchmarks need the test networks and images, which are not "
