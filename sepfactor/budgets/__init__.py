@@ -105,9 +105,8 @@ class Budget:
             raise DataError("The network has no output that could be judged: give a --metric.")
         limits = [self._usual(kind, original_score) for kind in kinds]
         if self.quality is not None:
-            alike = [kind for kind in kinds if kind == kinds[0] or {kind, kinds[0]} <= {*OF_LABELLED_BOXES}]
             for number, kind in enumerate(kinds):
-                if kind in alike:
+                if kind == kinds[0] or {kind, kinds[0]} <= {*OF_LABELLED_BOXES}:
                     limits[number] = self.quality.of(self.asked, kind, original_score)
         return QualityLimits(limits[0], tuple(limits[1:]))
 
