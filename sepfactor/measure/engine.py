@@ -62,7 +62,7 @@ class Session(Protocol):
 
 @dataclass(frozen=True)
 class NodeTime:
-    """Time of one node of the optimised graph, by the wall clock.
+    """Time of one node of the optimised graph: the work of the one thread, or what passes if there are more.
 
     Attributes:
         name: of the node as the engine names it; onnxruntime calls a blocked Conv after its output value
@@ -158,8 +158,8 @@ class Engine(Protocol):
     ) -> list[NodeTime]:
         """Time of every node of the optimised graph, in the order of execution.
 
-        Profiling slows a network down, and is by the wall clock: it says which nodes weigh what, and
-        :meth:`time` says how long the network takes.
+        Profiling slows a network down: it says which nodes weigh what, and :meth:`time` says how long the
+        network takes.
 
         Args:
             model: as in :meth:`open`.

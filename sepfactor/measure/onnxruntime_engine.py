@@ -168,7 +168,13 @@ class OnnxRuntime:
     ) -> list[NodeTime]:
         """Time of every node; see :meth:`sepfactor.measure.engine.Engine.profile`."""
         return profile_nodes(
-            model, feed, threads=self.threads, provider=self.provider, runs=runs, watch=watch
+            model,
+            feed,
+            threads=self.threads,
+            provider=self.provider,
+            alone=self.clock == "cpu",
+            runs=runs,
+            watch=watch,
         )
 
     def _meter(self) -> Meter:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,8 +120,15 @@ def known_operators() -> frozenset[tuple[str, str]]:
     return frozenset((schema.domain, schema.name) for schema in get_all_operator_schema())
 
 
-def run_session(session: InferenceSession, feed: Feed) -> list[NDArray[Any]]:
+def run_session(
+    session: InferenceSession, feed: Feed, around: AbstractContextManager[object] | None = None
+) -> list[NDArray[Any]]:
     """Every output of one run, in the order of the graph.
+
+    Args:
+        session: of the network.
+        feed: inputs by name.
+        around: entered by the thread that runs it, and left when it has.
 
     Raises:
         ModelError: the feed does not fit, the run fails or takes longer than
@@ -128,8 +136,13 @@ def run_session(session: InferenceSession, feed: Feed) -> list[NDArray[Any]]:
     """
     options = onnxruntime_module().RunOptions()
     options.log_severity_level = _SILENT
+
+    def run() -> Any:
+        with around or nullcontext():
+            return session.run(None, dict(feed), options)
+
     try:
-        outputs: Any = watched(lambda: session.run(None, dict(feed), options), options)
+        outputs: Any = watched(run, options)
     except TooLong as seconds:
         raise ModelError(
             f"One run of the model takes longer than {seconds} s: does one of its loops ever end? Feed it "

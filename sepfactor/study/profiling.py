@@ -131,8 +131,8 @@ def profile_layers(
         engine: what runs it.
         runs: how many the times are medians of.
         watch: told which share of them is done.
-        whole_ms: what one run takes when it is not profiled. A profile is by the wall clock and costs time
-            itself: what a layer takes of it, it takes of such a run. None leaves its milliseconds alone.
+        whole_ms: what one run takes when it is not profiled. A profile costs time itself: what a layer
+            takes of it, it takes of such a run. None leaves its milliseconds alone.
     """
     nodes = scaled_to(engine.profile(with_node_names(model), feed, runs=runs, watch=watch), whole_ms)
     operators: dict[str, float] = {}

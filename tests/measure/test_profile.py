@@ -13,7 +13,8 @@ from sepfactor.errors import ModelError
 from sepfactor.graph.instrument import with_node_names
 from sepfactor.measure import NodeTime, OnnxRuntime
 from sepfactor.measure.onnxruntime_session import open_inference_session, run_session
-from sepfactor.measure.profile import _medians, _per_run, scaled_to
+from sepfactor.measure.profile import _CLOCKS, _clock_of, _medians, _per_run, _Took, scaled_to
+from sepfactor.measure.thread_work import ThreadWork, can_be_read
 from tests.graph.nested import NESTED
 from tests.measure.models import TWO_CONVOLUTIONS, model
 
@@ -65,7 +66,7 @@ def test_a_node_that_ran_in_one_run_only_counts_as_zero_in_the_others() -> None:
 
 
 def own(events: list[dict[str, Any]]) -> list[dict[str, float]]:
-    return [{node.name: microseconds for node, microseconds in one.items()} for one in _per_run(events)]
+    return [{node.name: took.time for node, took in one.items()} for one in _per_run(events)]
 
 
 def test_a_holder_counts_with_what_its_nodes_leave_of_it() -> None:
@@ -123,6 +124,44 @@ def test_times_of_real_bodies_add_up_to_the_run(name: str, threads: int, tmp_pat
     in_holder = {event for event in runs[0] if event in {"b", "r", "n", *INSIDE[name]}}
     assert INSIDE[name] <= in_holder
     assert sum(runs[0][event] for event in in_holder) == sum(holder)
+
+
+def test_medians_are_over_the_runs_in_which_the_work_is_known() -> None:
+    """Two in three runs are in doubt by as much as they say; where all are, those in less doubt count."""
+
+    def found(*doubts: float) -> float:
+        def took(run: int, _begin: float, duration: float) -> _Took:
+            return _Took(duration, doubts[run])
+
+        events = [one for us in (100, 500, 900) for one in (event("a", us), RUN_ENDS)]
+        return 1e3 * _medians(_per_run(events, took))[0].median_ms
+
+    assert found(0, 0, 0) == found(5, 50, 90) == 500
+    assert found(5, 400, 800) == 100
+    assert found(90, 400, 300) == 100
+
+
+def test_a_holder_is_in_doubt_by_what_its_nodes_are() -> None:
+    events = [event("in", 6, begin=9), event("loop", 20, begin=5), RUN_ENDS]
+    (times,) = _per_run(events, lambda _run, _begin, duration: _Took(duration / 2, duration / 10))
+    assert {node.name: took for node, took in times.items()} == {
+        "in": _Took(3, 0.6),
+        "loop": _Took(7, pytest.approx(2.6)),
+    }
+
+
+def test_a_clock_that_is_not_onnxruntimes_is_none() -> None:
+    opening = [clock() for clock in _CLOCKS]
+    assert [_clock_of(clock(), opening) for clock in _CLOCKS] == [*_CLOCKS]
+    assert _clock_of(opening[0] - 1, opening) is None
+
+
+@pytest.mark.skipif(not can_be_read(), reason="no thread's clock can be read by another")
+def test_nodes_take_what_their_thread_worked_where_it_works_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ThreadWork, "between", lambda *_: (6e3, 8e3))
+    assert {node.median_ms for node in OnnxRuntime().profile(TWO_CONVOLUTIONS, FEED, runs=3)} == {7e-3}
+    several = OnnxRuntime(threads=2).profile(TWO_CONVOLUTIONS, FEED, runs=3)
+    assert {node.median_ms for node in several} != {7e-3}
 
 
 def test_bad_requests() -> None:
