@@ -13,13 +13,11 @@ from sepfactor.data import Feed
 from sepfactor.factor.stage import Array
 from sepfactor.fit.viewing import sizes_of
 from sepfactor.graph.instrument import with_outputs
-from sepfactor.graph.int8 import Grid
+from sepfactor.graph.int8 import LARGEST_CODE, Grid
 from sepfactor.measure.engine import Engine, Session
 
 _BINS = 1024
 """Of a histogram: a range ends at the end of one of them."""
-
-_STEPS = 255
 
 _CLIPPED = np.linspace(0.3, 1.0, 36)
 """Shares of what was seen that a range may reach to, on either side of zero."""
@@ -51,7 +49,7 @@ class Seen:
         under = np.maximum(np.asarray(low)[..., None] - middle, 0.0)
         inside = ((over == 0) & (under == 0)) @ self.counts
         cut_off = (over**2 + under**2) @ self.counts
-        step = (np.asarray(high) - low) / _STEPS
+        step = (np.asarray(high) - low) / LARGEST_CODE
         return np.asarray((step**2 / 12 * inside + cut_off) / max(self.total, 1.0))
 
 
@@ -158,8 +156,8 @@ def grid_of(together: Sequence[Seen]) -> Grid:
 
 
 def _grid(low: float, high: float) -> Grid:
-    scale = np.float32((high - low) / _STEPS)
-    return Grid(float(scale), int(np.clip(np.rint(-low / scale), 0, _STEPS)))
+    scale = np.float32((high - low) / LARGEST_CODE)
+    return Grid(float(scale), int(np.clip(np.rint(-low / scale), 0, LARGEST_CODE)))
 
 
 def grids_of(groups: Iterable[Sequence[str]], seen: Mapping[str, Seen]) -> dict[str, Grid]:

@@ -49,7 +49,7 @@ def stretches(units: Mapping[str, Unit]) -> list[Stretch]:
     by_node = {unit.node: unit for unit in units.values()}
     found = []
     for unit in units.values():
-        if unit.node.op_type == "Conv":
+        if unit.node.op_type == "Conv" and unit.top == np.inf:  # a Clip does not grow with what it cuts
             readers = list[Unit]()
             if _follow(unit.output, by_node, readers):
                 found.append(Stretch(unit, tuple(readers)))

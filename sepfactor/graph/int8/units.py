@@ -32,6 +32,9 @@ INT8_OPSET = 13
 """The first operator set in which scales may be given channel by channel."""
 
 
+LARGEST_CODE = 255
+
+
 @dataclass(frozen=True)
 class Grid:
     """The numbers that the 256 codes of a value stand for: ``scale · (code − zero_point)``.
@@ -82,6 +85,11 @@ class Unit:
     def is_weighted(self) -> bool:
         """Whether it is a product with constant weights."""
         return self.node.op_type in WEIGHTED
+
+    @property
+    def top(self) -> float:
+        """What it writes is never above this, because a Clip sees to that; infinite where none does."""
+        return _ends_of_clip(self.ends)[1] if self.is_cut_off and self.ends.op_type == "Clip" else np.inf
 
     @property
     def weight(self) -> np.ndarray:
@@ -164,13 +172,27 @@ def _adds_to_each_output(node: ir.Node) -> bool:
 
 
 def _cut_off_by(node: ir.Node) -> ir.Node | None:
-    """The Relu that alone reads what ``node`` writes; None where there is none."""
+    """The Relu that alone reads what ``node`` writes, or a Clip at zero; None where there is none."""
     uses = list(node.outputs[0].uses())
     if len(uses) != 1 or node.outputs[0].is_graph_output():
         return None
     behind = uses[0].node
-    is_relu = behind.op_type == "Relu" and behind.domain in ("", "ai.onnx")
-    return behind if is_relu and behind.graph is node.graph else None
+    if behind.domain not in ("", "ai.onnx") or behind.graph is not node.graph:
+        return None
+    if behind.op_type == "Clip":
+        low, high = _ends_of_clip(behind)
+        return behind if low == 0 and not np.isnan(high) else None
+    return behind if behind.op_type == "Relu" else None
+
+
+def _ends_of_clip(node: ir.Node) -> tuple[float, float]:
+    """Where a Clip cuts off; not a number where that is not constant."""
+    ends = [-np.inf, np.inf]
+    for number, value in enumerate(node.inputs[1:3]):
+        if value is not None:
+            constant = value.const_value if _is_constant(value) else None
+            ends[number] = np.nan if constant is None else float(constant.numpy().item())
+    return ends[0], ends[1]
 
 
 def _is_constant(value: ir.Value) -> bool:

@@ -14,13 +14,14 @@ import onnx_ir as ir
 
 from sepfactor.factor.rounding import Rounded
 from sepfactor.graph.int8.fill import Filler
-from sepfactor.graph.int8.units import Grid, Unit, int8_units
+from sepfactor.graph.int8.units import LARGEST_CODE, Grid, Unit, int8_units
 from sepfactor.graph.load import quiet
 from sepfactor.graph.prepare import infer_shapes
 from sepfactor.graph.writer import free_prefix, taken_names
 
 _PREFIX = "sepfactor/int8"
 _LARGEST = 2**31 - 1
+_ROUNDING = 1e-6
 _LEAST_SCALE = 1e-30
 """Smaller steps, times those of what is read, are nothing in float32."""
 
@@ -59,7 +60,7 @@ def quantized(
     for unit in own:
         if unit.is_weighted:
             writer.weights(unit, weights[unit.name])
-        if unit.is_cut_off and not grids[unit.name].zero_point:
+        if unit.is_cut_off and _ends_where(grids[unit.name], unit.top):
             values[unit.name] = writer.cut_off(unit)
     for name, nodes in reading.items():
         writer.value(name, values[name], nodes, is_made=name in made)
@@ -67,6 +68,11 @@ def quantized(
         ir.passes.common.RemoveUnusedNodesPass()(copy)
         infer_shapes(copy)
     return copy
+
+
+def _ends_where(grid: Grid, top: float) -> bool:
+    """Whether codes begin at zero and end no higher than this."""
+    return not grid.zero_point and LARGEST_CODE * float(np.float32(grid.scale)) <= top * (1 + _ROUNDING)
 
 
 def raw(name: str, prefix: str = _PREFIX) -> str:
@@ -120,7 +126,7 @@ class _Writer:
             self._graph.insert_after(producer, made)
 
     def cut_off(self, unit: Unit) -> ir.Value:
-        """Take a Relu out, where the codes of what it writes begin at zero: QuantizeLinear cuts off there.
+        """Take a Relu or a Clip out, where codes end where it cuts off: QuantizeLinear cuts off there.
 
         Returns:
             What the node before it writes, which is then put through codes instead.

@@ -13,7 +13,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from sepfactor.factor.rounding import rounded
-from sepfactor.graph.int8 import INT8_OPSET, Grid, int8_units, quantized
+from sepfactor.graph.int8 import INT8_OPSET, Grid, in_eight_bits_for_timing, int8_units, quantized
 from sepfactor.graph.int8.even import QUARTERS, even_out, stretches
 from sepfactor.graph.int8.units import groups_of_one_grid
 from sepfactor.graph.load import load
@@ -36,6 +36,9 @@ WEIGHTS = {
     "dw": kernel(16, 1, 3, 3, seed=3),
     "w5": kernel(16, 4, 1, 1, seed=6),
     "wc": kernel(8, 32, 1, 1, seed=4),
+    "floor": np.array(0, np.float32),
+    "below": np.array(-1, np.float32),
+    "top": np.array(1, np.float32),
 }
 
 NETWORKS = {
@@ -68,6 +71,14 @@ NETWORKS = {
         e = Conv (d, w3)
         y = GlobalAveragePool (e)
         """,
+    "cut off on both sides": f"""
+        a = Conv {SAME} (x, w1, b1)
+        r = Clip (a, floor, top)
+        d = Conv <group = 16, pads = [1, 1, 1, 1]> (r, dw)
+        s = Clip (d, floor, top)
+        p = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (s)
+        y = Conv (p, w3)
+        """,
     "joined with what is negative": f"""
         a = Conv {SAME} (x, w1, b1)
         r = Relu (a)
@@ -92,7 +103,11 @@ NETWORKS = {
 
 
 def network(name: str) -> ir.Model:
-    made = model(NETWORKS[name], INPUT, OUTPUT, **{k: v for k, v in WEIGHTS.items() if k in NETWORKS[name]})
+    return read(NETWORKS[name], INPUT, **{k: v for k, v in WEIGHTS.items() if k in NETWORKS[name]})
+
+
+def read(body: str, inputs: str, **weights: np.ndarray) -> ir.Model:
+    made = model(body, inputs, OUTPUT, **weights)
     made.opset_import[0].version = 19  # the first that onnx.reference knows these operators of
     stream = io.BytesIO()
     onnx.save(made, stream)
@@ -125,12 +140,18 @@ def test_the_reference_says_the_same(name: str) -> None:
 def test_onnxruntime_computes_in_integers(name: str, tmp_path: Path) -> None:
     found = operators(in_eight_bits(network(name), X), tmp_path)
     assert "Conv" not in found
-    assert "Relu" not in found
+    assert not {"FusedConv", "Relu", "Clip"} & set(found)
     assert found.count("QLinearConv") == NETWORKS[name].count("= Conv")
     if name == "sum":
         assert "QLinearAdd" in found
     if name == "fire":
         assert "QLinearConcat" in found
+
+
+@each
+def test_for_timing_it_computes_in_integers_too(name: str, tmp_path: Path) -> None:
+    found = operators(in_eight_bits_for_timing(network(name)), tmp_path)
+    assert not {"Conv", "FusedConv", "Clip"} & set(found)
 
 
 @each
@@ -169,6 +190,27 @@ def test_a_relu_stays_where_its_codes_do_not_begin_at_zero() -> None:
     assert snr(ran(plain, X), ran(quantized(plain, list(units), grids, weights), X)) > 15
 
 
+def test_a_clip_stays_where_codes_go_beyond_it() -> None:
+    plain = network("cut off on both sides")
+    units = int8_units(plain)
+    weights = {n: rounded(unit.weight) for n, unit in units.items() if unit.is_weighted}
+    for scale, clips in ((1 / 255, 0), (2 / 255, 2)):
+        grids = {name: Grid(scale) for name in ("r", "s", "p")} | {n: Grid(0.05, 128) for n in "xy"}
+        made = quantized(plain, list(units), grids, weights)
+        assert sum(node.op_type == "Clip" for node in made.graph) == clips
+        assert snr(ran(plain, X), ran(made, X)) > 15
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [("below", "top"), ("floor", "bound"), ("bound", "top"), ("", "top")]
+)
+def test_a_clip_is_no_part_of_a_unit_unless_it_is_at_zero_and_constant(low: str, high: str) -> None:
+    body = f"a = Conv (x, w5)  r = Clip (a, {low}, {high})  y = Conv (r, w3)"
+    given = {name: WEIGHTS[name] for name in ("w5", "w3", low, high) if name in WEIGHTS}
+    plain = read(body, f"{INPUT}, float bound", **given)
+    assert set(int8_units(plain)) == {"a", "y"}
+
+
 def test_what_a_join_brings_together_shares_a_grid() -> None:
     units = [*int8_units(network("fire")).values()]
     groups = {frozenset(group) for group in groups_of_one_grid(units)}
@@ -197,6 +239,7 @@ def test_only_what_takes_the_scale_back_is_evened_out() -> None:
     assert makers("fire") == {"r"}  # behind a Concat it is none's own
     assert makers("depthwise") == {"r", "d"}
     assert makers("seen twice") == set()  # a Sigmoid does not take it back
+    assert makers("cut off on both sides") == set()  # nor does a Clip
     shown = network("chain")
     shown.graph.outputs.append(ir.convenience.create_value_mapping(shown.graph)["b"])
     assert not stretches(int8_units(shown))
