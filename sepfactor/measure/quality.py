@@ -39,6 +39,9 @@ Array = NDArray[Any]
 Metric = Callable[[Mapping[str, Array], Mapping[str, Array]], float]
 """A user's own: outputs and inputs of one run → score, higher is better."""
 
+_ASKED_OF_MANY: Mapping[QualityKind, str] = {"neighbours": "Which sample is nearest to which"}
+"""Kinds of which a few samples say nothing."""
+
 _MAIN: Sequence[QualityKind] = (
     "metric",
     "top-1",
@@ -231,6 +234,16 @@ class Judge:
                 "judged_on": self.judged_on,
                 "others": tuple(worst[kind] for kind in self.kinds if kind in worst),
             }
+        )
+
+    def left_out(self, quality: Quality) -> tuple[str, ...]:
+        """What would count of more samples, and was not judged on as few as these, in sentences."""
+        judged = {quality.kind, *(other.kind for other in quality.others)}
+        return tuple(
+            f"{_ASKED_OF_MANY[kind]} was not judged: {quality.samples} samples that decided nothing are too "
+            "few for that. Give more --data, or --eval-data."
+            for kind in self.kinds
+            if kind in _ASKED_OF_MANY and kind not in judged
         )
 
     def _divergence(self, found: Sequence[Quality], main: QualityKind) -> float:

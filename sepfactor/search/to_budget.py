@@ -314,7 +314,7 @@ def _outcome(planner: Planner, point: Point, failed: str = "") -> Outcome:
         counts,
         quality,
         tasks=judge.described(),
-        notes=judge.notes,
+        notes=(*judge.notes, *judge.left_out(quality)),
     )
 
 

@@ -181,3 +181,15 @@ class TestJudge:
     def test_nothing_to_judge_on(self) -> None:
         with pytest.raises(DataError, match="no data"):
             Judge(scores(), [])
+
+
+@pytest.mark.parametrize(("count", "is_said"), [(8, True), (12, False)])
+def test_what_so_few_say_nothing_of_is_named(count: int, is_said: bool) -> None:
+    rng = np.random.default_rng(6)
+    data = [{"x": rng.standard_normal((1, 64)).astype(np.float32)} for _ in range(count)]
+    same = opened(model("y = Identity (x)", "float[N, 64] x", "float[N, 64] y"))
+    judge = Judge(same, data, task="embedding")
+    said = judge.left_out(judge(same))
+    assert [f"{count} samples" in one and "nearest" in one for one in said] == [True] * is_said
+    pictured = Judge(image(), pictures(count))
+    assert pictured.left_out(pictured(image(0.1))) == ()
