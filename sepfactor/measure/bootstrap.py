@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 Samples = NDArray[np.float64]
 Numbers = NDArray[np.intp]
@@ -120,7 +120,7 @@ def _widening(rounds: int, length: int) -> float:
     of its variance when they are drawn from themselves.
     """
     blocks = max(rounds / length, 2.0)
-    student = stats.t.ppf(0.975, max(rounds - 1, 1)) / stats.norm.ppf(0.975)
+    student = special.stdtrit(max(rounds - 1, 1), 0.975) / special.ndtri(0.975)
     return float(student * np.sqrt(blocks / (blocks - 1.0)))
 
 
