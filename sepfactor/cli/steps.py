@@ -30,4 +30,4 @@ def in_words(step: str) -> str:
 
 def is_over(step: str, begun: str) -> bool:
     """Whether a step must be over once another has begun, whether or not it said so."""
-    return step != begun and step not in _HOLD_OTHERS
+    return step != begun and (begun == "stop" or step not in _HOLD_OTHERS)

@@ -340,9 +340,8 @@ class Planner:
 
     def in_full(self, point: Point) -> Point:
         """The same plan fitted with care."""
-        if not fit_method(self.study).is_fitted:
-            return point
-        return self.build(point.options, "the plan chosen, fitted with care", "full")
+        fitted = fit_method(self.study).is_fitted
+        return self.build(point.options, "the plan chosen, fitted with care", "full") if fitted else point
 
     def build(self, options: tuple[int, ...], label: str, effort: Effort = "search") -> Point:
         """Build and judge, unless that was done before; and learn what its layers take."""
@@ -352,7 +351,8 @@ class Planner:
                 return point
         number, most = len(self.points), self.settings.builds + len(self.settings.trusts) + 3
         predicted, loss = self.space.cost(options), self.space.loss(options)
-        told = trying(label, predicted, self.original, [p for p in self.points if self.keeps(p)], self.limit)
+        kept = filter(self.may_hand_out, self.points)
+        told = trying(label, predicted, self.original, kept, self.limit)
         self.study.progress("plan", number, max(number + 1, most), told)
         plan = make_plan(self.study, self.space.planned(options), self.space.int8(options))
         built = build(self.study, self.evidence, plan.model_copy(update={"effort": effort}))

@@ -34,17 +34,12 @@ def trying(
         label: why it is built.
         expected: what it is expected to cost.
         original: what the network as handed in costs.
-        kept: plans built before that keep the budget where plans are chosen.
+        kept: plans built before that keep the budget.
         limit: on what is lost; None where cost alone counts.
     """
     now = f"about {original.ms / expected.ms:.2g}×: {label}" if expected.ms > 0 else label
-    best = fastest(kept)
+    best = min(kept, key=lambda point: point.cost.ms, default=None)
     return f"trying {now}" if best is None else f"best so far {told(best, limit, original)}; now {now}"
-
-
-def fastest(points: Iterable[Tried]) -> Tried | None:
-    """The one of least time as it came out; None of none."""
-    return min(points, key=lambda point: point.cost.ms, default=None)
 
 
 def told(point: Tried, limit: QualityLimits | None, original: Cost) -> str:

@@ -25,7 +25,7 @@ from sepfactor.search.planner import LastWord, Planner, Point
 from sepfactor.search.sensitivity import measure_sensitivity
 from sepfactor.search.settings import SearchSettings
 from sepfactor.search.space import LayerChoices, SearchSpace
-from sepfactor.search.telling import fastest, told
+from sepfactor.search.telling import told
 from sepfactor.study.recipe import expecting, make_plan
 from sepfactor.study.study import Study
 from sepfactor.user_code import Metric, open_metric
@@ -207,13 +207,12 @@ def _broken_off(planner: Planner) -> Outcome:
     Raises:
         KeyboardInterrupt: nothing that was built keeps the budget.
     """
-    built, best = plural(len(planner.points), "plan"), None
-    if kept := fastest(point for point in planner.points if planner.keeps(point)):
-        said = f"taking the best so far, {told(kept, planner.limit, planner.original)}"
-        planner.study.progress("stop", 0, 1, f"{said}; once more leaves without it")
-        best = planner.best()
+    built = plural(len(planner.points), "plan")
+    best = planner.best()
     if best is None:
-        raise KeyboardInterrupt(f"None of {built} built so far keeps the budget")
+        raise KeyboardInterrupt(f"None of {built} built so far keeps the budget on data that decided nothing")
+    said = f"taking the best so far, {told(best, planner.limit, planner.original)}"
+    planner.study.progress("stop", 0, 1, f"{said}; once more leaves without it")
     outcome = _outcome(planner, best)
     note = f"The search was broken off: this is the best of {built} built until then."
     return replace(outcome, notes=(*outcome.notes, note))

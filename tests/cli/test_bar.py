@@ -65,7 +65,7 @@ def test_every_step_is_shown_with_what_comes_now() -> None:
 
 def rows(file: io.StringIO) -> list[str]:
     """Lines as they stand after the last time all was drawn."""
-    last = re.split(r"\x1b\[2K|\x1b\[1A", file.getvalue())
+    last = re.split(r"\x1b\[2K|\x1b\[1A|\n", file.getvalue())
     return [
         row for row in (re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\n]", "", part) for part in last) if row.strip()
     ]

@@ -86,7 +86,7 @@ def test_that_a_search_is_broken_off_is_said_at_once() -> None:
     report = line_by_line(said.append, clock)
     report("plan", 1, 9, "a first one")
     report("stop", 0, 1, "taking the best so far, 2.00×")
-    assert said == ["[0:00] building plans, 1 of 9 done, stopping: taking the best so far, 2.00×"]
+    assert said == ["[0:00] stopping: taking the best so far, 2.00×"]
 
 
 def test_a_step_once_more_starts_its_clock_again() -> None:
