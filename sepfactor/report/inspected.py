@@ -72,7 +72,7 @@ def inspection_verdict(inspection: Inspection) -> str:
 
 def _worth_factoring(inspection: Inspection) -> str:
     layers = inspection.layers
-    good = [layer for layer in layers if 1 - _saves(layer) <= _GOOD]
+    good = [layer for layer in layers if _pays(layer) and _left(layer) <= _GOOD]
     saved = _saved(layers)
     head = (
         "Worth compressing"
@@ -86,7 +86,7 @@ def _worth_factoring(inspection: Inspection) -> str:
     if quantised > len(layers) / 2:
         return f"Little to gain: {quantised} {of} are quantised already, and stay"
     if not good:
-        return f"{head}: none {of} can do with two thirds of its multiplications and answer much the same"
+        return f"{head}: none {of} is larger than 1×1 and can do with two thirds of its multiplications"
     only = "" if saved >= _MAYBE else "only "
     verb = "needs" if len(good) == 1 else "need"
     where = " (on made-up inputs: give --data)" if inspection.data.synthetic else ""
@@ -96,13 +96,18 @@ def _worth_factoring(inspection: Inspection) -> str:
     )
 
 
-def _saves(layer: LayerInspection) -> float:
-    """Share of its multiplications that a layer can do without."""
-    return 1 - layer.least_macs / layer.macs if layer.least_macs is not None and layer.macs else 0.0
+def _left(layer: LayerInspection) -> float:
+    """Share of its multiplications that a layer needs."""
+    return layer.least_macs / layer.macs if layer.least_macs is not None and layer.macs else 1.0
+
+
+def _pays(layer: LayerInspection) -> bool:
+    """Whether fewer multiplications are about as much less time: of 1×1 and depthwise layers they are not."""
+    return _kind(layer) not in ("1×1", "depthwise")
 
 
 def _saved(layers: Sequence[LayerInspection]) -> float:
-    return sum(_saves(layer) * (layer.share or 0.0) for layer in layers)
+    return sum((1 - _left(layer)) * (layer.share or 0.0) for layer in layers if _pays(layer))
 
 
 def _shares(layers: Sequence[LayerInspection]) -> float:
@@ -142,7 +147,7 @@ def _common(layers: Sequence[LayerInspection]) -> list[Column]:
 
 
 def _overview(layers: Sequence[LayerInspection]) -> Grid:
-    left = ["–" if layer.least_macs is None else _percent(1 - _saves(layer)) for layer in layers]
+    left = ["–" if layer.least_macs is None else _percent(_left(layer)) for layer in layers]
     return Grid(
         [
             *_common(layers),

@@ -268,6 +268,12 @@ class TestInspection:
         open_ = self.of(0.02, rewritten=Ratio(ratio=1.05, low=0.99, high=1.1))
         assert inspection_verdict(open_).startswith("Little to gain")
 
+    def test_layers_that_do_not_pay_are_not_counted(self) -> None:
+        found = self.of(0.5, 0.3)
+        small = tuple(la.model_copy(update={"weight_shape": (16, 16, 1, 1)}) for la in found.layers)
+        said = inspection_verdict(found.model_copy(update={"layers": small}))
+        assert said.startswith("Little to gain: none of 2 convolutions is larger than 1×1")
+
     def test_what_is_quantised_stays(self) -> None:
         found = self.of(0.5, 0.3)
         reason = Reason("quantised", "its weight is quantised")
