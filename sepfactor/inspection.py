@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Unpack
 
@@ -14,17 +14,19 @@ import sepfactor.report  # noqa: F401  # so that notebooks show results
 from sepfactor import __version__
 from sepfactor.codes import Reason
 from sepfactor.deliver.describe import describe_data, describe_memory
-from sepfactor.errors import NothingToReplace, within_means
+from sepfactor.errors import ModelError, NothingToReplace, within_means
 from sepfactor.factor import Decomposition, Scheme, Stage, select_schemes
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.stage import Ints
 from sepfactor.factor.subspace import remembered
 from sepfactor.fit.evidence import Evidence, observe
+from sepfactor.graph.instrument import serialized
 from sepfactor.graph.load import ModelSource, load
 from sepfactor.graph.survey import Site
+from sepfactor.measure.engines import open_and_time
 from sepfactor.options import make_options
 from sepfactor.progress import Progress, in_shares, silent
-from sepfactor.results import Inspection, LayerInspection, RewriteRow
+from sepfactor.results import Inspection, LayerInspection, Ratio, RewriteRow
 from sepfactor.search.dense_layer import WIDE
 from sepfactor.search.ranks import MacsByRank, energy_ranks, ranks
 from sepfactor.signatures import InspectOptions
@@ -41,6 +43,12 @@ _ENOUGH = 0.99
 _RIDGE = 1e-3
 """Ridge on what was seen of the activations, as while candidates are compared."""
 
+
+_REWRITTEN_S, _LONG_MS = 2.0, 2000.0
+"""Seconds for timing what exact rewriting gains, and milliseconds of a run from which on it is left out."""
+
+_TOLD = 0.1
+"""Share of the time from which on it is said that operators were not looked at."""
 
 _NOT_RUN = Reason("not-run", "it did not run on the data")
 
@@ -83,6 +91,7 @@ def inspect(
         with one_blas_thread(), remembered():
             layers.append(_layer(seen, schemes, ms, times.whole or 1.0))
     progress("decompose", len(sites), len(sites), "")
+    rows, rewritten = _for_nothing(study, times.whole or 0.0)
     return Inspection(
         sepfactor_version=__version__,
         model=loaded.name,
@@ -92,17 +101,44 @@ def inspect(
         layers=tuple(layers),
         operators=dict(sorted(times.operators.items(), key=lambda item: -item[1])),
         layouts=layout_times(loaded.model, times, study.engine),
-        rewrites=_for_nothing(study),
-        notes=(*study.network.notes, *study.splits.notes, *_notes(loaded.model, study.prepared)),
+        rewrites=rows,
+        rewritten=rewritten,
+        notes=(
+            *study.network.notes,
+            *study.splits.notes,
+            *_notes(loaded.model, study.prepared),
+            *_not_looked_at(times.operators, layers),
+        ),
         memory=describe_memory(study),
     )
 
 
-def _for_nothing(study: Study) -> tuple[RewriteRow, ...]:
-    """Exact rewritings that find something."""
-    if not study.network.may_be_rewritten:
-        return ()
-    return rows_of(look_for_rewrites(study.prepared), prepares=study.network.is_tidied)
+def _for_nothing(study: Study, whole_ms: float) -> tuple[tuple[RewriteRow, ...], Ratio | None]:
+    """Exact rewritings that find something, and what all of them together are worth."""
+    network = study.network
+    if not network.may_be_rewritten:
+        return (), None
+    found = look_for_rewrites(study.prepared)
+    rows = rows_of(found, prepares=network.is_tidied)
+    if not rows or whole_ms > _LONG_MS:
+        return rows, None
+    networks = [("the original", study.loaded.runnable), ("the same rewritten", serialized(found.model))]
+    watch = in_shares(study.progress, "time", "what exact rewriting gains")
+    try:
+        rounds = open_and_time(
+            study.engine,
+            networks,
+            study.splits.judged_on,
+            seconds=_REWRITTEN_S,
+            min_rounds=3,
+            openings=1,
+            precision=0.02,
+            seed=study.options.seed,
+            watch=watch,
+        )
+    except ModelError:  # tidy finds out which of them it is
+        return rows, None
+    return rows, rounds.ratio(1, seed=study.options.seed)
 
 
 def _notes(original: ir.Model, prepared: ir.Model) -> tuple[str, ...]:
@@ -112,6 +148,28 @@ def _notes(original: ir.Model, prepared: ir.Model) -> tuple[str, ...]:
         "The file lists its weights as inputs, which keeps onnxruntime from optimising it: compress mends "
         "that as well, and says what that alone is worth.",
     )
+
+
+def _not_looked_at(operators: Mapping[str, float], layers: Sequence[LayerInspection]) -> Iterator[str]:
+    """What takes time and is no layer here, with the flag that changes that."""
+    whole = sum(operators.values()) or 1.0
+    matrices = sum(ms for name, ms in operators.items() if name in _MATRICES)
+    if matrices >= _TOLD * whole and not any(len(layer.weight_shape) == 2 for layer in layers):
+        yield (
+            f"Gemm and MatMul take {100 * matrices / whole:.0f} % of the time and were not looked at: "
+            "--linear-layers looks at those with constant weights, and lets compress factor them."
+        )
+    quantised = sum(ms for name, ms in operators.items() if name.startswith(_QUANTISED))
+    if quantised >= _TOLD * whole:
+        yield (
+            f"Operators in 8 bits take {100 * quantised / whole:.0f} % of the time and are left as they are: "
+            "compress the float network with --int8, or quantise what comes of it. Of a network in QDQ form "
+            "--dequantize makes a float one."
+        )
+
+
+_MATRICES = frozenset({"Gemm", "FusedGemm", "MatMul", "FusedMatMul", "TransposeMatMul"})
+_QUANTISED = ("QLinear", "QGemm", "QAttention", "MatMulInteger", "ConvInteger", "DynamicQuantize", "NhwcQ")
 
 
 def _layer(

@@ -249,7 +249,7 @@ def _planning(study: Study, outcome: Outcome | None) -> Planning:
         budget=None if outcome is None else outcome.described(),
         front=() if outcome is None else outcome.front(),
         tasks=() if outcome is None else outcome.tasks,
-        notes=(*study.network.notes, *study.splits.notes),
+        notes=(*study.network.notes, *study.splits.notes, *(() if outcome is None else outcome.notes)),
         memory=describe_memory(study),
     )
 

@@ -13,6 +13,13 @@ class Progress(Protocol):
         """``done`` of ``total`` parts of ``step`` are finished; ``detail`` says what comes now."""
 
 
+class TakeBest(KeyboardInterrupt):
+    """Raised in a search, as by a ``Progress``, breaks it off: the best plan built so far is taken.
+
+    Where none keeps the budget yet, and outside a search, it is like any other interrupt.
+    """
+
+
 def in_shares(progress: Progress, step: str, detail: str) -> Callable[[float], None]:
     """For work that knows its share done, from 0 to 1: a step of a hundred parts, which begins now."""
     progress(step, 0, 100, detail)

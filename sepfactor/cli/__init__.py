@@ -78,7 +78,8 @@ class _Lazy(click.Group):
         except SepfactorError as error:
             _fail(ctx, error, str(error), error.exit_code)
         except KeyboardInterrupt as error:
-            _fail(ctx, error, "Interrupted. No file was left half-written.", 130)
+            why = f" {error}." if str(error) else ""
+            _fail(ctx, error, f"Interrupted.{why} No file was left half-written.", 130)
         except click.UsageError as error:
             whose = _whose(error.option_name) if isinstance(error, click.NoSuchOption) else ""
             message = error.message + whose if whose else error.format_message()

@@ -22,6 +22,7 @@ from sepfactor.cli.files import (
 from sepfactor.cli.finish import HTML, check_page, finish, rescue_plan, say_if_busy
 from sepfactor.cli.flags import options_of
 from sepfactor.cli.headings import UnderHeadings
+from sepfactor.cli.stopping import best_on_interrupt
 from sepfactor.errors import SepfactorError
 
 
@@ -69,7 +70,7 @@ def command(
     check_files(outputs, asked, (model,), (config,))
     say_if_busy(asked, quiet)
     try:
-        with progress_bar(quiet) as progress:
+        with progress_bar(quiet) as progress, best_on_interrupt():
             result = compress(model, target, config=config, progress=progress, **said)
     except SepfactorError as error:
         rescue_plan(error, save_plan or model.parent / f"{model.stem}.plan.json")

@@ -5,13 +5,19 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import click
 from pydantic import BeforeValidator
 
 from sepfactor.options import Options, default_text
 from sepfactor.uses import USES
+
+if TYPE_CHECKING:
+    _ShapeType = click.ParamType[tuple[str, tuple[int, ...]]]
+    _NumbersType = click.ParamType[tuple[float, ...]]
+else:
+    _ShapeType = _NumbersType = click.ParamType  # which takes a type from click 8.4 on
 
 F = TypeVar("F", bound=Callable[..., Any])
 Decorator = Callable[[F], F]
@@ -23,7 +29,7 @@ _OF_ALL_COMMANDS = ("overwrite",)
 """Options that every command has, whatever its function uses: it is the command that writes."""
 
 
-class _Shape(click.ParamType[tuple[str, tuple[int, ...]]]):
+class _Shape(_ShapeType):
     """``NAME:1,3,224,224``."""
 
     name = "NAME:N,C,H,W"
@@ -39,7 +45,7 @@ class _Shape(click.ParamType[tuple[str, tuple[int, ...]]]):
         return name, shape
 
 
-class _Numbers(click.ParamType[tuple[float, ...]]):
+class _Numbers(_NumbersType):
     """``0.485,0.456,0.406``."""
 
     name = "X[,X…]"

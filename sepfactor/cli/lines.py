@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from sepfactor.cli.steps import in_words, is_over
 from sepfactor.progress import Progress
 
 QUIET_S = 3.0
@@ -37,23 +38,36 @@ def line_by_line(say: Callable[[str], object], clock: Callable[[], float] = time
             return
         if step not in open_steps or done == 0:
             begun[step] = now
+        for other in [name for name in open_steps if is_over(name, step)]:
+            del open_steps[other]
         open_steps[step] = done, total
-        if now < due:
+        if now < due and step != "stop":
             return
         due = now + EVERY_S
-        left = (now - begun[step]) * (total - done) / done if done else 0.0
-        rest = f", about {_minutes(left)} left of this" if left >= 1 else ""
         within = ", ".join(_part(name, *parts) for name, parts in open_steps.items() if name != step)
         where = f"{within}, {_part(step, done, total)}" if within else _part(step, done, total)
+        whole = next(iter(open_steps))  # what the others are parts of
+        left = _left(now - begun[whole], *open_steps[whole])
+        rest = f", about {_minutes(left)} left of {in_words(whole)}" if left >= 1 else ""
         say(f"[{_minutes(now - start)}] {where}: {detail}{rest}")
 
     return report
 
 
+def _left(seconds: float, done: int, total: int) -> float:
+    """Seconds, if the parts to come take as long as those done; 0 where none is."""
+    return seconds * (total - done) / done if done else 0.0
+
+
 def _part(step: str, done: int, total: int) -> str:
+    """``fitting layers, 2 of 9 done``."""
     if not done:
-        return step
-    return f"{step} {done} %" if total == _SHARES else f"{step} {done} of {total}"
+        return in_words(step)
+    return (
+        f"{in_words(step)}, {done} % done"
+        if total == _SHARES
+        else f"{in_words(step)}, {done} of {total} done"
+    )
 
 
 def _minutes(seconds: float) -> str:

@@ -24,6 +24,7 @@ from sepfactor.cli.files import (
 from sepfactor.cli.finish import NOT_MET, NOTHING, say_if_busy
 from sepfactor.cli.flags import options_of
 from sepfactor.cli.headings import UnderHeadings
+from sepfactor.cli.stopping import best_on_interrupt
 from sepfactor.outputs import write_text
 from sepfactor.uses import FRONT
 
@@ -69,7 +70,7 @@ def command(
     outputs = [*(("-o", file) for file in most), ("--json", json_to), ("--save-config", save_config_to)]
     check_files(outputs, asked, (model,), (config,))
     say_if_busy(asked, quiet)
-    with progress_bar(quiet) as progress:
+    with progress_bar(quiet) as progress, best_on_interrupt():
         found, plans = plan(model, pareto=pareto, config=config, progress=progress, **said)
     files = most[: len(plans)]
     save_config(save_config_to, asked)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 
@@ -100,10 +101,15 @@ def with_provenance(model: ir.Model, loaded: Loaded, plan: Plan | None = None) -
         doc_string=model.doc_string,
         functions=tuple(model.functions.values()),
         metadata_props=others | own,
-        device_configurations=model.device_configurations,
+        **_devices(model),
     )
     said.meta.update(model.meta)
     return said
+
+
+def _devices(model: ir.Model) -> dict[str, Any]:
+    """What of a model's own onnx-ir knows from 1.0 on."""
+    return {name: getattr(model, name) for name in ("device_configurations",) if hasattr(model, name)}
 
 
 _FIELDS = frozenset(Provenance.model_fields)

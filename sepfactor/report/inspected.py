@@ -17,6 +17,9 @@ _FEW = 12
 _GOOD = 2 / 3
 """Share of its multiplications that a layer must do with to be one of those that pay."""
 
+_TIDIES = 1.03
+"""Ratio that exact rewriting must surely come to, for a verdict to begin with it."""
+
 _WORTH, _MAYBE = 0.2, 0.07
 """Shares of the time that are saved if time goes with multiplications: well worth it, and perhaps."""
 
@@ -45,7 +48,8 @@ def inspection_view(inspection: Inspection, next_command: str = "") -> View:
     if next_command:
         facts.append(("Next", next_command))
     notes = Notes(inspection.notes)
-    strong = "Verdict" if _saved(layers) >= _WORTH else ""
+    is_tidied = inspection.rewritten is not None and inspection.rewritten.low >= _TIDIES
+    strong = "Verdict" if is_tidied or _saved(layers) >= _WORTH else ""
     return View(
         Fold(
             (_overview(shown), notes, Facts(*_rest(layers, shown), _OVERVIEW, *facts, strong=strong)),
@@ -56,9 +60,19 @@ def inspection_view(inspection: Inspection, next_command: str = "") -> View:
 
 
 def inspection_verdict(inspection: Inspection) -> str:
-    """Whether the network is worth compressing, in a sentence."""
+    """What exact rewriting gains, if anything, and whether factoring is worth it, in a sentence."""
+    worth = _worth_factoring(inspection)
+    tidied = inspection.rewritten
+    if tidied is None or tidied.low < _TIDIES:
+        return worth
+    speed = f"about {tidied.ratio:.3g}× as fast ({tidied.low:.2f}–{tidied.high:.2f})"
+    rest = f"Factoring: {worth[0].lower()}{worth[1:]}"
+    return f"Worth tidying: {speed} by exact rewriting alone, without data. {rest}"
+
+
+def _worth_factoring(inspection: Inspection) -> str:
     layers = inspection.layers
-    good = [layer for layer in layers if 1 - _saves(layer) <= _GOOD]
+    good = [layer for layer in layers if _pays(layer) and _left(layer) <= _GOOD]
     saved = _saved(layers)
     head = (
         "Worth compressing"
@@ -68,8 +82,11 @@ def inspection_verdict(inspection: Inspection) -> str:
         else "Little to gain"
     )
     of = f"of {len(layers)} {sort_of(layer.weight_shape for layer in layers)}"
+    quantised = sum(layer.reason is not None and layer.reason.code == "quantised" for layer in layers)
+    if quantised > len(layers) / 2:
+        return f"Little to gain: {quantised} {of} are quantised already, and stay"
     if not good:
-        return f"{head}: none {of} can do with two thirds of its multiplications and answer much the same"
+        return f"{head}: none {of} is larger than 1×1 and can do with two thirds of its multiplications"
     only = "" if saved >= _MAYBE else "only "
     verb = "needs" if len(good) == 1 else "need"
     where = " (on made-up inputs: give --data)" if inspection.data.synthetic else ""
@@ -79,13 +96,18 @@ def inspection_verdict(inspection: Inspection) -> str:
     )
 
 
-def _saves(layer: LayerInspection) -> float:
-    """Share of its multiplications that a layer can do without."""
-    return 1 - layer.least_macs / layer.macs if layer.least_macs is not None and layer.macs else 0.0
+def _left(layer: LayerInspection) -> float:
+    """Share of its multiplications that a layer needs."""
+    return layer.least_macs / layer.macs if layer.least_macs is not None and layer.macs else 1.0
+
+
+def _pays(layer: LayerInspection) -> bool:
+    """Whether fewer multiplications are about as much less time: of 1×1 and depthwise layers they are not."""
+    return _kind(layer) not in ("1×1", "depthwise")
 
 
 def _saved(layers: Sequence[LayerInspection]) -> float:
-    return sum(_saves(layer) * (layer.share or 0.0) for layer in layers)
+    return sum((1 - _left(layer)) * (layer.share or 0.0) for layer in layers if _pays(layer))
 
 
 def _shares(layers: Sequence[LayerInspection]) -> float:
@@ -125,7 +147,7 @@ def _common(layers: Sequence[LayerInspection]) -> list[Column]:
 
 
 def _overview(layers: Sequence[LayerInspection]) -> Grid:
-    left = ["–" if layer.least_macs is None else _percent(1 - _saves(layer)) for layer in layers]
+    left = ["–" if layer.least_macs is None else _percent(_left(layer)) for layer in layers]
     return Grid(
         [
             *_common(layers),
@@ -188,7 +210,8 @@ def _kinds(inspection: Inspection) -> str:
     for layer in inspection.layers:
         kind = _kind(layer)
         kinds[kind] = kinds.get(kind, 0.0) + (layer.share or 0.0)
-    return f"{_listed(kinds)} of the time"
+    said = _listed(kinds)
+    return f"{said} of the time" if said else "not told apart in the times of operators"
 
 
 def _operators(inspection: Inspection) -> str:

@@ -199,6 +199,8 @@ class Inspection(Document):
         layouts: the same by the layout that maps are in; None where that is not known.
         rewrites: exact rewritings that find something, none of them timed; ``tidy`` measures what each is
             worth.
+        rewritten: how many times as fast the network is with all of them, timed briefly; None where there are
+            none, or it takes too long.
         notes: what a reader must not miss.
         memory: what the run took of it.
     """
@@ -211,6 +213,7 @@ class Inspection(Document):
     operators: Mapping[str, Amount]
     layouts: LayoutTimes | None = None
     rewrites: tuple[RewriteRow, ...] = ()
+    rewritten: Ratio | None = None
     notes: tuple[str, ...] = ()
     memory: MemoryUse | None = None
 

@@ -22,6 +22,7 @@ from sepfactor.search.gathering import profile_runs, timed_seconds
 from sepfactor.search.loss_search import LossSearch
 from sepfactor.search.settings import SearchSettings
 from sepfactor.search.space import SearchSpace
+from sepfactor.search.telling import trying
 from sepfactor.study.profiling import profile_layers
 from sepfactor.study.recipe import make_plan
 from sepfactor.study.study import Study
@@ -212,7 +213,7 @@ class Planner:
             if options is None or not any(options):
                 search.tell(predicted, 0.0)
                 continue
-            point = self.build(options, f"predicted loss {predicted:.2g}")
+            point = self.build(options, f"a loss of {predicted:.2g} predicted")
             if limit.is_kept(point.quality):
                 kept.append(point)
                 search.tell(predicted, limit.loss(point.quality))
@@ -227,7 +228,7 @@ class Planner:
         """Learn from a first build, of about this predicted loss, what of such losses is left."""
         options = self.solve(TIME, {LOSS: start})
         if options is not None and any(options) and fit_method(self.study).is_sequential:
-            self.build(options, "to see what those behind make up for")
+            self.build(options, "a first one, for what layers behind make up")
             self.learn_shares()
 
     def learn_shares(self) -> None:
@@ -309,7 +310,7 @@ class Planner:
             self.learn_shares()
             options = self.least_loss(bounds, trust)
             if options is not None and any(options) and self.may_compare:
-                found.append(self.build(options, f"sensitivities believed by {trust:g}"))
+                found.append(self.build(options, f"single layers' losses trusted to {100 * trust:g} %"))
         return min(found, key=lambda p: p.quality.divergence)
 
     def fastest(self) -> tuple[int, ...]:
@@ -339,25 +340,24 @@ class Planner:
 
     def in_full(self, point: Point) -> Point:
         """The same plan fitted with care."""
-        if not fit_method(self.study).is_fitted:
-            return point
-        return self.build(point.options, "the plan chosen, fitted with care", "full")
+        fitted = fit_method(self.study).is_fitted
+        return self.build(point.options, "the plan chosen, fitted with care", "full") if fitted else point
 
     def build(self, options: tuple[int, ...], label: str, effort: Effort = "search") -> Point:
         """Build and judge, unless that was done before; and learn what its layers take."""
-        if not fit_method(self.study).is_fitted:
-            effort = "full"
+        effort = effort if fit_method(self.study).is_fitted else "full"
         for point in self.points:
             if (point.options, point.effort) == (options, effort):
                 return point
-        number, usual = len(self.points), self.settings.builds + len(self.settings.trusts) + 3
-        self.study.progress("plan", number, max(number + 1, usual), label)
-        layers, int8 = self.space.planned(options), self.space.int8(options)
-        plan = make_plan(self.study, layers, int8).model_copy(update={"effort": effort})
-        built = build(self.study, self.evidence, plan)
+        number, most = len(self.points), self.settings.builds + len(self.settings.trusts) + 3
+        predicted, loss = self.space.cost(options), self.space.loss(options)
+        kept = filter(self.may_hand_out, self.points)
+        told = trying(label, predicted, self.original, kept, self.limit)
+        self.study.progress("plan", number, max(number + 1, most), told)
+        plan = make_plan(self.study, self.space.planned(options), self.space.int8(options))
+        built = build(self.study, self.evidence, plan.model_copy(update={"effort": effort}))
         quality = self.judge(self.study.engine.open(serialized(built.model)))
         speed = self._speed(built) if self.study.may_time else None
-        predicted, loss = self.space.cost(options), self.space.loss(options)
         cost = self._cost(built, predicted.ms if speed is None else self.original.ms / speed.ratio)
         point = Point(label, options, effort, predicted, loss, built, quality, speed, cost)
         self.points.append(point)

@@ -71,6 +71,7 @@ def _of_eight_bits(
     for name, divergence in study.executor.map_unordered(diverges, names):
         study.progress("sensitivity", len(found), len(names), "in eight bits")
         found[name] = divergence
+    study.progress("sensitivity", len(names), len(names), "")
     layers = dict(zip(numbers, (found[name] for name in names), strict=False))
     return layers, [found[name] for name in space.beside.names]
 

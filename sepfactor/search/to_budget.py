@@ -16,6 +16,7 @@ from sepfactor.fit.evidence import Evidence
 from sepfactor.fit.settings import fit_method
 from sepfactor.measure.engine import Feed, Session
 from sepfactor.measure.quality import Judge
+from sepfactor.progress import TakeBest
 from sepfactor.results import Budget as BudgetResult
 from sepfactor.results import FrontPoint, JudgedOn, LimitResult, OutputTask, Quality, QualityKind
 from sepfactor.search.gathering import gather_space
@@ -24,9 +25,11 @@ from sepfactor.search.planner import LastWord, Planner, Point
 from sepfactor.search.sensitivity import measure_sensitivity
 from sepfactor.search.settings import SearchSettings
 from sepfactor.search.space import LayerChoices, SearchSpace
+from sepfactor.search.telling import told
 from sepfactor.study.recipe import expecting, make_plan
 from sepfactor.study.study import Study
 from sepfactor.user_code import Metric, open_metric
+from sepfactor.words import plural
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,13 +189,33 @@ def plan_to_budget(study: Study, evidence: Sequence[Evidence], settings: SearchS
         OptionError: the budget does not fit what the network puts out.
     """
     planner = make_planner(study, evidence, settings)
-    if planner.budget.costs:
-        outcome = _within(planner)
-    else:
-        assert planner.limit is not None
-        outcome = _as_fast_as_allowed(planner, planner.limit)
+    try:
+        if planner.budget.costs:
+            outcome = _within(planner)
+        else:
+            assert planner.limit is not None
+            outcome = _as_fast_as_allowed(planner, planner.limit)
+    except TakeBest:
+        outcome = _broken_off(planner)
     study.progress("plan", len(planner.points), len(planner.points), "")  # no more will be built
     return outcome
+
+
+def _broken_off(planner: Planner) -> Outcome:
+    """The best of what was built before somebody had enough.
+
+    Raises:
+        KeyboardInterrupt: nothing that was built keeps the budget.
+    """
+    built = plural(len(planner.points), "plan")
+    best = planner.best()
+    if best is None:
+        raise KeyboardInterrupt(f"None of {built} built so far keeps the budget on data that decided nothing")
+    said = f"taking the best so far, {told(best, planner.limit, planner.original)}"
+    planner.study.progress("stop", 0, 1, f"{said}; once more leaves without it")
+    outcome = _outcome(planner, best)
+    note = f"The search was broken off: this is the best of {built} built until then."
+    return replace(outcome, notes=(*outcome.notes, note))
 
 
 def _within(planner: Planner) -> Outcome:
@@ -265,7 +288,7 @@ def _stepping_back(
         predicted, options = _milder(planner, predicted, point)
         if options is None or not any(options):
             return None
-        point = planner.build(options, f"predicted loss {predicted:.2g}")
+        point = planner.build(options, f"a milder one, loss of {predicted:.2g} predicted")
     return point
 
 

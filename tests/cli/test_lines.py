@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sepfactor.cli.lines import EVERY_S, QUIET_S, line_by_line
+from sepfactor.cli.steps import in_words
 from sepfactor.progress import in_shares
 from tests.cli.conftest import Run
 from tests.cli.test_compress import strict
@@ -35,14 +36,14 @@ def test_seldom_and_with_what_is_left() -> None:
         report("fit", done, 12, f"conv{done}")
         clock.now += EVERY_S / 2.5
     assert said == [
-        "[1:00] fit: conv0",
-        "[1:12] fit 3 of 12: conv3, about 0:36 left of this",
-        "[1:24] fit 6 of 12: conv6, about 0:24 left of this",
-        "[1:36] fit 9 of 12: conv9, about 0:12 left of this",
+        "[1:00] fitting layers: conv0",
+        "[1:12] fitting layers, 3 of 12 done: conv3, about 0:36 left of fitting layers",
+        "[1:24] fitting layers, 6 of 12 done: conv6, about 0:24 left of fitting layers",
+        "[1:36] fitting layers, 9 of 12 done: conv9, about 0:12 left of fitting layers",
     ]
 
 
-def test_what_a_step_is_part_of() -> None:
+def test_what_a_step_is_part_of_and_what_is_left_of_the_whole() -> None:
     clock, said = Clock(), list[str]()
     report = line_by_line(said.append, clock)
     report("plan", 2, 9, "again")
@@ -56,9 +57,10 @@ def test_what_a_step_is_part_of() -> None:
     clock.now += 20
     report("compare", 1, 2, "both")
     assert said == [
-        "[0:20] plan 2 of 9, fit 2 of 4: conv2, about 0:20 left of this",
-        "[0:40] plan 3 of 9: again, about 1:20 left of this",
-        "[1:00] compare 1 of 2: both",
+        "[0:20] building plans, 2 of 9 done, fitting layers, 2 of 4 done: conv2, "
+        "about 1:10 left of building plans",
+        "[0:40] building plans, 3 of 9 done: again, about 1:20 left of building plans",
+        "[1:00] comparing outputs, 1 of 2 done: both",
     ]
 
 
@@ -67,7 +69,24 @@ def test_shares_are_percent() -> None:
     watch = in_shares(line_by_line(said.append, clock), "time", "in turns")
     clock.now += 4
     watch(0.25)
-    assert said == ["[0:04] time 25 %: in turns, about 0:12 left of this"]
+    assert said == ["[0:04] timing, 25 % done: in turns, about 0:12 left of timing"]
+
+
+def test_a_step_that_never_said_it_was_done_is_over_once_another_begins() -> None:
+    clock, said = Clock(), list[str]()
+    report = line_by_line(said.append, clock)
+    report("sensitivity", 4, 5, "conv4")
+    clock.now += 60
+    report("plan", 1, 9, "a first one")
+    assert said == ["[1:00] building plans, 1 of 9 done: a first one"]
+
+
+def test_that_a_search_is_broken_off_is_said_at_once() -> None:
+    clock, said = Clock(), list[str]()
+    report = line_by_line(said.append, clock)
+    report("plan", 1, 9, "a first one")
+    report("stop", 0, 1, "taking the best so far, 2.00×")
+    assert said == ["[0:00] stopping: taking the best so far, 2.00×"]
 
 
 def test_a_step_once_more_starts_its_clock_again() -> None:
@@ -78,7 +97,7 @@ def test_a_step_once_more_starts_its_clock_again() -> None:
     report("fit", 0, 4, "again")
     clock.now += EVERY_S
     report("fit", 2, 4, "again")
-    assert said[-1].endswith("fit 2 of 4: again, about 0:10 left of this")
+    assert said[-1].endswith("fitting layers, 2 of 4 done: again, about 0:10 left of fitting layers")
 
 
 def test_pipes_get_lines_on_stderr_and_json_stays_clean(
@@ -89,6 +108,6 @@ def test_pipes_get_lines_on_stderr_and_json_stays_clean(
     run = sepfactor("inspect", "model.onnx", "--json", "-")
     assert strict(run.stdout)["layers"]
     for step in ("observe", "profile", "decompose"):
-        assert f"] {step}" in run.stderr
+        assert f"] {in_words(step)}" in run.stderr
     assert "\x1b" not in run.stderr
     assert sepfactor("inspect", "model.onnx", "--json", "-", "-q").stderr == ""

@@ -39,6 +39,21 @@ def test_low_rank_is_as_good_as_the_svd_at_every_rank(matrix: Array) -> None:
         assert left_out / whole == pytest.approx(tails[rank] / whole, abs=1e-13)
 
 
+@given(matrices, st.integers(1, 8), seeds)
+def test_of_many_answers_the_way_by_the_inputs_finds_the_same(matrix: Array, samples: int, seed: int) -> None:
+    n = matrix.shape[-1]
+    seen = normal(seed, n, samples)
+    covariance = seen @ seen.T + 1e-3 * np.eye(n)
+    tall = np.concatenate([matrix, matrix + 1.0, 2.0 - matrix], axis=-2)
+    usual = LowRank.seen_through(tall, covariance)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sepfactor.factor.subspace._MANY", 1)
+        other = LowRank.seen_through(tall, covariance)
+    np.testing.assert_allclose(other.squared_error()[: n + 1], usual.squared_error()[: n + 1], atol=1e-9)
+    left, right = other.factors(min(tall.shape[-2:]))
+    np.testing.assert_allclose(left @ right, tall, atol=1e-9 * (1 + np.abs(tall).max()))
+
+
 @given(matrices)
 def test_a_smaller_rank_is_a_prefix_of_a_larger_one(matrix: Array) -> None:
     low = LowRank.of(matrix)

@@ -261,6 +261,26 @@ class TestInspection:
         )
         assert inspection_verdict(self.of(0.9, left=0.95)).startswith("Little to gain: none of 1")
 
+    def test_what_exact_rewriting_gains_goes_first(self) -> None:
+        surely = self.of(0.02, rewritten=Ratio(ratio=2.1, low=2.0, high=2.2))
+        assert inspection_verdict(surely).startswith("Worth tidying: about 2.1× as fast (2.00–2.20)")
+        assert "Factoring: little to gain" in inspection_verdict(surely)
+        open_ = self.of(0.02, rewritten=Ratio(ratio=1.05, low=0.99, high=1.1))
+        assert inspection_verdict(open_).startswith("Little to gain")
+
+    def test_layers_that_do_not_pay_are_not_counted(self) -> None:
+        found = self.of(0.5, 0.3)
+        small = tuple(la.model_copy(update={"weight_shape": (16, 16, 1, 1)}) for la in found.layers)
+        said = inspection_verdict(found.model_copy(update={"layers": small}))
+        assert said.startswith("Little to gain: none of 2 convolutions is larger than 1×1")
+
+    def test_what_is_quantised_stays(self) -> None:
+        found = self.of(0.5, 0.3)
+        reason = Reason("quantised", "its weight is quantised")
+        rows = tuple(layer.model_copy(update={"reason": reason}) for layer in found.layers)
+        said = inspection_verdict(found.model_copy(update={"layers": rows}))
+        assert said == "Little to gain: 2 of 2 convolutions are quantised already, and stay"
+
     def test_made_up_inputs_are_said_to_be(self) -> None:
         assert "made-up" not in inspection_verdict(self.of(0.5))
         assert "made-up" in inspection_verdict(self.of(0.5, data=data(synthetic=True)))

@@ -26,7 +26,7 @@ from sepfactor.measure.metrics import estimated_losses
 from sepfactor.measure.rounds import Rounds
 from sepfactor.options import make_options
 from sepfactor.plans.document import KEEP, Plan, read_plan
-from sepfactor.progress import silent
+from sepfactor.progress import TakeBest, silent
 from sepfactor.report.html import report_html
 from sepfactor.results import Report
 from sepfactor.search.settings import DEFAULT
@@ -100,6 +100,32 @@ class TestBudget:
         result = sepfactor.compress(residual_network(), "out.onnx", min_snr=200, **DATA)
         assert result.is_met  # nothing lost, nothing gained
         assert not replaced(result.plan)
+        assert not Path("out.onnx").exists()
+
+    @pytest.mark.parametrize("budget", [{"min_snr": 12.0}, {"max_macs": "50%"}])
+    def test_broken_off_it_takes_the_best_so_far(self, budget: dict[str, Any]) -> None:
+        told: list[tuple[str, str]] = []
+
+        def listen(step: str, done: int, total: int, detail: str) -> None:
+            told.append((step, detail))
+            if step == "plan" and "best so far" in detail and not any(name == "stop" for name, _ in told):
+                raise TakeBest
+
+        result = sepfactor.compress(residual_network(), "out.onnx", progress=listen, **budget, **DATA)
+        assert result.is_met
+        assert replaced(result.plan)
+        assert Path("out.onnx").exists()
+        assert any("broken off" in note for note in result.report.notes)
+        assert any(n == "stop" and said.startswith("taking the best so far, ") for n, said in told)
+
+    def test_broken_off_before_any_plan_keeps_the_budget_there_is_none(self) -> None:
+        def listen(step: str, done: int, total: int, detail: str) -> None:
+            if step == "plan":
+                raise TakeBest
+
+        with pytest.raises(KeyboardInterrupt, match="None of 0 plans") as caught:
+            sepfactor.compress(residual_network(), "out.onnx", min_snr=12.0, progress=listen, **DATA)
+        assert not isinstance(caught.value, TakeBest)
         assert not Path("out.onnx").exists()
 
     @pytest.mark.parametrize("share", ["70%", "40%"])
