@@ -80,6 +80,18 @@ class DecidedEngine:
     known: dict[str, list[NodeTime]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
+    def name(self) -> str:
+        return "decided"
+
+    @property
+    def exact(self) -> DecidedEngine:
+        return self
+
+    @property
+    def block(self) -> int:
+        return self.inner.block
+
+    @property
     def threads(self) -> int:
         return self.inner.threads
 
