@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from sepfactor.errors import OptionError
@@ -16,6 +15,7 @@ from sepfactor.measure.machine import this_machine
 from sepfactor.measure.onnxruntime_engine import OnnxRuntime
 from sepfactor.measure.openvino_session import (
     CPU,
+    as_they_are,
     compiled,
     device_name,
     failures,
@@ -177,24 +177,16 @@ class OpenVino:
     def profile(
         self, model: Path | bytes, feed: Feed, *, runs: int = 10, watch: Watch | None = None
     ) -> list[NodeTime]:
-        """Time of every node; see :meth:`sepfactor.measure.engine.Engine.profile`.
-
-        Nodes are called after the value that the first operator fused into them writes.
-        """
+        """Time of every node; see :meth:`sepfactor.measure.engine.Engine.profile`."""
         device = device_name(self.provider)
-        return profiled(
-            compiled(model, threads=self.threads, device=device, counts=True), feed, runs=runs, watch=watch
-        )
+        return profiled(model, feed, threads=self.threads, device=device, runs=runs, watch=watch)
 
     def call(self, session: Session, feeds: Sequence[Feed]) -> Call:
         """A run by the calling thread itself, whose clock is read; arrays are handed over as they are."""
         if not isinstance(session, OpenVinoSession):
             raise TypeError(f"OpenVINO times its own sessions, not a {type(session).__name__}")
         infer = session.request.infer
-        inputs = [
-            {name: np.require(array, requirements=("C", "W")) for name, array in feed.items()}
-            for feed in feeds
-        ]
+        inputs = [as_they_are(feed) for feed in feeds]
         count = len(inputs)
         return lambda number: infer(inputs[number % count], share_inputs=True, share_outputs=True)
 

@@ -48,8 +48,8 @@ _OPERATORS = {
 }
 """Its name of an operator → ONNX's."""
 
-_PARTS = re.compile(r"/(?:WithoutBiases|fq_\w+|DQ_\w+)$")
-"""What OpenVINO puts behind the name of an operator that it took apart."""
+_WITHOUT_BIASES = "/WithoutBiases"
+"""What OpenVINO puts behind the name of a convolution that it parted from its bias."""
 
 _WAIT_MS = 50
 _DROPPED = 2  # first runs: code is still being made for these shapes
@@ -100,7 +100,7 @@ def precision_of(device: str) -> str:
     return {"bf16": "bfloat16", "f16": "float16"}.get(str(kind.get_type_name()), "float32")
 
 
-def compiled(model: Path | bytes, *, threads: int, device: str, counts: bool = False) -> Any:
+def compiled(model: Path | bytes, *, threads: int, device: str) -> Any:
     """A network as OpenVINO runs it: one run at a time, at the precision that is the default.
 
     Args:
@@ -108,11 +108,15 @@ def compiled(model: Path | bytes, *, threads: int, device: str, counts: bool = F
             :class:`~sepfactor.serialized.Serialized` bytes name.
         threads: threads of one run; 0 leaves the number to OpenVINO.
         device: OpenVINO's name.
-        counts: whether it shall count what each node takes, which slows it down.
 
     Raises:
         ModelError: OpenVINO cannot read the network, or has no kernel for some of it.
     """
+    return _compiled(model, threads, device)[0]
+
+
+def _compiled(model: Path | bytes, threads: int, device: str, counts: bool = False) -> tuple[Any, set[str]]:
+    """The same, perhaps one that counts what its nodes take; and how they were called before that."""
     settings: dict[str, Any] = {"PERF_COUNT": counts}
     if device == CPU:
         settings["NUM_STREAMS"] = 1
@@ -121,7 +125,9 @@ def compiled(model: Path | bytes, *, threads: int, device: str, counts: bool = F
     core, called = _core(os.getpid()), str(model) if isinstance(model, Path) else "the model"
     try:
         with _readable(model) as source:
-            return core.compile_model(core.read_model(source), device, settings)
+            read = core.read_model(source)
+            names = {str(node.friendly_name) for node in read.get_ordered_ops()} if counts else set[str]()
+            return core.compile_model(read, device, settings), names
     except failures() as error:
         raise ModelError(
             f"OpenVINO cannot load {called}: {complaint(error)} Take --engine onnxruntime, or export the "
@@ -166,27 +172,41 @@ def run_request(request: Any, feed: Feed) -> list[NDArray[Any]]:
 
 
 def profiled(
-    model: Any, feed: Feed, *, runs: int, watch: Callable[[float], None] | None = None
+    model: Path | bytes,
+    feed: Feed,
+    *,
+    threads: int,
+    device: str,
+    runs: int,
+    watch: Callable[[float], None] | None = None,
 ) -> list[NodeTime]:
     """Time of every node that was run, in the order of execution.
 
+    It is called after the first operator of the network that became part of it. Runs are by the calling
+    thread: on a busy machine one that is woken for each of them is taken off its core, always at the same node.
+
     Args:
-        model: that counts.
+        model: as for :func:`compiled`.
         feed: inputs by name.
+        threads: threads of one run.
+        device: OpenVINO's name.
         runs: how many the medians are over; two more come before and are dropped.
         watch: told which share of them is done.
 
     Raises:
-        ModelError: the network cannot be run.
+        ModelError: the network cannot be loaded or run.
         ValueError: there is nothing to take a median of.
     """
     if runs < 1:
         raise ValueError(f"a profile needs at least one run, not {runs}")
-    request = model.create_infer_request()
+    opened, known = _compiled(model, threads, device, counts=True)
+    request, inputs = opened.create_infer_request(), as_they_are(feed)
+    run_request(request, feed)  # says in words what cannot be run
+    called = _called(opened, known)
     found: list[Mapping[tuple[str, str], float]] = []
     for number in range(runs + _DROPPED):
-        run_request(request, feed)
-        found.append(_counted(request.get_profiling_info()))
+        request.infer(inputs, share_inputs=True, share_outputs=True)
+        found.append(_counted(request.get_profiling_info(), called))
         if watch is not None:
             watch((number + 1) / (runs + _DROPPED))
     kept = found[_DROPPED:]
@@ -195,6 +215,22 @@ def profiled(
         NodeTime(name, kind, index, statistics.median(times.get((name, kind), 0.0) for times in kept))
         for index, (name, kind) in enumerate(seen)
     ]
+
+
+def as_they_are(feed: Feed) -> dict[str, NDArray[Any]]:
+    """Inputs that OpenVINO does not copy before each run."""
+    return {name: np.require(array, requirements=("C", "W")) for name, array in feed.items()}
+
+
+def _called(opened: Any, known: set[str]) -> Mapping[str, str]:
+    """Node as it runs → what it is called after: the first of those it is made of that the network has."""
+    found = {}
+    for node in opened.get_runtime_model().get_ordered_ops():
+        parts = node.get_rt_info()["originalLayersNames"].astype(str).split(",")
+        named = next((part for part in parts if part in known), None)
+        if named is not None:
+            found[str(node.friendly_name)] = named.removesuffix(_WITHOUT_BIASES)
+    return found
 
 
 def value_info(port: Any) -> PortInfo:
@@ -273,14 +309,13 @@ def _check_feed(takes: Sequence[PortInfo], feed: Feed) -> None:
         raise ValueError(f"it has no input {min(unknown)}")
 
 
-def _counted(nodes: Sequence[Any]) -> Mapping[tuple[str, str], float]:
+def _counted(nodes: Sequence[Any], called: Mapping[str, str]) -> Mapping[tuple[str, str], float]:
     """Milliseconds by value and operator, of what was run."""
     found: defaultdict[tuple[str, str], float] = defaultdict(float)
     for node in nodes:
         if node.status == type(node.status).EXECUTED:
-            kind = str(node.node_type)
-            name = str(node.node_name) if kind == "Reorder" else _PARTS.sub("", str(node.node_name))
-            found[name, _OPERATORS.get(kind, kind)] += node.real_time.total_seconds() * 1e3
+            kind, name = str(node.node_type), str(node.node_name)
+            found[called.get(name, name), _OPERATORS.get(kind, kind)] += node.real_time.total_seconds() * 1e3
     return found
 
 

@@ -30,18 +30,22 @@ FEED = {"x": normal(1, 32, 24, 24)}
 
 
 def chain(channels: int = 32) -> onnx.ModelProto:
-    """Three convolutions, between which a sum and a Relu become part of something."""
+    """Four convolutions; sum, Relu and normalisation become part of them."""
     return model(
         """s = Conv<pads = [1,1,1,1]>(x, v)
            a = Conv<pads = [1,1,1,1]>(s, w, b)
            c = Add(a, s)
            d = Relu(c)
-           y = Conv<pads = [1,1,1,1]>(d, v)""",
+           e = Conv<pads = [1,1,1,1]>(d, w)
+           n = BatchNormalization(e, one, zero, zero, one)
+           y = Conv<pads = [1,1,1,1]>(n, v)""",
         f"float[N,{channels},P,Q] x",
         f"float[N,{channels},P,Q] y",
         w=0.05 * normal(channels, channels, 3, 3),
         v=0.05 * normal(channels, channels, 3, 3, seed=1),
         b=normal(channels),
+        one=np.ones(channels, np.float32),
+        zero=np.zeros(channels, np.float32),
     )
 
 
@@ -194,11 +198,11 @@ def test_a_profile_is_traced_back_to_the_convolutions() -> None:
     network = ir.from_proto(chain())
     nodes = open_engine("openvino").profile(with_node_names(network), FEED, runs=2)
     kinds = [node.op_type for node in nodes]
-    assert kinds.count("Conv") == 3
+    assert kinds.count("Conv") == 4
     assert "Relu" not in kinds  # it is part of what is before it
     assert all(node.median_ms >= 0 for node in nodes)
     times = {node.name: node.median_ms for node in nodes if node.op_type == "Conv"}
-    assert set(convolution_times(network, times)) == {"s", "a", "y"}
+    assert set(convolution_times(network, times)) == {"s", "a", "e", "y"}
     with pytest.raises(ValueError, match="at least one"):
         open_engine("openvino").profile(with_node_names(network), FEED, runs=0)
 
