@@ -183,7 +183,7 @@ def profiled(
     """Time of every node that was run, in the order of execution.
 
     It is called after the first operator of the network that became part of it. Runs are by the calling
-    thread: on a busy machine one that is woken for each of them is taken off its core, always at the same node.
+    thread: on a busy machine one that is woken for each is taken off its core, and always at the same node.
 
     Args:
         model: as for :func:`compiled`.

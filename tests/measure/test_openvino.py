@@ -21,7 +21,7 @@ from sepfactor.measure import OnnxRuntime, open_engine
 from sepfactor.measure import openvino_session as ov
 from sepfactor.measure.engines import Contestant, open_every_engine, race
 from sepfactor.serialized import Serialized
-from tests.graph.build import model, normal
+from tests.graph.build import model, norm_of, normal
 from tests.measure.models import scaled
 
 needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")
@@ -32,20 +32,19 @@ FEED = {"x": normal(1, 32, 24, 24)}
 def chain(channels: int = 32) -> onnx.ModelProto:
     """Four convolutions; sum, Relu and normalisation become part of them."""
     return model(
-        """s = Conv<pads = [1,1,1,1]>(x, v)
-           a = Conv<pads = [1,1,1,1]>(s, w, b)
-           c = Add(a, s)
+        """p = Conv<pads = [1,1,1,1]>(x, last)
+           a = Conv<pads = [1,1,1,1]>(p, kernel, offset)
+           c = Add(a, p)
            d = Relu(c)
-           e = Conv<pads = [1,1,1,1]>(d, w)
-           n = BatchNormalization(e, one, zero, zero, one)
-           y = Conv<pads = [1,1,1,1]>(n, v)""",
+           e = Conv<pads = [1,1,1,1]>(d, kernel)
+           n = BatchNormalization(e, s, b, m, v)
+           y = Conv<pads = [1,1,1,1]>(n, last)""",
         f"float[N,{channels},P,Q] x",
         f"float[N,{channels},P,Q] y",
-        w=0.05 * normal(channels, channels, 3, 3),
-        v=0.05 * normal(channels, channels, 3, 3, seed=1),
-        b=normal(channels),
-        one=np.ones(channels, np.float32),
-        zero=np.zeros(channels, np.float32),
+        kernel=0.05 * normal(channels, channels, 3, 3),
+        last=0.05 * normal(channels, channels, 3, 3, seed=1),
+        offset=normal(channels),
+        **norm_of(channels),
     )
 
 
@@ -202,7 +201,7 @@ def test_a_profile_is_traced_back_to_the_convolutions() -> None:
     assert "Relu" not in kinds  # it is part of what is before it
     assert all(node.median_ms >= 0 for node in nodes)
     times = {node.name: node.median_ms for node in nodes if node.op_type == "Conv"}
-    assert set(convolution_times(network, times)) == {"s", "a", "e", "y"}
+    assert set(convolution_times(network, times)) == {"p", "a", "e", "y"}
     with pytest.raises(ValueError, match="at least one"):
         open_engine("openvino").profile(with_node_names(network), FEED, runs=0)
 
