@@ -3,10 +3,11 @@
     python benchmarks/engines.py [--network NAME]... [--row NAME]... [--seconds S] [--folder F]
 
 Of each network the published file in onnxruntime is 1×. Beside it run the same slimmed (onnxslim), in
-onnxruntime's static int8, in OpenVINO as it comes, in OpenVINO quantised by NNCF, and what sepfactor makes of it
-for either engine, by itself and before NNCF. All are made from the same calibration inputs, judged in the engine
-that runs them on inputs that decided nothing, and timed in turns by the processor's clock. Rows are kept in
-``results/engines.json``; ``--row`` measures some of them anew. Needs ``pip install openvino nncf onnxslim``.
+onnxruntime's static int8, in OpenVINO as it comes, in OpenVINO quantised by NNCF, and what sepfactor makes of
+it for either engine, by itself and before NNCF. All are made from the same calibration inputs, judged in the
+engine that runs them on inputs that decided nothing, and timed in turns by the processor's clock. Rows are
+kept in ``results/engines.json``; ``--row`` measures some of them anew. Needs ``pip install openvino nncf
+onnxslim``.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ from sepfactor.results import Ratio
 
 COLUMNS = ("by", "runs in", "accuracy", "− the file", "faster than the file in onnxruntime", "settings")
 NOTES = (
-    "`python benchmarks/engines.py`. One thread, by the processor's clock, all rows of a network in turns, with a "
-    "95 % interval; ± is the standard error of the paired difference. Each row is judged in the engine that runs "
-    "it, on inputs that decided nothing. onnxruntime's int8 and NNCF's are the best of twelve and six settings on "
-    "held-out calibration inputs. OpenVINO runs in the type it takes by itself.",
+    "`python benchmarks/engines.py`. One thread, by the processor's clock, all rows of a network in turns, with "
+    "a 95 % interval; ± is the standard error of the paired difference. Each row is judged in the engine that "
+    "runs it, on inputs that decided nothing. onnxruntime's int8 and NNCF's are the best of twelve and six "
+    "settings on held-out calibration inputs. OpenVINO runs in the type it takes by itself.",
 )
 
 

@@ -1,8 +1,8 @@
 """NNCF's post-training quantisation for OpenVINO, set as well as it can be.
 
 What is left open is tried out: whether activations may be signed, and how their ranges are found. Of those
-settings that come as close to the float file as any, on *held-out calibration* inputs, the fastest is taken, as
-of onnxruntime's own (``int8.py``). Needs ``pip install nncf openvino``.
+settings that come as close to the float file as any, on *held-out calibration* inputs, the fastest is taken,
+as of onnxruntime's own (``int8.py``). Needs ``pip install nncf openvino``.
 """
 
 from __future__ import annotations
