@@ -35,10 +35,10 @@ from sepfactor.results import Ratio
 
 COLUMNS = ("by", "runs in", "accuracy", "− the file", "faster than the file in onnxruntime", "settings")
 NOTES = (
-    "`python benchmarks/engines.py`. One thread, by the processor's clock, all rows of a network in turns, with "
-    "a 95 % interval; ± is the standard error of the paired difference. Each row is judged in the engine that "
-    "runs it, on inputs that decided nothing. onnxruntime's int8 and NNCF's are the best of twelve and six "
-    "settings on held-out calibration inputs. OpenVINO runs in the type it takes by itself.",
+    "`python benchmarks/engines.py`. One thread, by the processor's clock, all rows of a network in turns, "
+    "with a 95 % interval; ± is the standard error of the paired difference. Each row is judged in the "
+    "engine that runs it, on inputs that decided nothing. onnxruntime's int8 and NNCF's are the best of "
+    "twelve and six settings on held-out calibration inputs. OpenVINO runs in the type it takes by itself.",
 )
 
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
-import onnx_ir as ir
 
 import sepfactor.report  # noqa: F401  # so that notebooks show results
 from sepfactor import __version__
@@ -93,7 +92,7 @@ def inspect(
         operators=dict(sorted(times.operators.items(), key=lambda item: -item[1])),
         layouts=layout_times(loaded.model, times, study.engine),
         rewrites=_for_nothing(study),
-        notes=(*study.network.notes, *study.splits.notes, *_notes(loaded.model, study.prepared)),
+        notes=(*study.network.notes, *study.splits.notes, *_notes(study)),
         memory=describe_memory(study),
     )
 
@@ -105,8 +104,9 @@ def _for_nothing(study: Study) -> tuple[RewriteRow, ...]:
     return rows_of(look_for_rewrites(study.prepared), prepares=study.network.is_tidied)
 
 
-def _notes(original: ir.Model, prepared: ir.Model) -> tuple[str, ...]:
-    if len(original.graph.inputs) == len(prepared.graph.inputs):
+def _notes(study: Study) -> tuple[str, ...]:
+    given, plain = (len(model.graph.inputs) for model in (study.loaded.model, study.prepared))
+    if given == plain or study.engine.name != "onnxruntime":
         return ()
     return (
         "The file lists its weights as inputs, which keeps onnxruntime from optimising it: compress mends "

@@ -8,6 +8,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from sepfactor.errors import PlanError
 from sepfactor.graph.int8 import INT8_OPSET
 from sepfactor.graph.load import Loaded
 from sepfactor.graph.survey import Site
@@ -122,11 +123,16 @@ def open_study(
         chooses: whether plans are chosen by how they do on the data.
 
     Raises:
-        PlanError: the profile of another machine cannot be read.
+        PlanError: the profile of another machine cannot be read, or is of another engine.
         SepfactorError: the network cannot be run, or the data cannot be read or do not fit.
     """
     machine = None if options.profile is None else read_profile(options.profile)
     engine = open_engine(options.engine, options.threads, options.provider)
+    if machine is not None and machine.engine != engine.name:
+        raise PlanError(
+            f"The times in {options.profile} are of {machine.engine}, and the plan is for {engine.name}. Say "
+            f"--engine {machine.engine}, or make a profile with `sepfactor profile --engine {engine.name}`."
+        )
     progress("prepare", 0, 2, "making the model plain")
     network = open_drawing(
         loaded, engine.exact, dequantize=options.dequantize, linear_layers=options.linear_layers
