@@ -121,7 +121,7 @@ class Quantizer:
         self, file: Path, feeds: Sequence[Feed], folder: Path, timing: OnnxRuntime = _ONE_THREAD
     ) -> None:
         self._folder, self._timing = folder, timing
-        self._fitted, self._held_out = _split(feeds)
+        self._fitted, self._held_out = held_apart(feeds)
         self._wanted = self._outputs(file)
         self._plain = _preprocessed(file, folder)
 
@@ -131,7 +131,7 @@ class Quantizer:
         for setting in settings:
             files[setting] = self._folder / f"{len(files)}.onnx"
             self._write(files[setting], setting, spared)
-            errors[setting] = _error(self._wanted, self._outputs(files[setting]))
+            errors[setting] = squared_error(self._wanted, self._outputs(files[setting]))
         close = [setting for setting in settings if errors[setting] <= _AS_CLOSE * min(errors.values())]
         best = self._fastest({setting: files[setting] for setting in close})
         return Quantized(ir.from_proto(onnx.load(files[best])), best, errors)
@@ -165,7 +165,7 @@ class Quantizer:
             )
 
 
-def _split(feeds: Sequence[Feed]) -> tuple[list[Feed], list[Feed]]:
+def held_apart(feeds: Sequence[Feed]) -> tuple[list[Feed], list[Feed]]:
     """Inputs to calibrate on, and inputs to choose by; a single one serves for both."""
     order = np.random.default_rng(0).permutation(len(feeds))[:_IMAGES]
     chosen = [feeds[int(i)] for i in order]
@@ -207,7 +207,7 @@ class _Reader(CalibrationDataReader):
         return next(self._feeds, None)
 
 
-def _error(wanted: Sequence[NDArray[np.float64]], found: Sequence[NDArray[np.float64]]) -> float:
+def squared_error(wanted: Sequence[NDArray[np.float64]], found: Sequence[NDArray[np.float64]]) -> float:
     """Relative squared error."""
     y, z = np.stack(wanted), np.stack(found)
     spread = float(np.sum((y - y.mean(axis=0)) ** 2)) or float(np.sum(y**2)) or 1.0

@@ -7,7 +7,7 @@ from typing import Unpack
 
 import sepfactor.report  # noqa: F401  # so that notebooks show results
 from sepfactor import __version__
-from sepfactor.deliver.describe import describe_data
+from sepfactor.deliver.describe import describe_data, two_engines
 from sepfactor.deliver.pictures import PictureBook
 from sepfactor.errors import ModelError, within_means
 from sepfactor.graph.load import ModelSource, load
@@ -32,6 +32,8 @@ def compare(
 ) -> Comparison:
     """How far the outputs of ``candidate`` are from those of ``reference``, and what labels say of both.
 
+    In another engine than onnxruntime runs the candidate alone: so what its precision costs is counted.
+
     Args:
         reference: path, bytes, ModelProto or ir.Model.
         candidate: a model with inputs and outputs of the same names.
@@ -44,13 +46,13 @@ def compare(
         SepfactorError: a model cannot be read or run on the data, or the two have nothing to compare.
     """
     asked = make_options(options, config, {"refit": False}, function="compare")
-    engine = open_engine(threads=asked.threads, provider=asked.provider)
+    engine = open_engine(asked.engine, asked.threads, asked.provider)
     one, other = load(reference), load(candidate)
-    data = open_splits(one, asked, engine)
-    feeds = data.judged_on
+    data = open_splits(one, asked, engine.exact)
+    feeds, environment = data.judged_on, engine.environment
     sessions = []
-    for model in (one, other):
-        sessions.append(engine.open(model.runnable))
+    for model, runs in ((one, engine.exact), (other, engine)):
+        sessions.append(runs.open(model.runnable))
         try:
             sessions[-1].run(feeds[0])
         except ModelError as error:
@@ -68,7 +70,7 @@ def compare(
     )
     if feeds.boxes is not None:
         found = found.model_copy(update={"boxes": by_boxes(first, second, feeds, feeds.boxes)})
-    notes = [*data.notes]
+    notes = [*data.notes, *two_engines(environment)]
     if feeds.synthetic:
         notes.append("SYNTHETIC IMAGES were used, since no --data was given. No accuracy is claimed.")
     if (right := found.baseline_at_chance) is not None:
@@ -80,7 +82,7 @@ def compare(
         sepfactor_version=__version__,
         reference=str(one.path or one.name),
         candidate=str(other.path or other.name),
-        environment=engine.environment,
+        environment=environment,
         data=describe_data(data, asked),
         accuracy=found,
         pictures=book.pages(),

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
-import onnx_ir as ir
 
 import sepfactor.report  # noqa: F401  # so that notebooks show results
 from sepfactor import __version__
@@ -106,7 +105,7 @@ def inspect(
         notes=(
             *study.network.notes,
             *study.splits.notes,
-            *_notes(loaded.model, study.prepared),
+            *_notes(study),
             *_not_looked_at(times.operators, layers),
         ),
         memory=describe_memory(study),
@@ -141,8 +140,9 @@ def _for_nothing(study: Study, whole_ms: float) -> tuple[tuple[RewriteRow, ...],
     return rows, rounds.ratio(1, seed=study.options.seed)
 
 
-def _notes(original: ir.Model, prepared: ir.Model) -> tuple[str, ...]:
-    if len(original.graph.inputs) == len(prepared.graph.inputs):
+def _notes(study: Study) -> tuple[str, ...]:
+    given, plain = (len(model.graph.inputs) for model in (study.loaded.model, study.prepared))
+    if given == plain or study.engine.name != "onnxruntime":
         return ()
     return (
         "The file lists its weights as inputs, which keeps onnxruntime from optimising it: compress mends "

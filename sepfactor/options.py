@@ -188,8 +188,12 @@ class Options(LayerOptions):
     layout: Literal["nchw", "nhwc"] = asked("nchw", "Axis order of inputs made of images.")
     resize: int | None = asked(None, "Shorter side of images before the centre crop.", metavar="PIXELS", ge=1)
     limit: int | None = asked(None, "Use at most so many samples.", metavar="N", ge=1)
-    threads: int = asked(1, "Of onnxruntime; 0 leaves it to onnxruntime.", metavar="N", ge=0)
-    provider: str = asked("cpu", "Execution provider of onnxruntime.", metavar="NAME")
+    engine: Literal["onnxruntime", "openvino", "all"] = asked(
+        "onnxruntime",
+        "What networks are timed and judged in, and so planned for; bench takes all that are installed.",
+    )
+    threads: int = asked(1, "Of the engine; 0 leaves it to the engine.", metavar="N", ge=0)
+    provider: str = asked("cpu", "Execution provider of onnxruntime, or device of OpenVINO.", metavar="NAME")
     seed: int = asked(0, "Of everything random.", metavar="N", ge=0)
     overwrite: bool = asked(False, "Replace existing output files.")
     bench_seconds: float = asked(
@@ -251,6 +255,11 @@ class Options(LayerOptions):
         if self.int8 and self.profile is not None:
             raise ValueError(
                 "int8 and profile exclude each other: what eight bits take is measured here only"
+            )
+        if self.int8 and self.engine != "onnxruntime":
+            raise ValueError(
+                f"int8 and engine {self.engine} exclude each other: what eight bits take is known of "
+                "onnxruntime's kernels only. Leave int8 out, and quantise the result with tools of the engine"
             )
         if self.metric is not None and self.has_rule:
             rule = "rank" if self.rank is not None else "max-error"

@@ -14,7 +14,7 @@ from typing import Any, Unpack
 
 import sepfactor.report  # noqa: F401  # so that notebooks show results
 from sepfactor import __version__
-from sepfactor.deliver.describe import describe_data, describe_memory, describe_options
+from sepfactor.deliver.describe import describe_data, describe_memory, describe_options, two_engines
 from sepfactor.deliver.provenance import with_budget
 from sepfactor.deliver.result import Result, deliver
 from sepfactor.errors import ModelError, NothingToReplace, OptionError, SepfactorError, within_means
@@ -213,7 +213,7 @@ def effective(
 def busy(asked: Options) -> str | None:
     """A sentence, if other programs keep this machine so busy that it matters; for before the work begins."""
     with suppress(OptionError):  # an engine that there is none of is told when it is needed
-        return machine_load().warning(open_engine(threads=asked.threads, provider=asked.provider).clock)
+        return machine_load().warning(open_engine(asked.engine, asked.threads, asked.provider).clock)
     return None
 
 
@@ -249,7 +249,12 @@ def _planning(study: Study, outcome: Outcome | None) -> Planning:
         budget=None if outcome is None else outcome.described(),
         front=() if outcome is None else outcome.front(),
         tasks=() if outcome is None else outcome.tasks,
-        notes=(*study.network.notes, *study.splits.notes, *(() if outcome is None else outcome.notes)),
+        notes=(
+            *study.network.notes,
+            *study.splits.notes,
+            *two_engines(study.environment),
+            *(() if outcome is None else outcome.notes),
+        ),
         memory=describe_memory(study),
     )
 

@@ -152,10 +152,13 @@ class _Comparison(TypedDict, total=False):
 
 
 class _Running(TypedDict, total=False):
+    engine: Literal["onnxruntime", "openvino", "all"] | None
+    """What networks are timed and judged in, and so planned for; bench takes all that are installed. Default:
+    onnxruntime."""
     threads: int | None
-    """Of onnxruntime; 0 leaves it to onnxruntime. Default: 1."""
+    """Of the engine; 0 leaves it to the engine. Default: 1."""
     provider: str | None
-    """Execution provider of onnxruntime. Default: cpu."""
+    """Execution provider of onnxruntime, or device of OpenVINO. Default: cpu."""
 
 
 class _Timing(TypedDict, total=False):

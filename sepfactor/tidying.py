@@ -82,15 +82,16 @@ def tidy(
     loaded = load(model)
     if target is not None:
         check_target(target, loaded, asked)
-    engine = open_engine(threads=asked.threads, provider=asked.provider)
-    splits = open_splits(loaded, asked, engine)
+    engine = open_engine(asked.engine, asked.threads, asked.provider)
+    splits = open_splits(loaded, asked, engine.exact)
     progress("rewrite", 0, 1, "looking for what can be rewritten")
     prepared = prepare(loaded.model)
     found = look_for_rewrites(prepared)
     progress("rewrite", 1, 1, "")
     trial, choice = None, Choice(None, stayed=found.notes)
     if found.steps or may_change_speed(loaded.model, prepared):
-        reference = Reference.of(engine, loaded.runnable, inputs_to_compare(splits, loaded, asked, engine))
+        feeds = inputs_to_compare(splits, loaded, asked, engine.exact)
+        reference = Reference.of(engine.exact, loaded.runnable, feeds)
         trial = Trial(
             loaded,
             prepared,
@@ -181,7 +182,7 @@ def _deliver(job: _Job, trial: Trial | None, choice: Choice, target: Path | None
 
 
 def _compared(trial: Trial, file: Path) -> tuple[Equality, ...]:
-    session = trial.engine.open(file)
+    session = trial.engine.exact.open(file)
     if not trial.reference.is_equal(session):
         raise ModelError(
             f"What was written of {trial.loaded.name} does not compute what it does, so it is not kept. This "

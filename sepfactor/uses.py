@@ -53,7 +53,7 @@ GROUPS = (
     Group("Evaluation", ("eval_data",), _BUILD),
     Group("Labels", ("labels",), (*_BUILD, "compare")),
     Group("Comparison", ("targets", "pictures"), ("compress", "apply", "compare")),
-    Group("Running", ("threads", "provider"), _ALL),
+    Group("Running", ("engine", "threads", "provider"), _ALL),
     Group("Timing", ("bench_seconds",), (*_BUILD, "profile", "tidy", "bench")),
     Group("Writing", ("overwrite",), ("compress", "apply", "tidy")),
 )

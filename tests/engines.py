@@ -17,7 +17,9 @@ from sepfactor.graph.instrument import with_outputs
 from sepfactor.measure.engine import Feed, Level, NodeTime, Session, Use, ValueInfo, Watch
 from sepfactor.measure.machine import Environment
 from sepfactor.measure.onnxruntime_engine import OnnxRuntime
+from sepfactor.measure.openvino_engine import OpenVino
 from sepfactor.measure.rounds import Clock, Rounds
+from sepfactor.measure.timing import Call, Meter
 from sepfactor.serialized import Serialized
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -75,9 +77,21 @@ class DecidedEngine:
     """
 
     cost: NodeCost = by_macs
-    inner: OnnxRuntime = field(default_factory=OnnxRuntime)
+    inner: OnnxRuntime | OpenVino = field(default_factory=OnnxRuntime)
     spread: float = 0.0
     known: dict[str, list[NodeTime]] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    @property
+    def exact(self) -> DecidedEngine:
+        return replace(self, inner=self.inner.exact)
+
+    @property
+    def block(self) -> int:
+        return self.inner.block
 
     @property
     def threads(self) -> int:
@@ -128,6 +142,13 @@ class DecidedEngine:
         times = np.outer(whole, varying)
         return Rounds(times, times, np.zeros(times.shape, bool))
 
+    def call(self, session: Session, feeds: Sequence[Feed]) -> Call:
+        assert isinstance(session, DecidedSession)
+        return self.inner.call(session.inner, feeds)
+
+    def meter(self) -> Meter:
+        return self.inner.meter()
+
     def profile(
         self, model: Path | bytes, feed: Feed, *, runs: int = 10, watch: Watch | None = None
     ) -> list[NodeTime]:
@@ -149,7 +170,7 @@ class DecidedEngine:
         """Of what the graph itself holds, as it runs; values inside of bodies are not seen."""
         model = ir.from_proto(proto)
         view = with_outputs(model, [v.name for node in model.graph for v in node.outputs if v.name])
-        session = self.inner.open(view, level="none")
+        session = self.inner.exact.open(view, level="none")
         names = [output.name for output in session.get_outputs()]
         shapes = {name: x.shape for name, x in zip(names, session.run(feed), strict=True)}
         weights = {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}

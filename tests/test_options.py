@@ -59,6 +59,7 @@ EXAMPLES: dict[str, Any] = {
     "limit": 9,
     "threads": 2,
     "provider": "cuda",
+    "engine": "openvino",
     "seed": 4,
     "overwrite": True,
     "bench_seconds": 0.5,

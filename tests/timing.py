@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -76,10 +77,11 @@ def of_macs(node: onnx.NodeProto, shapes: Shapes) -> float:
 def decide_engine(monkeypatch: pytest.MonkeyPatch, cost: NodeCost = of_macs) -> None:
     """Let every node of whole networks take what it costs, from here on."""
 
-    def make(threads: int, provider: str) -> DecidedEngine:
-        return DecidedEngine(cost, engines.OnnxRuntime(threads, provider))
+    def make(engine: Any, threads: int, provider: str) -> DecidedEngine:
+        return DecidedEngine(cost, engine(threads, provider))
 
-    monkeypatch.setitem(engines.ENGINES, "onnxruntime", make)  # type: ignore[arg-type]
+    for name, engine in {"onnxruntime": engines.OnnxRuntime, "openvino": engines.OpenVino}.items():
+        monkeypatch.setitem(engines.ENGINES, name, partial(make, engine))  # type: ignore[arg-type]
 
 
 def decide_layers(replace: Callable[..., object], speedup: Speedup = by_macs) -> None:

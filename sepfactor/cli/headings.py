@@ -34,7 +34,7 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
     "Data": ("data", "eval_data", "labels", "targets", "held_out", "input_shape", "limit", "seed"),
     "How images become inputs": ("color", "scale", "mean", "std", "layout", "resize"),
     "Fitting": ("refit", "memory"),
-    "Running and timing": ("threads", "provider", "bench_seconds", "profile", "cache"),
+    "Running and timing": ("engine", "threads", "provider", "bench_seconds", "profile", "cache"),
     "What is built and written": ("plan", "force", "overwrite", "pictures"),
 }
 """Heading → options, in this order. Every option is under one of them."""

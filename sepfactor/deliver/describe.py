@@ -10,7 +10,8 @@ from sepfactor.factor.scheme import Spectrum
 from sepfactor.fit.build import Built, FittedLayer
 from sepfactor.memory import peak_bytes
 from sepfactor.options import OBJECTS, Options
-from sepfactor.results import Data, EightBits, Json, Layer, MemoryUse
+from sepfactor.results import Data, EightBits, Environment, Json, Layer, MemoryUse
+from sepfactor.results.context import ENGINE_TITLES
 from sepfactor.study.profiling import LayerTimes
 from sepfactor.study.splits import Splits
 from sepfactor.study.study import Study
@@ -136,3 +137,14 @@ def _named(value: object) -> str | None:
     if hasattr(value, "__fspath__"):
         return str(value)
     return str(getattr(value, "__name__", type(value).__name__))
+
+
+def two_engines(environment: Environment) -> list[str]:
+    """That results run in another engine than what they are compared with, where they do."""
+    if environment.engine == "onnxruntime":
+        return []
+    name = ENGINE_TITLES.get(environment.engine, environment.engine)
+    return [
+        f"The result runs in {name} in {environment.precision}, and is compared with the original as "
+        f"onnxruntime runs it in the type of the file: what {environment.precision} loses is in the figures."
+    ]

@@ -15,6 +15,7 @@ from sepfactor.deliver.describe import (
     describe_options,
     eight_bits,
     layer_row,
+    two_engines,
 )
 from sepfactor.deliver.pictures import PictureBook
 from sepfactor.errors import ModelError
@@ -108,7 +109,7 @@ def _compared(written: Written, result: Path | bytes, book: PictureBook) -> Accu
     study = written.study
     check(written.file, study.network.source.runnable)
     judged_on = study.splits.judged_on
-    original, written_one = study.engine.open(study.loaded.runnable), study.engine.open(result)
+    original, written_one = study.exact.open(study.loaded.runnable), study.engine.open(result)
     found = compare_sessions(
         original,
         written_one,
@@ -211,7 +212,7 @@ def _contestants(written: Written, result: Path | bytes) -> dict[str, Path | byt
 def _notes(written: Written, accuracy: Accuracy | None) -> tuple[str, ...]:
     study, chosen = written.study, written.chosen
     judged_on = study.splits.judged_on
-    notes = [*study.loaded.notes, *study.splits.notes]
+    notes = [*study.loaded.notes, *study.splits.notes, *two_engines(study.environment)]
     if written.built.is_int8:
         notes += [*_raised(study), NEEDS_DOT_PRODUCTS]
     elif study.options.int8:

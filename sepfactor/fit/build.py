@@ -243,12 +243,12 @@ def _fitted(
     tasks = [_on_averages(step.task, moved) for step in steps if step.task is not None]
     splits = study.splits
     stops = [task.site.output for task in tasks]
-    most = affordable(moved.model, stops, splits.fit[0], study.engine, STATES)
+    most = affordable(moved.model, stops, splits.fit[0], study.exact, STATES)
     held_out = [] if splits.is_synthetic else splits.held_out[: max(1, most // 4)]
     feeds = splits.fit[: max(1, most - len(held_out))]
     fits = iter(
         fit(
-            *(moved.model, tasks, feeds, study.engine, study.options.seed, study.progress, settings),
+            *(moved.model, tasks, feeds, study.exact, study.options.seed, study.progress, settings),
             held_out,
             study.pool,
         )

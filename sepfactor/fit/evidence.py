@@ -148,8 +148,8 @@ def _in_the_graph(
 ) -> None:
     feeds = study.splits.fit
     count = min(len(feeds), max(site.kind.runs for site in sites))
-    parts = in_parts(study.prepared, sites, feeds[0], study.engine, study.pool.working)
-    walk = Walk(study.prepared, parts, study.engine)
+    parts = in_parts(study.prepared, sites, feeds[0], study.exact, study.pool.working)
+    walk = Walk(study.prepared, parts, study.exact)
     for i in range(count):
         study.progress("observe", i, count, "running the network")
         for part, values in zip(parts, walk.values(feeds[i]), strict=True):
@@ -165,7 +165,7 @@ def _in_bodies(
     feeds = study.splits.fit
     count = min(len(feeds), max(site.kind.runs for site in sites))
     probes = {site.output: Probe(site.output, "input", site.dtype) for site in sites}
-    view = Within(study.prepared, probes.values(), study.engine)
+    view = Within(study.prepared, probes.values(), study.exact)
     for i in range(len(feeds)):
         if i >= count and (view.is_blind or all(samples[name].patches for name in probes)):
             break  # only a branch may be taken so late

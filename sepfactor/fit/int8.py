@@ -150,7 +150,7 @@ def _seen(study: Study, model: ir.Model, units: Sequence[Unit]) -> dict[str, See
     touched = _touched(units)
     values = (*model.graph.inputs, *(value for node in model.graph for value in node.outputs))
     names = [str(value.name) for value in values if value.name in touched]
-    return look_at(model, names, study.splits.fit[:IMAGES], study.engine, study.pool.working)
+    return look_at(model, names, study.splits.fit[:IMAGES], study.exact, study.pool.working)
 
 
 def _quarters(seen: Seen) -> tuple[int, ...]:

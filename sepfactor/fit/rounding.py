@@ -69,9 +69,9 @@ def _patches(study: Study, model: ir.Model, sites: Sequence[Site]) -> dict[str, 
     if not sites:
         return {}
     feeds = study.splits.fit[:IMAGES]
-    parts = in_parts(model, sites, feeds[0], study.engine, study.pool.working)
+    parts = in_parts(model, sites, feeds[0], study.exact, study.pool.working)
     numbers = {site.output: number for number, site in enumerate(sites)}
-    walk = Walk(model, parts, study.engine)
+    walk = Walk(model, parts, study.exact)
     for i, feed in enumerate(feeds):
         for part, values in zip(parts, walk.values(feed), strict=True):
             for site in part:

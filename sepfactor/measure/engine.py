@@ -1,7 +1,7 @@
 """What runs networks, as the rest sees it: open one, run it, time several in turns, profile one.
 
 An engine is a frozen dataclass with these methods; :mod:`sepfactor.measure.onnxruntime_engine` is the first,
-and :mod:`sepfactor.measure.engines` lists them by name.
+:mod:`sepfactor.measure.openvino_engine` another, and :mod:`sepfactor.measure.engines` lists them by name.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 from numpy.typing import NDArray
 
 from sepfactor.measure.rounds import Rounds
+from sepfactor.measure.timing import Call, Meter
 from sepfactor.results import Clock, Environment
 
 Feed = Mapping[str, NDArray[Any]]
@@ -83,20 +84,30 @@ class Engine(Protocol):
     """What runs networks.
 
     Attributes:
+        name: as users call it.
         threads: threads within one operator; 0 leaves the number to the engine.
         provider: what runs the operators, such as ``cpu``.
         clock: what its times are of: the processor's work (``cpu``), or all that passes (``wall``).
         environment: this machine, as it is now, and the software on it.
+        exact: an engine that answers in the type a network is written in, and shows all values in it: what
+            factors are fitted to, and what results are compared to. It may be this one.
+        block: widths of factors are fast at multiples of so many channels.
     """
 
     @property
-    def threads(self) -> int: ...  # noqa: D102 — the class says it
+    def name(self) -> str: ...  # noqa: D102 — the class says it
+    @property
+    def threads(self) -> int: ...  # noqa: D102
     @property
     def provider(self) -> str: ...  # noqa: D102
     @property
     def clock(self) -> Clock: ...  # noqa: D102
     @property
     def environment(self) -> Environment: ...  # noqa: D102
+    @property
+    def exact(self) -> Engine: ...  # noqa: D102
+    @property
+    def block(self) -> int: ...  # noqa: D102
 
     def with_threads(self, threads: int) -> Engine:
         """The same with another number of threads within one operator."""
@@ -152,6 +163,12 @@ class Engine(Protocol):
         Raises:
             ModelError: a session cannot be run on one of its feeds.
         """
+
+    def call(self, session: Session, feeds: Sequence[Feed]) -> Call:
+        """A run of a session of this engine, timed: by the calling thread, on the feed of a round."""
+
+    def meter(self) -> Meter:
+        """What its runs are timed with."""
 
     def profile(
         self, model: Path | bytes, feed: Feed, *, runs: int = 10, watch: Watch | None = None

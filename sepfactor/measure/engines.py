@@ -6,16 +6,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sepfactor.errors import ModelError, OptionError
 from sepfactor.measure.engine import Engine, Feed, Session, Watch
 from sepfactor.measure.onnxruntime_engine import OnnxRuntime
+from sepfactor.measure.openvino_engine import OpenVino
 from sepfactor.measure.rounds import Rounds
+from sepfactor.measure.timing import WallClock, time_in_turns
 
 ENGINES: Mapping[str, Callable[[int, str], Engine]] = {
     "onnxruntime": OnnxRuntime,
+    "openvino": OpenVino,
 }
 """Name → engine with so many threads and this provider."""
 
@@ -29,6 +33,10 @@ OPENINGS = 5
 """How often networks are opened to be timed, where there is time."""
 
 
+EVERY = "all"
+"""What stands for every engine that is installed, where engines are compared."""
+
+
 def open_engine(name: str = "onnxruntime", threads: int = 1, provider: str = "cpu") -> Engine:
     """An engine by its name.
 
@@ -38,11 +46,47 @@ def open_engine(name: str = "onnxruntime", threads: int = 1, provider: str = "cp
         provider: what runs the operators, in the engine's own words.
 
     Raises:
-        OptionError: there is no such engine, or it cannot have so many threads.
+        OptionError: there is no such engine, it is not installed, or it cannot have so many threads.
     """
+    if name == EVERY:
+        raise OptionError(f"Only bench compares engines: name one of {', '.join(ENGINES)}, not {name!r}.")
     if name not in ENGINES:
         raise OptionError(f"There is no engine {name!r}. There are: {', '.join(ENGINES)}.")
     return ENGINES[name](threads, provider)
+
+
+def open_every_engine(threads: int = 1, provider: str = "cpu") -> tuple[list[Engine], list[str]]:
+    """The engines that are installed, onnxruntime first; and why each of the others is not there.
+
+    Raises:
+        OptionError: onnxruntime cannot have so many threads, or has no such provider.
+    """
+    found, missing = list[Engine](), list[str]()
+    for name, opened in ENGINES.items():
+        try:
+            engine = opened(threads, provider)
+            _ = engine.environment  # which asks the package itself
+        except OptionError as error:
+            if not found:
+                raise
+            missing.append(f"{name} was left out: {error}")
+        else:
+            found.append(engine)
+    return found, missing
+
+
+class Contestant(NamedTuple):
+    """A network to time.
+
+    Attributes:
+        name: by which errors call it.
+        model: path or serialised ModelProto.
+        engine: that runs it.
+    """
+
+    name: str
+    model: Path | bytes
+    engine: Engine
 
 
 def open_and_time(
@@ -58,13 +102,7 @@ def open_and_time(
     opened: Callable[[int, str], None] | None = None,
     watch: Watch | None = None,
 ) -> Rounds:
-    """Open networks, run each once, and time them in turns on the same inputs; and all that several times.
-
-    How long a run takes may depend on its input: where operators branch by each value, the speed of one
-    network over another differs by a quarter from picture to picture. So each round takes another one.
-
-    Sessions of the same network differ by up to a percent for as long as they live, since their memory lies
-    elsewhere. So networks are opened anew a few times, if that does not take longer than the timing.
+    """As :func:`race`, of networks that all run in one engine.
 
     Args:
         engine: what runs them.
@@ -87,24 +125,75 @@ def open_and_time(
             name.
         ValueError: there is nothing to time, or no opening.
     """
+    return race(
+        [Contestant(name, model, engine) for name, model in networks],
+        feeds,
+        seconds=seconds,
+        min_rounds=min_rounds,
+        precision=precision,
+        openings=openings,
+        seed=seed,
+        opened=opened,
+        watch=watch,
+    )
+
+
+def race(
+    contestants: Sequence[Contestant],
+    feeds: Sequence[Feed],
+    *,
+    seconds: float = 5.0,
+    min_rounds: int = 9,
+    precision: float | None = 0.005,
+    openings: int = OPENINGS,
+    seed: int = 0,
+    opened: Callable[[int, str], None] | None = None,
+    watch: Watch | None = None,
+) -> Rounds:
+    """Open networks, run each once, and time them in turns on the same inputs; and all that several times.
+
+    How long a run takes may depend on its input: where operators branch by each value, the speed of one
+    network over another differs by a quarter from picture to picture. So each round takes another one.
+
+    Sessions of the same network differ by up to a percent for as long as they live, since their memory lies
+    elsewhere. So networks are opened anew a few times, if that does not take longer than the timing.
+
+    Args:
+        contestants: the first is the baseline.
+        feeds: as in :func:`open_and_time`, and so are the others.
+        seconds: at most so long is timed in all, but not before ``min_rounds``.
+        min_rounds: at least so many rounds in all.
+        precision: stop sooner, when the 95 % interval of every ratio is within ± this share of it.
+        openings: at most so often are they opened.
+        seed: of the order and the intervals.
+        opened: told of each network before it is opened first.
+        watch: told now and then how far the timing is.
+
+    Returns:
+        Times in the order of ``contestants``.
+
+    Raises:
+        ModelError: a network cannot be loaded, or run on a feed.
+        ValueError: there is nothing to time, or no opening.
+    """
     if openings < 1:
         raise ValueError(f"networks are opened at least once, not {openings} times")
     telling = _telling(feeds)
     begin = time.perf_counter()
-    runs = _opened(engine, networks, telling[0], opened)
+    sessions = _opened(contestants, telling[0], opened)
     if opened is not None:
-        opened(len(networks), "")
+        opened(len(contestants), "")
     if openings > 1:
         took = max(time.perf_counter() - begin, 1e-3)
         openings = max(1, min(openings, int(seconds / (2.0 * took))))  # each warms up as well
     parts: list[Rounds] = []
     for number in range(openings):
         if number:
-            runs = _opened(engine, networks, telling[0], None)
+            sessions = _opened(contestants, telling[0], None)
         first = sum(part.wall.shape[1] for part in parts) % len(telling)  # where the last opening ended
         turned = [*telling[first:], *telling[:first]]
-        part = engine.time(
-            [(session, turned) for session in runs],
+        part = _in_turns([one.engine for one in contestants])(
+            [(session, turned) for session in sessions],
             seconds=seconds / openings,
             min_rounds=-(-min_rounds // openings),
             precision=None if precision is None else precision * openings**0.5,
@@ -115,6 +204,20 @@ def open_and_time(
         inputs = (first + np.arange(part.wall.shape[1])) % len(telling)
         parts.append(replace(part, inputs=inputs))
     return Rounds.of_openings(parts)
+
+
+def _in_turns(engines: Sequence[Engine]) -> Callable[..., Rounds]:
+    """How to time a session of each: by the engine itself where there is one only."""
+    if all(engine == engines[0] for engine in engines):
+        return engines[0].time
+    meters = {type(meter): meter for meter in (engine.meter() for engine in engines)}
+    meter = meters.popitem()[1] if len(meters) == 1 else WallClock()
+
+    def in_turns(runs: Sequence[tuple[Session, Sequence[Feed]]], **how: Any) -> Rounds:
+        pairs = zip(engines, runs, strict=True)
+        return time_in_turns([engine.call(*run) for engine, run in pairs], meter, **how)
+
+    return in_turns
 
 
 def _telling(feeds: Sequence[Feed]) -> list[Feed]:
@@ -137,14 +240,13 @@ def _shapes(feed: Feed) -> dict[str, tuple[int, ...]]:
 
 
 def _opened(
-    engine: Engine,
-    networks: Sequence[tuple[str, Path | bytes]],
+    contestants: Sequence[Contestant],
     feed: Feed,
     opened: Callable[[int, str], None] | None,
 ) -> list[Session]:
     """Sessions that ran once."""
     sessions: list[Session] = []
-    for number, (name, model) in enumerate(networks):
+    for number, (name, model, engine) in enumerate(contestants):
         if opened is not None:
             opened(number, name)
         try:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from sepfactor import __version__
+from sepfactor.measure.onnxruntime_session import onnxruntime_module
 from sepfactor.results import Clock, Environment
 from sepfactor.threads import cores
 
@@ -89,12 +90,23 @@ def _taken() -> float:
     return min(max(1.0 - worked / passed, 0.0), 1.0)
 
 
-def this_machine(*, onnxruntime: str, threads: int, provider: str, clock: Clock) -> Environment:
+def this_machine(
+    *,
+    engine: str,
+    engine_version: str,
+    threads: int,
+    provider: str,
+    clock: Clock,
+    precision: str = "float32",
+) -> Environment:
     """This machine as it is now, and the software on it, for an engine that says the rest."""
     name, physical = processor(Path("/proc/cpuinfo"))
     load = machine_load()
     return Environment(
-        onnxruntime=onnxruntime,
+        engine=engine,
+        engine_version=engine_version,
+        precision=precision,
+        onnxruntime=str(onnxruntime_module().__version__),
         onnx=importlib.metadata.version("onnx"),
         numpy=np.__version__,
         sepfactor=__version__,

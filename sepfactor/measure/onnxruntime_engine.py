@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from sepfactor.errors import OptionError
+from sepfactor.layout import BLOCK
 from sepfactor.measure.engine import Feed, Level, NodeTime, Session, Use, ValueInfo, Watch
 from sepfactor.measure.machine import this_machine
 from sepfactor.measure.onnxruntime_session import (
@@ -93,6 +94,21 @@ class OnnxRuntime:
         """
         return provider_name(self.provider)
 
+    @property
+    def name(self) -> str:
+        """As users call it."""
+        return "onnxruntime"
+
+    @property
+    def exact(self) -> OnnxRuntime:
+        """Itself: it computes in the type that a network is written in."""
+        return self
+
+    @property
+    def block(self) -> int:
+        """Channels in a block of its layout."""
+        return BLOCK
+
     def with_threads(self, threads: int) -> OnnxRuntime:
         """The same with another number of threads within one operator."""
         return replace(self, threads=threads)
@@ -107,7 +123,8 @@ class OnnxRuntime:
     def environment(self) -> Environment:
         """This machine, as it is now, and the software on it."""
         return this_machine(
-            onnxruntime=str(onnxruntime_module().__version__),
+            engine=self.name,
+            engine_version=str(onnxruntime_module().__version__),
             threads=self.threads,
             provider=self.provider_name(),
             clock=self.clock,
@@ -145,11 +162,11 @@ class OnnxRuntime:
         watch: Watch | None = None,
     ) -> Rounds:
         """Time sessions in turns; see :meth:`sepfactor.measure.engine.Engine.time`."""
-        calls = [_call(session, feeds) for session, feeds in runs]
+        calls = [self.call(session, feeds) for session, feeds in runs]
         try:
             return time_in_turns(
                 calls,
-                self._meter(),
+                self.meter(),
                 seconds=seconds,
                 min_rounds=min_rounds,
                 precision=precision,
@@ -177,16 +194,16 @@ class OnnxRuntime:
             watch=watch,
         )
 
-    def _meter(self) -> Meter:
+    def call(self, session: Session, feeds: Sequence[Feed]) -> Call:
+        """A run by the calling thread itself, whose clock is read, and without anything around it."""
+        if not isinstance(session, OnnxSession):
+            raise TypeError(f"onnxruntime times its own sessions, not a {type(session).__name__}")
+        run, inputs = session.inference.run, [dict(feed) for feed in feeds]
+        count = len(inputs)
+        return lambda number: run(None, inputs[number % count])
+
+    def meter(self) -> Meter:
+        """What its runs are timed with."""
         if self.clock == "cpu":
             return WorkOfThisThread()
         return SeveralThreads() if self.provider_name() == CPU else WallClock()
-
-
-def _call(session: Session, feeds: Sequence[Feed]) -> Call:
-    """A run by the calling thread itself, whose clock is read, and without anything around it."""
-    if not isinstance(session, OnnxSession):
-        raise TypeError(f"onnxruntime times its own sessions, not a {type(session).__name__}")
-    run, inputs = session.inference.run, [dict(feed) for feed in feeds]
-    count = len(inputs)
-    return lambda number: run(None, inputs[number % count])

@@ -38,6 +38,11 @@ class MachineProfile(BaseModel):
     times: Mapping[str, Mapping[str, float]]
     notes: tuple[str, ...] = ()
 
+    @property
+    def engine(self) -> str:
+        """That was timed."""
+        return str(self.environment.get("engine", "onnxruntime"))
+
     def to_json(self) -> str:
         """Strict JSON."""
         return self.model_dump_json(indent=1)

@@ -68,6 +68,7 @@ def bench_view(bench: Bench) -> View:
     table = Grid(
         [
             Column("Model", [visible(row.model) for row in rows]),
+            *([Column("Engine", [row.engine for row in rows])] if bench.others else ()),
             Column("Median ms", [f"{t.median_ms:.3f}" for t in timings], right=True),
             Column("Quartiles", quartiles, drop=1, right=True),
             Column("Runs", [str(t.rounds) for t in timings], drop=2, right=True),
@@ -77,9 +78,10 @@ def bench_view(bench: Bench) -> View:
     caveats = [row.speedup.caveat for row in rows if row.speedup is not None]
     return View(
         table,
+        Notes(tuple(filter(None, (bench.advice, *bench.notes)))),
         Facts(
             ("Data", bench.data.description),
-            ("Measured", bench.environment.line),
+            *(("Measured", where.line) for where in (bench.environment, *bench.others)),
             *(("Time", caveat) for caveat in dict.fromkeys(filter(None, caveats))),
         ),
     )

@@ -8,12 +8,18 @@ from typing import Literal
 from sepfactor.results.base import Amount, Count, Frozen, Probability
 from sepfactor.results.timing import Clock
 
+ENGINE_TITLES = {"openvino": "OpenVINO"}
+"""Name of an engine, as users type it → as it is written, where that differs."""
+
 
 class Environment(Frozen):
     """What figures depend on beside the model; printed with every one of them.
 
     Attributes:
-        onnxruntime: version.
+        engine: what ran networks to be timed and judged: ``onnxruntime`` or ``openvino``.
+        engine_version: of that.
+        precision: that it computes networks of float32 in, unless they say otherwise.
+        onnxruntime: version; it answers in float32 what results are fitted and compared to.
         onnx: version.
         numpy: version.
         sepfactor: version.
@@ -43,6 +49,9 @@ class Environment(Frozen):
     provider: str
     platform: str
     python: str
+    engine: str = "onnxruntime"
+    engine_version: str = ""
+    precision: str = "float32"
     clock: Clock = "wall"
     load: Amount | None = None
     taken: Probability = 0.0
@@ -50,13 +59,15 @@ class Environment(Frozen):
     @property
     def line(self) -> str:
         """What every figure depends on, in a line."""
-        amount = {0: "onnxruntime's own number of threads", 1: "1 thread"}.get(
+        name = ENGINE_TITLES.get(self.engine, self.engine)
+        amount = {0: f"{name}'s own number of threads", 1: "1 thread"}.get(
             self.threads, f"{self.threads} threads"
         )
+        kind = "" if self.precision == "float32" else f" in {self.precision}"
         load = "" if self.load is None else f", load {self.load:.1f} on {self.usable_cores} cores"
         return (
-            f"onnxruntime {self.onnxruntime}, {self.provider}, {self.processor}, {amount}, "
-            f"all graph optimisations{load}"
+            f"{name} {self.engine_version or self.onnxruntime}, {self.provider}{kind}, {self.processor}, "
+            f"{amount}, all graph optimisations{load}"
         )
 
 
@@ -144,4 +155,4 @@ def _bytes(number: int) -> str:
     return f"{number / 1e9:.3g} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
 
 
-__all__ = ["Data", "Environment", "ImageSettings", "MemoryUse"]
+__all__ = ["ENGINE_TITLES", "Data", "Environment", "ImageSettings", "MemoryUse"]

@@ -233,6 +233,7 @@ class BenchRow(Frozen):
 
     Attributes:
         model: path or name.
+        engine: that ran it.
         timing: of one run.
         speedup: the first model against this one; None for the first.
     """
@@ -240,6 +241,7 @@ class BenchRow(Frozen):
     model: str
     timing: Timing
     speedup: Ratio | None = None
+    engine: str = "onnxruntime"
 
 
 class Bench(Document):
@@ -250,12 +252,18 @@ class Bench(Document):
         sepfactor_version: that made it.
         environment: machine and software.
         data: what the models were run on.
-        rows: one a model, in the order they were given in.
+        rows: one a model, in the order they were given in; of several engines, one a model and engine.
+        others: the same machine with the other engines, where several were compared.
+        advice: which model to deploy in which engine, where several were compared; else empty.
+        notes: what a reader must not miss.
     """
 
     environment: Environment
     data: Data
     rows: tuple[BenchRow, ...]
+    others: tuple[Environment, ...] = ()
+    advice: str = ""
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         said = (

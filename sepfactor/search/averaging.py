@@ -104,7 +104,7 @@ class _Comparison:
     def _averages(self, model: ir.Model) -> NDArray[np.float64]:
         """The averages, ``(C, n)``, of all runs."""
         answer = self._averaged.answer
-        session = self._study.engine.open(with_outputs(model, [answer]))
+        session = self._study.exact.open(with_outputs(model, [answer]))
         at = [output.name for output in session.get_outputs()].index(answer)
         found = [session.run(feed)[at] for feed in self._feeds]
         rows = [np.moveaxis(x, 1, 0).reshape(x.shape[1], -1) for x in found]

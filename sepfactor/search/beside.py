@@ -127,7 +127,7 @@ def _borders(study: Study, units: Mapping[str, Unit], numbers: Mapping[str, int]
     by_node = {unit.node: unit for unit in units.values()}
     values = dict.fromkeys(value for unit in units.values() for value in (*unit.inputs, unit.output))
     feed, names = study.splits.judged_on[0], [str(value.name) for value in values]
-    sizes = sizes_of(study.prepared, names, feed, study.engine)
+    sizes = sizes_of(study.prepared, names, feed, study.exact)
     found = []
     for value, name in zip(values, names, strict=True):
         size, made, unit = sizes[name], value.producer(), units.get(name)

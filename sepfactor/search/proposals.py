@@ -99,6 +99,7 @@ def dense_layer(
         epsilon(study.network.written_dtype(site)),
         method.ridge,
         metric=seen.metric if weighed else None,
+        block=study.engine.block,
         rectified=weighed and seen.rectified,
         offset=seen.offset if weighed else None,
     )

@@ -37,7 +37,7 @@ def measure_sensitivity(
     def diverges(trial: tuple[int, int]) -> float:
         layer = space.layers[trial[0]]
         alone = layer.candidates[trial[1]].apply_to(study.prepared, layer.evidence.site)
-        return judge(study.engine.open(serialized(alone)), count).divergence
+        return judge(study.exact.open(serialized(alone)), count).divergence
 
     found: dict[tuple[int, int], float] = {}
     for trial, divergence in study.executor.map_unordered(diverges, tried):
@@ -65,7 +65,7 @@ def _of_eight_bits(
     names = [by_output[space.layers[i].evidence.site.output] for i in numbers] + [*space.beside.names]
 
     def diverges(name: str) -> float:
-        return judge(study.engine.open(serialized(alone.model(name))), count).divergence
+        return judge(study.exact.open(serialized(alone.model(name))), count).divergence
 
     found: dict[str, float] = {}
     for name, divergence in study.executor.map_unordered(diverges, names):

@@ -103,11 +103,11 @@ def make_planner(study: Study, evidence: Sequence[Evidence], settings: SearchSet
         OptionError: the budget does not fit what the network puts out.
     """
     budget = Budget.of(study.options)
-    original = study.engine.open(study.loaded.runnable)
+    original = study.exact.open(study.loaded.runnable)
     splits = study.splits
     metric = open_metric(study.options.metric)
     if metric is not None:
-        try_metric(metric, study.engine.open(study.loaded.runnable), splits.judged_on[0])
+        try_metric(metric, study.exact.open(study.loaded.runnable), splits.judged_on[0])
     data = splits.chosen_on if len(splits.chosen_on) else splits.fit
     known: JudgedOn = "made-up" if data.synthetic else "held-out" if len(splits.held_out) else "fitted"
     units = (
@@ -122,7 +122,7 @@ def make_planner(study: Study, evidence: Sequence[Evidence], settings: SearchSet
         study, evidence, settings, LayerTimer.of(study, settings), by_size=budget.is_of_size_alone
     )
     # The first images are those candidates were fitted to; the last ones show what that misses.
-    fresh = study.engine.open(study.loaded.runnable)  # what draws at random starts anew, as candidates do
+    fresh = study.exact.open(study.loaded.runnable)  # what draws at random starts anew, as candidates do
     tried = Judge(fresh, splits.fit[-settings.sensitivity_images :], like=judge, pool=study.pool)
     space = measure_sensitivity(study, space, tried, settings)
     if fit_method(study).is_sequential:
@@ -164,7 +164,7 @@ def _last_word(study: Study, budget: Budget, judge: Judge, metric: Metric | None
     if not splits.decided_nothing:
         return None
     known: JudgedOn = "held-out" if study.options.eval_data is None else "eval-data"
-    original = study.engine.open(study.loaded.runnable)
+    original = study.exact.open(study.loaded.runnable)
     last = _judge(
         original, splits.judged_on, study, budget, metric, known, like=judge, units=splits.judged_units
     )

@@ -158,7 +158,7 @@ def _unequal(trial: Trial, chain: Chain) -> Rule | None:
 
     def is_equal(model: ir.Model) -> bool:
         try:
-            return trial.reference.is_equal(trial.engine.open(serialized(model)))
+            return trial.reference.is_equal(trial.engine.exact.open(serialized(model)))
         except ModelError:  # whatever is wrong with it, the network can do without
             return False
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from sepfactor.errors import PlanError
 from sepfactor.graph.int8 import INT8_OPSET
 from sepfactor.graph.load import Loaded
 from sepfactor.graph.survey import Site
@@ -44,7 +45,7 @@ class Study:
         network: what is run, and how a result is written for what was handed in.
         splits: the data, by what it is used for.
         options: what was asked for.
-        engine: what runs networks.
+        engine: what networks are timed and judged in.
         environment: software and processor.
         machine: the machine to plan for, where that is not this one.
         timing_cache: times measured before, on the machine that is planned for; it holds all that were asked
@@ -86,6 +87,11 @@ class Study:
         return self.machine is None
 
     @property
+    def exact(self) -> Engine:
+        """What runs networks for their values: to fit to, and to compare results with."""
+        return self.engine.exact
+
+    @property
     def trusts_data(self) -> bool:
         """Whether what the network does with the data says what it will do in use.
 
@@ -117,18 +123,27 @@ def open_study(
         chooses: whether plans are chosen by how they do on the data.
 
     Raises:
-        PlanError: the profile of another machine cannot be read.
+        PlanError: the profile of another machine cannot be read, or is of another engine.
         SepfactorError: the network cannot be run, or the data cannot be read or do not fit.
     """
     machine = None if options.profile is None else read_profile(options.profile)
-    engine = open_engine(threads=options.threads, provider=options.provider)
+    engine = open_engine(options.engine, options.threads, options.provider)
+    if machine is not None and machine.engine != engine.name:
+        raise PlanError(
+            f"The times in {options.profile} are of {machine.engine}, and the plan is for {engine.name}. Say "
+            f"--engine {machine.engine}, or make a profile with `sepfactor profile --engine {engine.name}`."
+        )
     progress("prepare", 0, 2, "making the model plain")
-    network = open_drawing(loaded, engine, dequantize=options.dequantize, linear_layers=options.linear_layers)
+    network = open_drawing(
+        loaded, engine.exact, dequantize=options.dequantize, linear_layers=options.linear_layers
+    )
     progress("prepare", 1, 2, "opening the data")
     give_back_what_is_freed()
     pool = Pool(options.memory)
     pool.reserve(_OF_WEIGHTS * sum(s.stage.weight.nbytes for s in network.sites if s.stage is not None))
-    splits = open_splits(network.loaded, options, engine, pool, chooses=chooses)
+    splits = open_splits(network.loaded, options, engine.exact, pool, chooses=chooses)
+    if engine != engine.exact:
+        engine.open(network.loaded.runnable)  # what it cannot read is told before the work
     progress("prepare", 2, 2, "")
     here = engine.environment
     cache = RecordingCache(_timing_cache(options, here, machine))
@@ -160,7 +175,16 @@ def _timing_cache(options: Options, here: Environment, machine: MachineProfile |
         return MemoryCache(machine.times)
     if not options.cache:
         return MemoryCache()
-    names = ("onnxruntime", "processor", "provider", "threads", "usable_cores", "clock")
+    names = (
+        "engine",
+        "engine_version",
+        "precision",
+        "processor",
+        "provider",
+        "threads",
+        "usable_cores",
+        "clock",
+    )
     where: Mapping[str, Any] = {name: getattr(here, name) for name in names}
     path = default_path()
     return MemoryCache() if path is None else DiskCache(path, where)

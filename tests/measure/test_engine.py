@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ RELU = model("y = Relu(x)", "float[1,16,8,8] x", "float[1,16,8,8] y")
 
 
 def engines() -> list[Any]:
-    return [*(open_engine(name, 1) for name in ENGINES), DecidedEngine()]
+    installed = [name for name in ENGINES if find_spec(name) is not None]
+    return [*(open_engine(name, 1) for name in installed), DecidedEngine()]
 
 
 @pytest.mark.parametrize("engine", engines(), ids=lambda e: type(e).__name__)

@@ -50,7 +50,13 @@ def test_targets_belong_to_what_is_judged_on(batch: int) -> None:
 def test_a_baseline_at_chance_is_noted(shift: int, noted: bool) -> None:
     labels = (X.reshape(60, 16).argmax(axis=1) + shift) % 16
     data = gathered(SCORES, data={"x": X}, eval_data={"x": X}, labels=labels)
-    study = SimpleNamespace(splits=data, options=Options(), loaded=SimpleNamespace(notes=()), sites=())
+    study = SimpleNamespace(
+        splits=data,
+        options=Options(),
+        loaded=SimpleNamespace(notes=()),
+        sites=(),
+        environment=OnnxRuntime().environment,
+    )
     written: Any = SimpleNamespace(
         study=study,
         chosen=SimpleNamespace(given=None, outcome=None),
