@@ -216,6 +216,36 @@ class TestErrors:
         assert all(0 <= done <= total for _, done, total in told)
 
 
+def test_a_result_is_saved_later_whole_and_over_nothing(data: dict[str, np.ndarray]) -> None:
+    result = sepfactor.compress(networks.plain(), data=data, max_error=0.5, **QUICK)
+    assert result.path is None
+    assert result.save("later.onnx") == Path("later.onnx")
+    written = sepfactor.compress(networks.plain(), "now.onnx", data=data, max_error=0.5, **QUICK)
+    assert written.path is not None
+    assert Path("later.onnx").read_bytes() == written.path.read_bytes()
+    with pytest.raises(sepfactor.SepfactorError, match="exists"):
+        result.save("later.onnx")
+    result.save("later.onnx", overwrite=True)
+
+
+def test_a_plan_shows_itself_in_notebooks(data: dict[str, np.ndarray]) -> None:
+    proto = networks.plain()
+    proto.graph.node[0].name = "<b>first</b>"
+    plan = sepfactor.compress(proto, data=data, max_error=0.5, **QUICK).plan
+    shown = plan._repr_html_()
+    assert "&lt;b&gt;first&lt;/b&gt;" in shown
+    assert shown.count("<tr>") == 1 + len(plan.layers)
+    assert all(layer.scheme in shown for layer in plan.layers if not layer.is_kept)
+
+
+def test_a_rank_that_was_taken_up_to_a_block_is_told_of(root: Path) -> None:
+    options: dict[str, Any] = {"scheme": "spatial-vertical", "rank": 3, "bench_seconds": 0, "limit": 4}
+    report = sepfactor.compress(root / "models" / "upscale2x.onnx", **options).report
+    widened = [layer for layer in report.layers if layer.replaced and layer.rank == (16,)]
+    assert widened
+    assert any(f"Rank 3 became 16 in {len(widened)} layer" in note for note in report.notes)
+
+
 def test_the_public_names_are_there() -> None:
     for name in sepfactor.__all__:
         assert getattr(sepfactor, name) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from sepfactor.codes import Reason
 from sepfactor.deliver.provenance import with_budget, with_provenance
 from sepfactor.deliver.verify import Written, verify
 from sepfactor.fit.build import Built
-from sepfactor.graph.save import publish, staged
+from sepfactor.graph.save import check_destination, publish, staged
 from sepfactor.plans.document import Plan
 from sepfactor.results import Report
 from sepfactor.scratch import scratch_folder
@@ -44,6 +45,18 @@ class Result:
     def is_met(self) -> bool:
         """Whether the budget is kept, if one was set."""
         return self.report.budget is None or self.report.budget.is_met
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write the network to ``path``, whole or not at all, whether or not it was written before.
+
+        Raises:
+            OutputError: the file exists and may not be overwritten, or cannot be written.
+        """
+        target = Path(path)
+        check_destination(target, overwrite=overwrite)
+        with staged(self.model, target) as file:
+            publish(file, target, overwrite=overwrite)
+        return target
 
     def __repr__(self) -> str:
         sums, speed = self.report.totals, self.report.speed

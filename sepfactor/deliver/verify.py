@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from sepfactor.search.choose import Chosen, asks_for_a_rule
 from sepfactor.search.to_budget import Outcome
 from sepfactor.study.profiling import profile_layers, time_networks
 from sepfactor.study.study import Study
+from sepfactor.words import plural
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,6 +210,21 @@ def _contestants(written: Written, result: Path | bytes) -> dict[str, Path | byt
     return models
 
 
+def _widened(written: Written) -> Iterator[str]:
+    """Where another rank was taken than the one asked for."""
+    options, places = written.study.options, dict[str, int]()
+    for layer in written.built.plan.layers:
+        asked = options.for_layer(layer.name, layer.output).rank
+        if not layer.is_kept and asked is not None and len(layer.rank) == 1 and layer.rank[0] > asked:
+            change = f"{asked} became {layer.rank[0]}"
+            places[change] = places.get(change, 0) + 1
+    for change, count in places.items():
+        yield (
+            f"Rank {change} in {plural(count, 'layer')}, where onnxruntime fills channels up to blocks: "
+            "the smaller rank would take as long and lose more."
+        )
+
+
 def _notes(written: Written, accuracy: Accuracy | None) -> tuple[str, ...]:
     study, chosen = written.study, written.chosen
     judged_on = study.splits.judged_on
@@ -254,6 +270,7 @@ def _notes(written: Written, accuracy: Accuracy | None) -> tuple[str, ...]:
             "The plan was made for other weights: its schemes and ranks are taken, but what it predicted "
             "does not hold."
         )
+    notes += _widened(written)
     names = [name for site in study.sites for name in (site.name, site.output)]
     idle = [glob for glob in study.options.globs() if not study.options.matches(glob, names)]
     notes += [f"The pattern {glob!r} fits no convolution of this network." for glob in idle]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -174,6 +175,23 @@ class Plan(_Frozen):
 
     __str__ = __repr__
 
+    def _repr_html_(self) -> str:
+        """What becomes of each layer, for notebooks."""
+        rows = [_cells(layer) for layer in self.layers]
+        head = "".join(
+            f"<th>{name}</th>" for name in ("Layer", "Weights", "By", "ms expected", "Why it stays")
+        )
+        body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+        return f"<p>{escape(repr(self)[1:-1])}</p><table><tr>{head}</tr>{body}</table>"
+
+
+def _cells(layer: PlannedLayer) -> tuple[str, ...]:
+    by = "" if layer.is_kept else f"{layer.scheme} {'×'.join(map(str, layer.rank))}".strip()
+    by += ", in eight bits" if layer.is_int8 else ""
+    ms = "" if layer.milliseconds is None else "{:.3g} → {:.3g}".format(*layer.milliseconds)
+    why = "" if layer.reason is None else str(layer.reason)
+    return layer.name, "×".join(map(str, layer.weight_shape)), by.removeprefix(", "), ms, why
+
 
 def read_plan(path: Path) -> Plan:
     """A plan from its file.
@@ -187,7 +205,9 @@ def read_plan(path: Path) -> Plan:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise PlanError(f"There is no plan {path}. Make one with `sepfactor plan MODEL -o {path}`.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise PlanError(f"{path} is no text, and so no plan. Name what `sepfactor plan` wrote.") from None
+    except OSError as error:
         raise PlanError(f"The plan {path} cannot be read: {error}.") from None
     return parse_plan(text, str(path))
 

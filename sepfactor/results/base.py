@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
+
+from sepfactor.errors import OptionError
 
 SCHEMA_VERSION = "2.0"
 """Of the JSON. Documents of another first number are not read."""
@@ -63,9 +66,33 @@ class Document(Frozen):
         """Strict JSON; infinite values (the SNR of equal outputs) are null."""
         return self.model_dump_json(indent=2)
 
+    def layers_frame(self) -> Any:
+        """The layers as a ``pandas.DataFrame``, a row each; reasons as their code, and as ``why`` in words.
+
+        Raises:
+            OptionError: the document has no layers, or pandas is not installed.
+        """
+        layers = getattr(self, "layers", None)
+        if layers is None:
+            raise OptionError(f"A {type(self).__name__} has no layers. A Report and an Inspection have.")
+        try:
+            pandas: Any = importlib.import_module("pandas")
+        except ImportError:
+            raise OptionError("Tables need pandas, which is not installed: pip install pandas.") from None
+        return pandas.DataFrame([_row(layer) for layer in layers])
+
     def _repr_html_(self) -> str | None:
         show: Any = Document.as_html
         return None if show is None else str(show(self))
+
+
+def _row(layer: Any) -> dict[str, Any]:
+    """A layer as a row of a table."""
+    row: dict[str, Any] = layer.model_dump()
+    if "reason" in row:
+        row["reason"] = None if layer.reason is None else layer.reason.code
+        row["why"] = None if layer.reason is None else str(layer.reason)
+    return row
 
 
 __all__ = [
