@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,8 @@ _OPERATORS = {
 
 _WITHOUT_BIASES = "/WithoutBiases"
 """What OpenVINO puts behind the name of a convolution that it parted from its bias."""
+
+K = TypeVar("K")
 
 _WAIT_MS = 50
 _COUNTED = 7  # runs of a network that is compiled once
@@ -185,8 +187,8 @@ def profiled(
     It is called after the first operator of the network that became part of it. Runs are by the calling
     thread: on a busy machine one that is woken for each is taken off its core, and always at the same node.
 
-    OpenVINO says means over all runs so far, in whole microseconds. What the last of n runs took is known from
-    them to n microseconds, so after a few runs the network is compiled anew.
+    OpenVINO says means over all runs so far, in whole microseconds. What the last of n runs took is known
+    from them to n microseconds, so after a few runs the network is compiled anew.
 
     Args:
         model: as for :func:`compiled`.
@@ -211,9 +213,7 @@ def profiled(
         for number in range(2, _COUNTED + 2):
             request.infer(inputs, share_inputs=True, share_outputs=True)
             mean = _counted(request.get_profiling_info(), called)
-            found.append(
-                {node: max(number * mean[node] - (number - 1) * before.get(node, 0.0), 0.0) for node in mean}
-            )
+            found.append(last_run(mean, before, number))
             before = mean
             if watch is not None:
                 watch(min(len(found) / runs, 1.0))
@@ -222,6 +222,11 @@ def profiled(
     seen = dict.fromkeys(node for times in found for node in times)
     lower = {node: float(np.quantile([times.get(node, 0.0) for times in found], _SHARE)) for node in seen}
     return [NodeTime(name, kind, index, lower[name, kind]) for index, (name, kind) in enumerate(seen)]
+
+
+def last_run(mean: Mapping[K, float], before: Mapping[K, float], number: int) -> dict[K, float]:
+    """What the last of so many runs took, by the means over all of them and over those before."""
+    return {one: max(number * ms - (number - 1) * before.get(one, 0.0), 0.0) for one, ms in mean.items()}
 
 
 def as_they_are(feed: Feed) -> dict[str, NDArray[Any]]:
