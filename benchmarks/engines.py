@@ -75,7 +75,12 @@ class Work:
 
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
-        return quantized(file, self.feeds, self.task.file, folder)
+        kept = folder / "best.txt"
+        if not kept.exists():
+            path, said = quantized(file, self.feeds, self.task.file, folder)
+            kept.write_text(f"{path.name}\n{said}", encoding="utf-8")
+        best, said = kept.read_text(encoding="utf-8").split("\n")
+        return folder / best, said
 
     def slimmed(self) -> tuple[Path, str]:
         """As onnxslim leaves it."""
@@ -87,10 +92,12 @@ class Work:
 
     def int8(self) -> tuple[Path, str]:
         """As onnxruntime's static quantisation leaves it."""
-        found = Quantizer(self.task.file, self.feeds, self.folder).quantize()
-        path = self.folder / "int8.onnx"
-        ir.save(found.model, path)
-        return path, str(found.setting)
+        path, kept = self.folder / "int8.onnx", self.folder / "int8.txt"
+        if not kept.exists():
+            found = Quantizer(self.task.file, self.feeds, self.folder).quantize()
+            ir.save(found.model, path)
+            kept.write_text(str(found.setting), encoding="utf-8")
+        return path, kept.read_text(encoding="utf-8")
 
 
 ROWS: dict[str, tuple[str, Callable[[Work], tuple[Path, str]]]] = {

@@ -70,8 +70,8 @@ class NodeTime:
             (``<value>_nchwc``), and a node without a name ``<op>_<index>``.
         op_type: operator type.
         node_index: in the optimised graph.
-        median_ms: median over the runs, milliseconds. Of a node with bodies (If, Loop, Scan) only what the
-            nodes in them leave of it, so that times add up.
+        median_ms: median over the runs, milliseconds; in OpenVINO their lower quartile. Of a node with bodies
+            (If, Loop, Scan) only what the nodes in them leave of it, so that times add up.
     """
 
     name: str
