@@ -5,6 +5,7 @@ from __future__ import annotations
 EXTRAS = {
     "images": ("pillow",),
     "html": ("jinja2", "vl-convert-python"),
+    "tune": ("torch",),
 }
 """Extra → the packages of it. A test holds that ``pyproject.toml`` says the same."""
 
