@@ -35,7 +35,7 @@ class TuneSettings:
         timed: steps by which it is told how long one takes.
     """
 
-    rate: float = 1e-3
+    rate: float = 3e-3
     bias: float = 1e-2
     batch: int = 8
     warm_up: float = 0.03

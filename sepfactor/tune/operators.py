@@ -7,7 +7,7 @@ Products, maps and pools are in :mod:`sepfactor.tune.maps`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
