@@ -133,6 +133,14 @@ class Options(LayerOptions):
         "Let layers and what is between them compute in 8-bit integers, factored or not, where that is "
         "faster and keeps the budget.",
     )
+    tune: float | None = asked(
+        None,
+        "Tune weights for so many seconds towards what the original answers, without labels; needs the extra "
+        "`tune`.",
+        metavar="SECONDS",
+        gt=0,
+        allow_inf_nan=False,
+    )
     plan: Any = asked(None, "Build this plan instead of choosing.", metavar="PLAN")
     profile: Path | None = asked(
         None, "Choose by another machine's layer times, from `sepfactor profile`.", metavar="FILE"
@@ -244,6 +252,8 @@ class Options(LayerOptions):
                 f"task {self.task} and {kebab(decibel)} exclude each other: noise is counted whatever "
                 "outputs are"
             )
+        if self.tune is not None and not self.refit:
+            raise ValueError("tune goes on from fitted factors, and no-refit fits none: leave one out")
         if self.rank is not None and (self.limits_quality or self.limits_cost):
             raise ValueError("rank fixes the plan, so a budget has nothing to choose: give one of the two")
         if self.int8 and self.has_rule:

@@ -41,6 +41,7 @@ from sepfactor.search.to_budget import Outcome, explore, front_point
 from sepfactor.signatures import ApplyOptions, CompressOptions, PlanOptions, ProfileOptions
 from sepfactor.study.recipe import building_options, check_data, fingerprint, open_plan
 from sepfactor.study.study import Study, open_study
+from sepfactor.tune.tuning import check_torch
 from sepfactor.uses import FRONT
 
 
@@ -142,7 +143,10 @@ def plan(
     evidence = _observed(study)
     if not pareto:
         chosen = choose(study, evidence)
-        return _planning(study, chosen.outcome), (with_budget(chosen.plan, asked),)
+        made = chosen.plan
+        if made.tune is not None and made.tune.steps is None:  # how many that are is found by building it
+            made = build(study, evidence, made).plan
+        return _planning(study, chosen.outcome), (with_budget(made, asked),)
     outcomes = explore(study, evidence, DEFAULT)
     if not outcomes:
         raise NothingToReplace(f"Nothing in {study.loaded.name} can be made faster: no candidate was.")
@@ -229,6 +233,8 @@ def _opened(
     if target is not None:
         check_target(target, loaded, asked)
     rewrites = None if given is None else given.rewrites
+    if asked.tune is not None or (given is not None and given.tune is not None):
+        check_torch("--tune" if asked.tune is not None else "The plan tunes the network, which")
     study = open_study(loaded, asked, progress, rewrites, chooses=not asked.has_rule)
     check_sites(study.sites, asked, study.network.source.name)
     return study

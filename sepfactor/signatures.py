@@ -132,6 +132,12 @@ class _Fitting(TypedDict, total=False):
     Default: 2GB."""
 
 
+class _Tuning(TypedDict, total=False):
+    tune: float | None
+    """Tune weights for so many seconds towards what the original answers, without labels; needs the extra
+    `tune`."""
+
+
 class _Evaluation(TypedDict, total=False):
     eval_data: Any
     """Other inputs to judge on, instead of the held-out part of --data."""
@@ -185,6 +191,7 @@ class CompressOptions(
     _Delivery,
     _Data,
     _Fitting,
+    _Tuning,
     _Evaluation,
     _Labels,
     _Comparison,
@@ -208,6 +215,7 @@ class PlanOptions(
     _Tidying,
     _Data,
     _Fitting,
+    _Tuning,
     _Evaluation,
     _Labels,
     _Running,
@@ -222,6 +230,7 @@ class ApplyOptions(
     _Surveying,
     _Data,
     _Fitting,
+    _Tuning,
     _Evaluation,
     _Labels,
     _Comparison,

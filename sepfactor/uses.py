@@ -50,6 +50,7 @@ GROUPS = (
         _ALL,
     ),
     Group("Fitting", ("held_out", "refit", "memory"), (*_BUILD, "profile")),
+    Group("Tuning", ("tune",), _BUILD),
     Group("Evaluation", ("eval_data",), _BUILD),
     Group("Labels", ("labels",), (*_BUILD, "compare")),
     Group("Comparison", ("targets", "pictures"), ("compress", "apply", "compare")),

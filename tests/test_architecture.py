@@ -34,7 +34,7 @@ _PLAIN = {
 """What says nothing of networks."""
 
 _STUDY = {*_PLAIN, "factor", "graph", "data", "measure", "plans"}
-_SEARCH = {*_STUDY, "budgets", "study", "fit"}
+_SEARCH = {*_STUDY, "budgets", "study", "fit", "tune"}
 _DELIVER = {*_SEARCH, "search", "report"}
 
 _ALONE = ("inspection", "benchmark", "comparison")
@@ -73,7 +73,8 @@ MAY_IMPORT = {
     "budgets": {"amounts", "measure", "options"},
     "report": {"visible"},
     "study": _STUDY,
-    "fit": {*_STUDY, "study"},
+    "tune": {*_STUDY, "study"},
+    "fit": {*_STUDY, "study", "tune"},
     "search": _SEARCH,
     "deliver": {*_DELIVER, "uses"},
     **{way: {*_DELIVER, "deliver", "signatures"} for way in _ALONE},
@@ -88,7 +89,7 @@ MAY_IMPORT = {
 
 FOREIGN = {
     "onnx": {"graph", "deliver"},
-    "onnx_ir": {"graph", "inspection", "pipeline", "tidying", "study", "fit", "search", "deliver"},
+    "onnx_ir": {"graph", "inspection", "pipeline", "tidying", "study", "tune", "fit", "search", "deliver"},
     "onnxscript": {"graph"},
     "onnxruntime": {"measure"},
     "openvino": {"measure"},
@@ -101,6 +102,7 @@ FOREIGN = {
     "PIL": {"data"},
     "jinja2": {"report"},
     "vl_convert": {"report"},
+    "torch": {"tune"},
 }
 """Library → rooms that may know it."""
 

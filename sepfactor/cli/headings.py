@@ -33,7 +33,7 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
     "Exact rewriting": ("tidy",),
     "Data": ("data", "eval_data", "labels", "targets", "held_out", "input_shape", "limit", "seed"),
     "How images become inputs": ("color", "scale", "mean", "std", "layout", "resize"),
-    "Fitting": ("refit", "memory"),
+    "Fitting": ("refit", "tune", "memory"),
     "Running and timing": ("engine", "threads", "provider", "bench_seconds", "profile", "cache"),
     "What is built and written": ("plan", "force", "overwrite", "pictures"),
 }

@@ -100,6 +100,7 @@ def verify(written: Written) -> Report:
         tasks=() if outcome is None else outcome.tasks,
         pictures=book.pages(),
         eight_bits=bits,
+        tuning=built.tuning,
         stand_in=study.network.is_stand_in,
         memory=describe_memory(study),
     )

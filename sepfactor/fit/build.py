@@ -24,8 +24,10 @@ from sepfactor.fit.settings import STATES, FitMethod, fit_method, has_room
 from sepfactor.graph.averages import Moved, may_average, move_averages
 from sepfactor.graph.rebuild import Replacement, rebuild
 from sepfactor.plans.document import Plan, PlannedLayer
+from sepfactor.results import Tuning
 from sepfactor.study.study import Study
 from sepfactor.text import rank_text
+from sepfactor.tune.tuning import tune
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +89,7 @@ class Built:
         model: what is run.
         to_write: the network as it goes into a file.
         site_of: output name of each new node of ``model`` → output name of the site it stands for.
+        tuning: what tuning came to; None where there was none.
         is_tidied: whether the network was another before anything was replaced.
     """
 
@@ -96,6 +99,7 @@ class Built:
     model: ir.Model
     to_write: ir.Model
     site_of: Mapping[str, str]
+    tuning: Tuning | None = None
     is_tidied: bool = False
 
     @property
@@ -156,6 +160,11 @@ def build(study: Study, evidence: Sequence[Evidence], plan: Plan) -> Built:
     replacements = [_replacement(layer) for layer in layers if layer.factorization is not None]
     rebuilt = rebuild(moved.model, replacements)
     model, site_of = rebuilt.model, {**moved.site_of, **rebuilt.site_of}
+    tuning = None
+    if plan.tune is not None and any(layer.is_replaced for layer in layers):
+        tuned = tune(study, model, plan.tune, _untouched(study, model, layers))
+        model, tuning = tuned.model, tuned.report
+        plan = plan.model_copy(update={"tune": tuned.tune})
     if plan.int8 is not None or any(layer.is_int8 for layer in plan.layers):
         if study.network.is_stand_in:
             raise PlanError(
@@ -171,6 +180,7 @@ def build(study: Study, evidence: Sequence[Evidence], plan: Plan) -> Built:
         model,
         study.network.to_write(model, replacements, blocks),
         site_of,
+        tuning,
         study.network.is_tidied,
     )
 
@@ -261,6 +271,13 @@ def _fitted(
         else:
             layers.append(replace(step.layer, factorization=found.factorization, fit=found))
     return layers, len(feeds)
+
+
+def _untouched(study: Study, model: ir.Model, layers: Sequence[FittedLayer]) -> set[str]:
+    """Names of weights of layers that are to stay byte for byte."""
+    alone = {layer.planned.output for layer in layers if _is_left_alone(study, layer.evidence, layer.planned)}
+    nodes = [node for node in model.graph if node.outputs and node.outputs[0].name in alone]
+    return {str(value.name) for node in nodes for value in node.inputs if value is not None}
 
 
 def _on_averages(task: FitTask, moved: Moved) -> FitTask:

@@ -15,7 +15,7 @@ from pydantic_core import to_jsonable_python
 from sepfactor.codes import Precision, Reason
 from sepfactor.errors import PlanError
 
-SCHEMA_VERSION = "2.3"
+SCHEMA_VERSION = "2.4"
 KEEP = "keep"
 
 _MOST_BYTES = 64 * 2**20
@@ -118,6 +118,18 @@ class Int8(_Frozen):
     values: tuple[ValueCodes, ...] = ()
 
 
+class Tune(_Frozen):
+    """How weights are tuned once factors are fitted, without labels.
+
+    Attributes:
+        seconds: of the processor's time, from which the steps are reckoned where those are not known yet.
+        steps: of the descent; with them the same can be done again.
+    """
+
+    seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    steps: int | None = Field(default=None, ge=0, le=10**9)
+
+
 class Plan(_Frozen):
     """The recipe: one choice for every convolution of a network, and all that building depends on besides.
 
@@ -132,6 +144,7 @@ class Plan(_Frozen):
         rewrites: names of the exact rewritings that come first, see :mod:`sepfactor.graph.rewrites`.
         layers: one per convolution of the network as they leave it, in the order of the graph.
         int8: what is in eight bits; None where nothing is.
+        tune: how weights are tuned in the end; None where they are not.
         environment: where it was made.
         expected: of the whole: speedup, quality.
         budget: what was asked for when it was chosen, as options; empty where that is not known.
@@ -147,6 +160,7 @@ class Plan(_Frozen):
     rewrites: tuple[str, ...] = ()
     layers: tuple[PlannedLayer, ...]
     int8: Int8 | None = None
+    tune: Tune | None = None
     environment: Mapping[str, Any] = Field(default_factory=dict)
     expected: Mapping[str, Any] = Field(default_factory=dict)
     budget: str = ""
@@ -163,6 +177,8 @@ class Plan(_Frozen):
         decided: list[Any] = [self.effort, self.rewrites, sorted(options.items()), layers]
         if self.int8 is not None:
             decided += [[one.output for one in self.layers if one.is_int8], self.int8]
+        if self.tune is not None:
+            decided.append(["tune", self.tune.steps])
         return hashlib.sha256(json.dumps(to_jsonable_python(decided)).encode()).hexdigest()
 
     def to_json(self) -> str:

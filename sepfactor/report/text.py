@@ -256,6 +256,7 @@ def _summary(report: Report) -> Facts:
         ("Model", f"{report.model} → {report.output or 'not written'}"),
         ("Replaced", _number_replaced(report)),
         *(("Eight bits", bits.line) for bits in [report.eight_bits] if bits is not None),
+        *(("Tuning", tuning.line) for tuning in [report.tuning] if tuning is not None),
         ("MACs", saved(sums.macs_before, sums.macs_after)),
         ("Parameters", saved(sums.parameters_before, sums.parameters_after, f" in {sort}")),
         ("File", f"{file_size(sums.bytes_before)} → {file_size(sums.bytes_after)}"),

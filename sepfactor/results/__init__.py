@@ -26,6 +26,7 @@ from sepfactor.results.layers import (
     LimitResult,
     Picture,
     Totals,
+    Tuning,
 )
 from sepfactor.results.provenance import Provenance
 from sepfactor.results.quality import OF_LABELLED_BOXES, JudgedOn, OutputTask, Quality, QualityKind
@@ -74,4 +75,5 @@ __all__ = [
     "Timing",
     "TopK",
     "Totals",
+    "Tuning",
 ]

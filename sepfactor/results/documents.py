@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from sepfactor.results.accuracy import Accuracy, OutputDifference
 from sepfactor.results.base import Amount, Document, Frozen, Json
 from sepfactor.results.context import Data, Environment, MemoryUse
-from sepfactor.results.layers import Budget, EightBits, FrontPoint, Layer, LayerInspection, Picture, Totals
+from sepfactor.results.layers import (
+    Budget,
+    EightBits,
+    FrontPoint,
+    Layer,
+    LayerInspection,
+    Picture,
+    Totals,
+    Tuning,
+)
 from sepfactor.results.quality import OutputTask
 from sepfactor.results.tidied import RewriteRow
 from sepfactor.results.timing import Ratio, Speed, Timing
@@ -36,6 +45,7 @@ class Report(Document):
         tasks: what outputs were taken for, where they were judged to a budget.
         pictures: samples on which the two networks differ, if they are images; a dozen at most.
         eight_bits: what computes in 8-bit integers; None where nothing does.
+        tuning: what tuning came to; None where it was not asked for.
         stand_in: onnxruntime cannot run the network, and what the notes name was measured in its place.
         memory: what the run took of it.
     """
@@ -56,6 +66,7 @@ class Report(Document):
     tasks: tuple[OutputTask, ...] = ()
     pictures: tuple[Picture, ...] = ()
     eight_bits: EightBits | None = None
+    tuning: Tuning | None = None
     stand_in: bool = False
     memory: MemoryUse | None = None
 

@@ -141,6 +141,37 @@ class EightBits(Frozen):
         return f"{self.layers} convolutions and {self.beside} other nodes compute in 8-bit integers{share}"
 
 
+class Tuning(Frozen):
+    """What a descent on the weights came to, without labels.
+
+    Attributes:
+        reason: why it was left out; None where it was not.
+        steps: that were made.
+        seconds: of the processor's time that it took.
+        before: distance to what the original answers, on samples that choose: squared, in shares of how much
+            outputs and maps vary; of several things together their sum.
+        after: the same of the result.
+        share: of the way that was gone; 0 where nothing was won, and weights are as they were.
+    """
+
+    reason: Reason | None = None
+    steps: Count = 0
+    seconds: Amount = 0.0
+    before: Amount | None = None
+    after: Amount | None = None
+    share: Amount = 0.0
+
+    @property
+    def line(self) -> str:
+        """The same for people."""
+        if self.reason is not None:
+            return f"left out: {self.reason}"
+        effort = f"{self.steps} steps in {self.seconds:.0f} s"
+        if not self.share or self.before is None or self.after is None:
+            return f"nothing was won by {effort}, so weights are as they were fitted"
+        return f"{self.before:.3g} → {self.after:.3g} off the original on samples not fitted to, by {effort}"
+
+
 class LimitResult(Frozen):
     """One limit of a budget.
 
@@ -289,4 +320,5 @@ __all__ = [
     "LimitResult",
     "Picture",
     "Totals",
+    "Tuning",
 ]

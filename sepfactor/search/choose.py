@@ -9,7 +9,7 @@ from sepfactor.factor.scheme import Spectrum
 from sepfactor.fit.build import Built
 from sepfactor.fit.evidence import Evidence
 from sepfactor.options import Options
-from sepfactor.plans.document import Plan
+from sepfactor.plans.document import Plan, Tune
 from sepfactor.search.layer_timing import LayerTimer
 from sepfactor.search.rules import by_rule
 from sepfactor.search.settings import DEFAULT, SearchSettings
@@ -68,6 +68,8 @@ def choose(
     if is_by_rule(study):
         layers = by_rule(study, evidence, settings, LayerTimer.of(study, settings))
         plan = make_plan(study, [layer.planned(len(layer.candidates)) for layer in layers])
+        if study.options.tune is not None:
+            plan = plan.model_copy(update={"tune": Tune(seconds=study.options.tune)})
         return Chosen(plan, [layer.spectra for layer in layers])
     outcome = plan_to_budget(study, evidence, settings)
     return Chosen(outcome.built.plan, [layer.spectra for layer in outcome.layers], outcome)

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
-import numpy as np
-
 from sepfactor.budgets import Budget, Cost, CostLimit, How, QualityLimits
 from sepfactor.fit.build import Built, build
 from sepfactor.fit.evidence import Evidence
@@ -15,7 +13,7 @@ from sepfactor.fit.settings import Effort, fit_method
 from sepfactor.graph.instrument import serialized
 from sepfactor.measure.engines import open_and_time
 from sepfactor.measure.quality import Judge
-from sepfactor.plans.document import Plan
+from sepfactor.plans.document import Plan, Tune
 from sepfactor.results import LimitResult, Quality, QualityKind, Ratio
 from sepfactor.search.beside import LOSS, TIME
 from sepfactor.search.gathering import profile_runs, timed_seconds
@@ -58,6 +56,11 @@ class Point:
     def plan(self) -> Plan:
         """That was built."""
         return self.built.plan
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether its weights were tuned."""
+        return self.plan.tune is not None
 
     @property
     def how(self) -> How:
@@ -234,7 +237,7 @@ class Planner:
     def learn_shares(self) -> None:
         """Correct what is expected to be left of the losses by all that was built."""
         if fit_method(self.study).is_sequential:
-            built = [(p.options, p.quality.divergence) for p in self.points]
+            built = [(p.options, p.quality.divergence) for p in self.points if not p.is_tuned]
             self.space = self.space.learn_shares(built)
 
     def within(self, tightened: Mapping[str, float] | None = None) -> Point | None:
@@ -317,16 +320,6 @@ class Planner:
         """The options of least time, whatever they lose."""
         return self.space.solve(TIME, {}) or ()
 
-    def extreme(self) -> tuple[int, ...]:
-        """The options that come closest to limits on cost that cannot all be kept, whatever they lose."""
-        limits, bounds = self.budget.costs, self.budget.bounds(self.original)
-        options = []
-        for layer in self.space.layers:
-            table = layer.columns(limits).quantities
-            shares = [table[limit.option] / max(bounds[limit.option], 1e-9) for limit in limits]
-            options.append(int(np.argmin(np.sum(shares, axis=0))))
-        return tuple(options)
-
     def solve(
         self, minimise: str, bounds: Mapping[str, float], trust: float = 1.0, *, slower: bool = True
     ) -> tuple[int, ...] | None:
@@ -343,11 +336,13 @@ class Planner:
         fitted = fit_method(self.study).is_fitted
         return self.build(point.options, "the plan chosen, fitted with care", "full") if fitted else point
 
-    def build(self, options: tuple[int, ...], label: str, effort: Effort = "search") -> Point:
-        """Build and judge, unless that was done before; and learn what its layers take."""
+    def build(
+        self, options: tuple[int, ...], label: str, effort: Effort = "search", tune: Tune | None = None
+    ) -> Point:
+        """Build, perhaps tune, and judge, unless that was done before; and learn what its layers take."""
         effort = effort if fit_method(self.study).is_fitted else "full"
         for point in self.points:
-            if (point.options, point.effort) == (options, effort):
+            if (point.options, point.effort, point.is_tuned) == (options, effort, tune is not None):
                 return point
         number, most = len(self.points), self.settings.builds + len(self.settings.trusts) + 3
         predicted, loss = self.space.cost(options), self.space.loss(options)
@@ -355,7 +350,7 @@ class Planner:
         told = trying(label, predicted, self.original, kept, self.limit)
         self.study.progress("plan", number, max(number + 1, most), told)
         plan = make_plan(self.study, self.space.planned(options), self.space.int8(options))
-        built = build(self.study, self.evidence, plan.model_copy(update={"effort": effort}))
+        built = build(self.study, self.evidence, plan.model_copy(update={"effort": effort, "tune": tune}))
         quality = self.judge(self.study.engine.open(serialized(built.model)))
         speed = self._speed(built) if self.study.may_time else None
         cost = self._cost(built, predicted.ms if speed is None else self.original.ms / speed.ratio)

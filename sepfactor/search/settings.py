@@ -48,6 +48,8 @@ class SearchSettings:
         same_time: plans whose times are within this factor are told apart by what they lose.
         near_tie: plans whose expected loss is within this factor are told apart by time, where only size is
             limited.
+        tuned_plans: plans tuned at most where a loss is limited; each is given its share of the seconds.
+        tuned_gain: the first of them is expected to lose so many times what the best untuned one is.
         front: plans on a front, evenly spaced in the logarithm of time.
     """
 
@@ -78,6 +80,8 @@ class SearchSettings:
     unsure: float = 1.2
     same_time: float = 1.01
     near_tie: float = 1.1
+    tuned_plans: int = 3
+    tuned_gain: float = 2.5
     front: int = MOST_PLANS
 
 

@@ -16,6 +16,7 @@ from sepfactor.fit.evidence import Evidence
 from sepfactor.fit.settings import fit_method
 from sepfactor.measure.engine import Feed, Session
 from sepfactor.measure.quality import Judge
+from sepfactor.plans.document import Tune
 from sepfactor.progress import TakeBest
 from sepfactor.results import Budget as BudgetResult
 from sepfactor.results import FrontPoint, JudgedOn, LimitResult, OutputTask, Quality, QualityKind
@@ -26,6 +27,7 @@ from sepfactor.search.sensitivity import measure_sensitivity
 from sepfactor.search.settings import SearchSettings
 from sepfactor.search.space import LayerChoices, SearchSpace
 from sepfactor.search.telling import told
+from sepfactor.search.tuned import tune_faster, tune_within
 from sepfactor.study.recipe import expecting, make_plan
 from sepfactor.study.study import Study
 from sepfactor.user_code import Metric, open_metric
@@ -230,14 +232,28 @@ def _within(planner: Planner) -> Outcome:
     if found is not None:
         _careful_within(planner, found)
         found = planner.best()
+    if found is not None and planner.study.options.tune is not None:
+        tune_within(planner, found)
+        found = planner.best()
     if found is not None:
         return _outcome(planner, found)
     if not any(planner.keeps_costs(point) for point in planner.points):
-        planner.in_full(planner.build(planner.extreme(), "as little as it gets"))
+        planner.in_full(planner.build(_extreme(planner), "as little as it gets"))
         found = planner.best()
     point = found or planner.closest()
     failed = f"no plan keeps the budget ({asked}): the closest comes to "
     return _outcome(planner, point, "" if planner.keeps_costs(point) else failed)
+
+
+def _extreme(planner: Planner) -> tuple[int, ...]:
+    """The options that come closest to limits on cost that cannot all be kept, whatever they lose."""
+    limits, bounds = planner.budget.costs, planner.budget.bounds(planner.original)
+    options = []
+    for layer in planner.space.layers:
+        table = layer.columns(limits).quantities
+        shares = [table[limit.option] / max(bounds[limit.option], 1e-9) for limit in limits]
+        options.append(int(np.argmin(np.sum(shares, axis=0))))
+    return tuple(options)
 
 
 def _careful_within(planner: Planner, point: Point) -> None:
@@ -269,6 +285,7 @@ def _as_fast_as_allowed(planner: Planner, limit: QualityLimits) -> Outcome:
         floats = planner.cheapest(limit, start, int8=0.0)
         if floats is not None:
             planner.in_full(floats)
+    tune_faster(planner, limit, start)
     best = planner.best()
     return _keep_all(planner, "no-plan", none) if best is None else _outcome(planner, best)
 
@@ -389,7 +406,11 @@ def explore(study: Study, evidence: Sequence[Evidence], settings: SearchSettings
         if options is None or not any(options) or known:
             continue
         label = f"plan {number} of {settings.front}"
-        point = replace(planner.in_full(planner.build(options, label)), label=label)
+        point = planner.in_full(planner.build(options, label))
+        if study.options.tune is not None:
+            share = Tune(seconds=study.options.tune / settings.front)
+            point = planner.build(options, label, "full", share)
+        point = replace(point, label=label)
         verdict = BudgetVerdict("front", True, label)
         plan = expecting(point.plan, _expected(planner, point, point.quality, verdict))
         built = replace(point.built, plan=plan)

@@ -15,7 +15,7 @@ from sepfactor.codes import Reason
 from sepfactor.errors import PlanError
 from sepfactor.graph.survey import Site
 from sepfactor.options import Options
-from sepfactor.plans.document import Int8, Plan, PlannedLayer, read_plan
+from sepfactor.plans.document import Int8, Plan, PlannedLayer, Tune, read_plan
 from sepfactor.study.study import Study
 from sepfactor.user_code import names_function
 
@@ -139,7 +139,9 @@ def fitting_plan(study: Study, plan: Plan) -> Plan:
     planned = {layer.output: layer for layer in plan.layers}
     layers = [planned.get(site.output, kept(site, _NOT_IN_PLAN)) for site in study.sites]
     header = make_plan(study, [_explained(layer) for layer in layers], plan.int8)
-    return header.model_copy(update={"effort": plan.effort, "expected": plan.expected})
+    asked = study.options.tune
+    tune = plan.tune if asked is None else Tune(seconds=asked)
+    return header.model_copy(update={"effort": plan.effort, "tune": tune, "expected": plan.expected})
 
 
 def _explained(layer: PlannedLayer) -> PlannedLayer:
