@@ -23,6 +23,7 @@ from pydantic import (
 
 from sepfactor.amounts import Amount, exact_bytes, to_amount, to_bytes, to_count
 from sepfactor.config import as_toml, read_toml
+from sepfactor.contradictions import QUALITIES, contradiction
 from sepfactor.errors import OptionError
 from sepfactor.layer_options import LayerOptions, Names, Numbers, asked, fits, kebab, merged
 from sepfactor.uses import check_used, used_by
@@ -52,10 +53,6 @@ _Count = Annotated[Amount, BeforeValidator(to_count), PlainSerializer(Amount.exa
 
 OBJECTS = ("plan", "metric", "data", "eval_data", "labels", "targets")
 """Options that programs may give as objects."""
-
-
-_QUALITIES = ("max_drop", "max_estimated_drop", "min_snr", "min_psnr")
-"""Budgets for what may be lost, of which there can be one."""
 
 
 class Options(LayerOptions):
@@ -218,7 +215,7 @@ class Options(LayerOptions):
     @property
     def limits_quality(self) -> bool:
         """Whether a budget is set for what may be lost."""
-        return any(getattr(self, name) is not None for name in _QUALITIES)
+        return any(getattr(self, name) is not None for name in QUALITIES)
 
     @property
     def limits_cost(self) -> bool:
@@ -236,47 +233,10 @@ class Options(LayerOptions):
     _layer_names: frozenset[str] = PrivateAttr(frozenset())
 
     @model_validator(mode="after")
-    def _one_quality(self) -> Options:
-        given = [name for name in _QUALITIES if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise ValueError(f"{kebab(given[0])} and {kebab(given[1])} exclude each other: give one")
-        if self.metric is not None and given and given != ["max_drop"]:
-            raise ValueError(
-                f"metric and {kebab(given[0])} exclude each other: max-drop says what a metric may lose"
-            )
-        if self.metric is not None and self.task is not None:
-            raise ValueError("metric and task exclude each other: a metric judges all outputs by itself")
-        decibel = next((name for name in given if name in ("min_snr", "min_psnr")), None)
-        if decibel is not None and self.task not in (None, "dense"):
-            raise ValueError(
-                f"task {self.task} and {kebab(decibel)} exclude each other: noise is counted whatever "
-                "outputs are"
-            )
-        if self.tune is not None and not self.refit:
-            raise ValueError("tune goes on from fitted factors, and no-refit fits none: leave one out")
-        if self.rank is not None and (self.limits_quality or self.limits_cost):
-            raise ValueError("rank fixes the plan, so a budget has nothing to choose: give one of the two")
-        if self.int8 and self.has_rule:
-            rule = "rank" if self.rank is not None else "max-error"
-            raise ValueError(
-                f"int8 is chosen under a budget, and {rule} alone decides without one: give max-drop or "
-                "another budget instead of it"
-            )
-        if self.int8 and self.profile is not None:
-            raise ValueError(
-                "int8 and profile exclude each other: what eight bits take is measured here only"
-            )
-        if self.int8 and self.engine != "onnxruntime":
-            raise ValueError(
-                f"int8 and engine {self.engine} exclude each other: what eight bits take is known of "
-                "onnxruntime's kernels only. Leave int8 out, and quantise the result with tools of the engine"
-            )
-        if self.metric is not None and self.has_rule:
-            rule = "rank" if self.rank is not None else "max-error"
-            raise ValueError(
-                f"metric judges what a budget allows, and {rule} alone decides without one: give max-drop "
-                "instead of it, or leave the metric out"
-            )
+    def _go_together(self) -> Options:
+        found = contradiction(self)
+        if found is not None:
+            raise ValueError(found)
         return self
 
     @model_validator(mode="after")

@@ -34,10 +34,11 @@ from sepfactor.progress import Progress, silent
 from sepfactor.reads import files_read
 from sepfactor.results import Planning
 from sepfactor.search.choose import choose
+from sepfactor.search.front import explore
 from sepfactor.search.gathering import gather_space
 from sepfactor.search.layer_timing import LayerTimer
 from sepfactor.search.settings import DEFAULT, MOST_PLANS
-from sepfactor.search.to_budget import Outcome, explore, front_point
+from sepfactor.search.to_budget import Outcome, front_point
 from sepfactor.signatures import ApplyOptions, CompressOptions, PlanOptions, ProfileOptions
 from sepfactor.study.recipe import building_options, check_data, fingerprint, open_plan
 from sepfactor.study.study import Study, open_study

@@ -80,6 +80,7 @@ EXAMPLES: dict[str, Any] = {
     "cache": False,
     "tidy": False,
     "int8": True,
+    "tune": 30.0,
 }
 
 

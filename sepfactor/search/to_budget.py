@@ -16,7 +16,6 @@ from sepfactor.fit.evidence import Evidence
 from sepfactor.fit.settings import fit_method
 from sepfactor.measure.engine import Feed, Session
 from sepfactor.measure.quality import Judge
-from sepfactor.plans.document import Tune
 from sepfactor.progress import TakeBest
 from sepfactor.results import Budget as BudgetResult
 from sepfactor.results import FrontPoint, JudgedOn, LimitResult, OutputTask, Quality, QualityKind
@@ -341,7 +340,7 @@ def _outcome(planner: Planner, point: Point, failed: str = "") -> Outcome:
     if verdict.is_met and quality.is_ruined:
         text = f"{verdict.text}; but what is left of the network answers nothing like the original"
         verdict = BudgetVerdict("ruined", False, text)
-    plan = expecting(point.plan, _expected(planner, point, quality, verdict))
+    plan = expecting(point.plan, expected_of(planner, point, quality, verdict))
     built = replace(point.built, plan=plan)
     points, judge = tuple(planner.points), planner.judge
     return Outcome(
@@ -358,7 +357,9 @@ def _outcome(planner: Planner, point: Point, failed: str = "") -> Outcome:
     )
 
 
-def _expected(planner: Planner, point: Point, quality: Quality, verdict: BudgetVerdict) -> Mapping[str, Any]:
+def expected_of(
+    planner: Planner, point: Point, quality: Quality, verdict: BudgetVerdict
+) -> Mapping[str, Any]:
     """What was predicted and judged of the whole."""
     return {
         "verdict": verdict.text,
@@ -390,30 +391,3 @@ def _keep_all(planner: Planner, code: str, text: str) -> Outcome:
         tasks=judge.described(),
         notes=judge.notes,
     )
-
-
-def explore(study: Study, evidence: Sequence[Evidence], settings: SearchSettings) -> list[Outcome]:
-    """A handful of plans from mild to strong, each the least loss for its time, built, judged and timed."""
-    planner = make_planner(study, evidence, settings)
-    found: list[Outcome] = []
-    for number in range(1, settings.front + 1):
-        planner.learn_shares()
-        space = planner.space
-        fastest = space.milliseconds(planner.fastest())
-        whole = space.prepared_ms * (fastest / space.prepared_ms) ** (number / settings.front)
-        options = planner.solve("loss", {"time": whole - space.fixed_ms})
-        known = any(outcome.point is not None and outcome.point.options == options for outcome in found)
-        if options is None or not any(options) or known:
-            continue
-        label = f"plan {number} of {settings.front}"
-        point = planner.in_full(planner.build(options, label))
-        if study.options.tune is not None:
-            share = Tune(seconds=study.options.tune / settings.front)
-            point = planner.build(options, label, "full", share)
-        point = replace(point, label=label)
-        verdict = BudgetVerdict("front", True, label)
-        plan = expecting(point.plan, _expected(planner, point, point.quality, verdict))
-        built = replace(point.built, plan=plan)
-        found.append(Outcome(built, point, planner.space, (point,), verdict, quality=point.quality))
-    study.progress("plan", len(planner.points), len(planner.points), "")
-    return found
