@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pydantic
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
@@ -14,6 +15,7 @@ from sepfactor.results import Document
 from tests.report.samples import bench, comparison, inspection, planning, rewritten, rich_report
 
 
+@pytest.mark.skipif(pydantic.VERSION < "2.14", reason="schemas are worded by pydantic 2.14 or later")
 @pytest.mark.parametrize("name", names())
 def test_what_ships_is_up_to_date(name: str) -> None:
     assert published(name) == make(name), "run: python -m sepfactor.report.schemas"
