@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Unpack
+
+from typing_extensions import Unpack
 
 import sepfactor.report  # noqa: F401  # so that notebooks show results
 from sepfactor import __version__

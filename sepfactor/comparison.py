@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Unpack
+
+from typing_extensions import Unpack
 
 import sepfactor.report  # noqa: F401  # so that notebooks show results
 from sepfactor import __version__

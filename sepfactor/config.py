@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tomllib
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,11 @@ from typing import Any
 import tomli_w
 
 from sepfactor.errors import OptionError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 _OF_A_PROJECT = "pyproject.toml"
 """A file of this name is shared with other tools, and each has a table of its own in it."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Unpack
+from typing import Any
 
 import numpy as np
+from typing_extensions import Unpack
 
 import sepfactor.report  # noqa: F401  # so that notebooks show results
 from sepfactor import __version__
@@ -153,10 +154,10 @@ def _notes(study: Study) -> tuple[str, ...]:
 def _not_looked_at(operators: Mapping[str, float], layers: Sequence[LayerInspection]) -> Iterator[str]:
     """What takes time and is no layer here, with the flag that changes that."""
     whole = sum(operators.values()) or 1.0
-    matrices = sum(ms for name, ms in operators.items() if name in _MATRICES)
-    if matrices >= _TOLD * whole and not any(len(layer.weight_shape) == 2 for layer in layers):
+    matrices = matrices_left_out(operators, layers)
+    if matrices >= _TOLD:
         yield (
-            f"Gemm and MatMul take {100 * matrices / whole:.0f} % of the time and were not looked at: "
+            f"Gemm and MatMul take {100 * matrices:.0f} % of the time and were not looked at: "
             "--linear-layers looks at those with constant weights, and lets compress factor them."
         )
     quantised = sum(ms for name, ms in operators.items() if name.startswith(_QUANTISED))
@@ -166,6 +167,13 @@ def _not_looked_at(operators: Mapping[str, float], layers: Sequence[LayerInspect
             "compress the float network with --int8, or quantise what comes of it. Of a network in QDQ form "
             "--dequantize makes a float one."
         )
+
+
+def matrices_left_out(operators: Mapping[str, float], layers: Sequence[LayerInspection]) -> float:
+    """Share of the time that Gemm and MatMul take where they were not looked at; else 0."""
+    if any(len(layer.weight_shape) == 2 for layer in layers):
+        return 0.0
+    return sum(ms for name, ms in operators.items() if name in _MATRICES) / (sum(operators.values()) or 1.0)
 
 
 _MATRICES = frozenset({"Gemm", "FusedGemm", "MatMul", "FusedMatMul", "TransposeMatMul"})

@@ -10,7 +10,9 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
+
+from typing_extensions import Unpack
 
 import sepfactor.report  # noqa: F401  # so that notebooks show results
 from sepfactor import __version__

@@ -39,7 +39,7 @@ def signed(value: float, digits: int) -> str:
     >>> signed(-1.5, 2), signed(-0.001, 2)
     ('−1.50', '0.00')
     """
-    return f"{value:z.{digits}f}".replace("-", "−")
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # −0 + 0 is 0
 
 
 def percent(share: Any) -> str:

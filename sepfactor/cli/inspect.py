@@ -21,6 +21,9 @@ from sepfactor.cli.files import check_files, options_for
 from sepfactor.cli.flags import flag, options_of, spelled
 from sepfactor.cli.headings import UnderHeadings
 
+_MUCH = 0.2
+"""Share of the time from which on what comes next takes in layers that were not looked at."""
+
 
 @click.command("inspect", cls=UnderHeadings)
 @click.argument("model", type=click.Path(path_type=Path))
@@ -47,7 +50,7 @@ def command(
     sepfactor inspect model.onnx --data photos/
     sepfactor inspect model.onnx --data photos/ --all
     """
-    from sepfactor.inspection import inspect
+    from sepfactor.inspection import inspect, matrices_left_out
     from sepfactor.report.inspected import inspection_view
 
     said = given(options)
@@ -55,6 +58,8 @@ def command(
     check_files([("--json", json_to)], asked, (model,), (config,))
     with progress_bar(quiet) as progress:
         result = inspect(model, config=config, progress=progress, **said)
+    if matrices_left_out(result.operators, result.layers) >= _MUCH:
+        said.setdefault("linear_layers", True)
     shown = inspection_view(result, _next_command(model, config, said))
     deliver(shown, result.to_json(), json_to, quiet and json_to is not None)
 

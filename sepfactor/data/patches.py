@@ -55,7 +55,8 @@ def gather_patches(
         inside.append((pixels >= 0) & (pixels < image.shape[axis + 1]) & (between == 0))
         index.append(np.clip(pixels, 0, image.shape[axis + 1] - 1))
     axes = len(index)
-    patches = image[:, *(_spread(taps, axis, axes) for axis, taps in enumerate(index))]  # (c, n, *kernel)
+    spread = tuple(_spread(taps, axis, axes) for axis, taps in enumerate(index))
+    patches = image[(slice(None), *spread)]  # (c, n, *kernel)
     mask = functools.reduce(np.logical_and, (_spread(one, axis, axes) for axis, one in enumerate(inside)))
     return np.ascontiguousarray(np.where(mask, patches, 0).swapaxes(0, 1), dtype=np.float32)
 

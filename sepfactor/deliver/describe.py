@@ -112,6 +112,7 @@ def describe_data(data: Splits, options: Options, fitted_on: int = 0) -> Data:
         targets=judged_on.has_targets,
         seed=options.seed,
         preprocessing=data.fit.preprocessing,
+        shapes={name: array.shape for name, array in judged_on[0].items()} if len(judged_on) else {},
     )
 
 

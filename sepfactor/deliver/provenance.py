@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import onnx_ir as ir
 
@@ -101,15 +100,10 @@ def with_provenance(model: ir.Model, loaded: Loaded, plan: Plan | None = None) -
         doc_string=model.doc_string,
         functions=tuple(model.functions.values()),
         metadata_props=others | own,
-        **_devices(model),
+        device_configurations=model.device_configurations,
     )
     said.meta.update(model.meta)
     return said
-
-
-def _devices(model: ir.Model) -> dict[str, Any]:
-    """What of a model's own onnx-ir knows from 1.0 on."""
-    return {name: getattr(model, name) for name in ("device_configurations",) if hasattr(model, name)}
 
 
 _FIELDS = frozenset(Provenance.model_fields)

@@ -250,7 +250,7 @@ class _Problem:
             for t, tap in enumerate(taps):
                 begin = [a + b for a, b in zip(tap, offset, strict=True)]
                 window = tuple(slice(b, b + n) for b, n in zip(begin, pre.shape[2:], strict=True))
-                z[:, t][:, :, *window] = pre
+                z[:, t][(slice(None), slice(None), *window)] = pre
             result.append(z.reshape(pre.shape[0] * len(taps), -1))
         return result
 
@@ -308,5 +308,5 @@ def _compose(first: Array, last: Array) -> Array:
     for number, tap in enumerate(itertools.product(*map(range, b))):
         window = tuple(slice(t, t + n) for t, n in zip(tap, a, strict=True))
         part: Array = taps[..., number] @ first.reshape(m, -1)
-        result[:, :, *window] += part.reshape(o, i, *a)
+        result[(slice(None), slice(None), *window)] += part.reshape(o, i, *a)
     return result

@@ -131,4 +131,4 @@ def _shortfall(original: Single, compressed: Single) -> Single:
 
 def _at(value: NDArray[np.floating], b: int, where: NDArray[np.int64]) -> Single:
     """``(n, channels)``: one map at some positions."""
-    return np.ascontiguousarray(value[b][:, *where.T].T, np.float32)
+    return np.ascontiguousarray(value[b][(slice(None), *where.T)].T, np.float32)

@@ -59,7 +59,7 @@ def planning_view(planning: Planning) -> View:
         Notes(planning.notes),
         Facts(
             *facts,
-            ("Data", planning.data.description),
+            ("Data", planning.data.line),
             *([("Memory", planning.memory.line)] if planning.memory else []),
             ("Measured", planning.environment.line),
         ),

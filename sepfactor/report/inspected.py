@@ -40,7 +40,7 @@ def inspection_view(inspection: Inspection, next_command: str = "") -> View:
         ("Time", _operators(inspection)),
         *((("Layout", _layouts(inspection.layouts)),) if inspection.layouts is not None else ()),
         ("For nothing", _for_nothing(inspection)),
-        ("Data", inspection.data.description),
+        ("Data", inspection.data.line),
         *([("Memory", inspection.memory.line)] if inspection.memory else []),
         ("Measured", inspection.environment.line),
         ("Verdict", inspection_verdict(inspection)),

@@ -80,7 +80,7 @@ def bench_view(bench: Bench) -> View:
         table,
         Notes(tuple(filter(None, (bench.advice, *bench.notes)))),
         Facts(
-            ("Data", bench.data.description),
+            ("Data", bench.data.line),
             *(("Measured", where.line) for where in (bench.environment, *bench.others)),
             *(("Time", caveat) for caveat in dict.fromkeys(filter(None, caveats))),
         ),
@@ -115,7 +115,7 @@ def comparison_view(comparison: Comparison) -> View:
             *((f"Output {o.name}", o.line(labels=False)) for o in outputs),
             *((one.kind, one.line) for one in comparison.accuracy.boxes),
             *((f"Errors {o.name}", line) for o in outputs if (line := _distribution(o))),
-            ("Data", comparison.data.description),
+            ("Data", comparison.data.line),
             ("Measured", comparison.environment.line),
         ),
     )
@@ -264,7 +264,7 @@ def _summary(report: Report) -> Facts:
     if report.accuracy is not None:
         facts += [(f"Output {o.name}", o.line()) for o in report.accuracy.outputs]
         facts += [(one.kind, one.line) for one in report.accuracy.boxes]
-        facts.append(("Judged on", report.data.judged_on))
+        facts.append(("Judged on", report.data.judged_line))
     if report.budget is not None:
         facts.append(("Budget", report.budget.verdict.text))
     if report.speed is not None:

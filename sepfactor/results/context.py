@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import Field
+
 from sepfactor.results.base import Amount, Count, Frozen, Probability
 from sepfactor.results.timing import Clock
+from sepfactor.words import by
 
 ENGINE_TITLES = {"openvino": "OpenVINO"}
 """Name of an engine, as users type it → as it is written, where that differs."""
@@ -92,6 +96,10 @@ class ImageSettings:
     resize: int | None = None
 
 
+_FEW = 3
+"""So many inputs are told of with their shapes."""
+
+
 class Data(Frozen):
     """What the networks were run on.
 
@@ -105,6 +113,7 @@ class Data(Frozen):
         targets: whether it is known what the output should be.
         seed: of everything that is drawn.
         preprocessing: how images became inputs; None where no image was involved.
+        shapes: of the first run judged on, by input: what was fed where the network leaves it open.
     """
 
     description: str
@@ -116,6 +125,24 @@ class Data(Frozen):
     targets: bool
     seed: int
     preprocessing: ImageSettings | None
+    shapes: Mapping[str, tuple[Count, ...]] = Field(default_factory=dict)
+
+    @property
+    def shapes_text(self) -> str:
+        """What was fed: ``image 1×3×224×224``; of many inputs the first few."""
+        named = [f"{name} {by(shape) or 'one number'}" for name, shape in self.shapes.items()]
+        more = f" and {len(named) - _FEW} more" if len(named) > _FEW else ""
+        return ", ".join(named[:_FEW]) + more
+
+    @property
+    def line(self) -> str:
+        """What layers were observed on, and in which shapes."""
+        return f"{self.description}; {self.shapes_text}" if self.shapes else self.description
+
+    @property
+    def judged_line(self) -> str:
+        """What figures are of, and in which shapes."""
+        return f"{self.judged_on}; {self.shapes_text}" if self.shapes else self.judged_on
 
     @property
     def samples_text(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import nan
 from typing import Literal
 
 from pydantic import Field
@@ -93,8 +94,10 @@ class Quality(Frozen):
     original: Unbounded
     result: Unbounded
     expected: Unbounded
-    drop: Unbounded = Field(default_factory=lambda scores: scores["original"] - scores["expected"])
-    pessimistic: Unbounded = Field(default_factory=lambda scores: scores["expected"])
+    drop: Unbounded = Field(
+        default_factory=lambda scores: scores.get("original", nan) - scores.get("expected", nan)
+    )
+    pessimistic: Unbounded = Field(default_factory=lambda scores: scores.get("expected", nan))
     divergence: Unbounded
     samples: Count
     judged_on: JudgedOn = "held-out"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -48,7 +49,8 @@ def conclude(figures: Mapping[str, Any]) -> Verdict:
     >>> conclude({"ratio": 1.0, "low": 0.98, "high": 1.03})
     Verdict(code='unchanged', text='no measurable change (0.98–1.03)')
     """
-    ratio, low, high = (float(figures[name]) for name in ("ratio", "low", "high"))
+    # Before pydantic 2.14 this is also asked where a figure was refused, and the answer thrown away.
+    ratio, low, high = (float(figures.get(name, math.nan)) for name in ("ratio", "low", "high"))
     if low <= 1.0 <= high:
         return Verdict("unchanged", f"no measurable change ({low:.2f}–{high:.2f})")
     if low > 1.0:

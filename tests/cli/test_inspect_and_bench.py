@@ -7,7 +7,10 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+import onnx.numpy_helper
+import onnx.shape_inference
 import pytest
 from rich.cells import cell_len
 
@@ -90,6 +93,41 @@ class TestInspect:
         assert layouts["blocked"] >= operators["Conv"]
         assert layouts["plain"] >= operators["PRelu"]
         assert "Layout" in sepfactor("inspect", "net.onnx").stdout
+
+    def test_matrices_that_were_not_looked_at_are_named_with_their_flag(self, sepfactor: Run) -> None:
+        rng = np.random.default_rng(0)
+        model = networks.plain()
+        (before,) = (value.name for value in model.graph.output)
+        nodes = [
+            onnx.helper.make_node("GlobalAveragePool", [before], ["means"]),
+            onnx.helper.make_node("Flatten", ["means"], ["flat"]),
+            onnx.helper.make_node("Gemm", ["flat", "wide"], ["hidden"]),
+            onnx.helper.make_node("Gemm", ["hidden", "square"], ["y"]),
+        ]
+        model.graph.node.extend(nodes)
+        channels = (
+            onnx.shape_inference.infer_shapes(model).graph.output[0].type.tensor_type.shape.dim[1].dim_value
+        )
+        for name, shape in (("wide", (channels, 2048)), ("square", (2048, 2048))):
+            weight = rng.normal(0, 0.02, shape).astype(np.float32)
+            model.graph.initializer.append(onnx.numpy_helper.from_array(weight, name))
+        del model.graph.output[:]
+        model.graph.output.append(onnx.helper.make_tensor_value_info("y", 1, None))
+        onnx.save(model, "net.onnx")
+        said = sepfactor("inspect", "net.onnx", "--limit", 2, env={"COLUMNS": "300"}).stdout
+        assert re.search(r"Gemm and MatMul take \d+ % of the time and were not looked at", said)
+        assert "--data FOLDER_OR_NPZ --linear-layers" in said
+        said = sepfactor(
+            "inspect", "net.onnx", "--limit", 2, "--linear-layers", env={"COLUMNS": "300"}
+        ).stdout
+        assert "were not looked at" not in said
+
+    def test_shapes_that_were_fed_are_told(self, sepfactor: Run) -> None:
+        found = strict(sepfactor("inspect", "model.onnx", "--limit", 2, "--json", "-").stdout)
+        shape = found["data"]["shapes"]["image"]
+        assert len(shape) == 4
+        said = sepfactor("inspect", "model.onnx", "--limit", 2, env={"COLUMNS": "300"}).stdout
+        assert f"image {'×'.join(map(str, shape))}" in said
 
     def test_one_scheme(self, sepfactor: Run) -> None:
         run = sepfactor("inspect", "model.onnx", "--scheme", "tucker2", "--json", "-")

@@ -183,7 +183,7 @@ def test_kernels_with_a_zero_border_are_trimmed_as_far_as_they_can_be_written(
 ) -> None:
     """A ConvTranspose cannot begin before its first pixel."""
     weight = np.zeros((2, 3, 3, 3), np.float32)
-    weight[:, :, *kept] = normal(2, 3)
+    weight[(slice(None), slice(None), *kept)] = normal(2, 3)
     for pads in ([0, 0, 0, 0], [1, 0, 0, 2], [2, 2, 1, 1]):
         body = f"y = ConvTranspose<strides = {strides}, dilations = {dilations}, pads = {pads}>(x, w)"
         proto = model(body, "float[N,2,H,W] x", "float[N,3,P,Q] y", w=weight)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 
+import pytest
+
 from sepfactor.extras import EXTRAS, how_to_install
+
+tomllib = pytest.importorskip("tomllib")
 
 
 def test_are_those_of_the_project(root: Path) -> None:
