@@ -2,9 +2,9 @@
 
     python benchmarks/tune.py [--network NAME]... [--speedup X]... [--tune SECONDS]... [--images N] [--seed N]
 
-Each network is compressed to each speed, and the plan that comes of it is applied again with ``--tune``: the same
-schemes and ranks, fitted to the same images, and tuned on those. The written files are judged on images that
-decided nothing, and timed in turns with the original by the processor's clock. Rows are kept in
+Each network is compressed to each speed, and the plan that comes of it is applied again with ``--tune``: the
+same schemes and ranks, fitted to the same images, and tuned on those. The written files are judged on images
+that decided nothing, and timed in turns with the original by the processor's clock. Rows are kept in
 ``results/tune.json``, from which the table is made.
 """
 
