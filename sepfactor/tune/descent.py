@@ -25,8 +25,8 @@ class TuneSettings:
     """Choices of the descent; the defaults are what won (``benchmarks/results/experiments.md``).
 
     Attributes:
-        rates: first step of a weight, in shares of the root mean square of its tensor; the one is taken that
-            does best in a tenth of the steps.
+        rates: first step of a weight, in shares of the root mean square of its tensor; the first is taken
+            that wins anything in a tenth of the steps.
         bias: tensors of one axis are taken for as large as this at least.
         batch: runs per step.
         warm_up: share of the steps over which the rate rises to that.
@@ -171,7 +171,8 @@ class Descent:
     def run(self, steps: int, watch: Callable[[int], None]) -> Descended:
         """Go so many steps, and back as far as the samples that choose say.
 
-        A tenth of them is spent on each rate, to see which of them to go on with.
+        A tenth of them is spent on each rate, until one wins anything: smaller ones would win more in so few
+        steps, and less in all.
 
         Args:
             steps: how many, in all.
@@ -180,12 +181,12 @@ class Descent:
         settings = self._settings
         before, tenth = self.chosen(), steps // 10
         rates = settings.rates if tenth else settings.rates[:1]
-        tried: dict[float, float] = {}
+        begun, rate = 0, rates[0]
         for rate in rates if len(rates) > 1 else ():
-            last = self._descend(rate, tenth, _behind(len(tried) * tenth, watch))
-            tried[rate] = min(self._along(last, before).values())
-        rate = min(rates, key=lambda one: tried.get(one, math.inf))
-        begun = len(tried) * tenth
+            last = self._descend(rate, tenth, _behind(begun, watch))
+            begun += tenth
+            if min(self._along(last, before).values()) < before:
+                break
         last = self._descend(rate, steps - begun, _behind(begun, watch))
         watch(steps)
         losses = self._along(last, before)
