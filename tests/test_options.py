@@ -45,6 +45,7 @@ EXAMPLES: dict[str, Any] = {
     "data": "x.npz",
     "eval_data": "y.npz",
     "held_out": 0.5,
+    "tune": 30.0,
     "refit": False,
     "memory": "500MB",
     "labels": "z.npy",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 
 from sepfactor.data import Feed
 from sepfactor.tune.aims import Aim
@@ -24,7 +25,8 @@ class TuneSettings:
     """Choices of the descent; the defaults are what won (``benchmarks/results/experiments.md``).
 
     Attributes:
-        rate: first step of a weight, in shares of the root mean square of its tensor.
+        rates: first step of a weight, in shares of the root mean square of its tensor; the first is taken
+            that wins anything in a tenth of the steps.
         bias: tensors of one axis are taken for as large as this at least.
         batch: runs per step.
         warm_up: share of the steps over which the rate rises to that.
@@ -35,12 +37,12 @@ class TuneSettings:
         timed: steps by which it is told how long one takes.
     """
 
-    rate: float = 3e-3
+    rates: tuple[float, ...] = (3e-3, 1e-3, 3e-4)
     bias: float = 1e-2
     batch: int = 8
     warm_up: float = 0.03
     betas: tuple[float, float] = (0.9, 0.99)
-    shares: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25, 0.0)
+    shares: tuple[float, ...] = (1.0, 0.7, 0.4, 0.0)
     of_outputs: float = 1.0
     timed: int = 3
 
@@ -57,7 +59,8 @@ class Descended:
         weights: by name.
         before: loss on the samples that choose, with the first weights.
         after: the same with ``weights``.
-        steps: made.
+        steps: made, in all.
+        rate: that was taken.
         share: of the way to the last weights that was gone.
     """
 
@@ -65,6 +68,7 @@ class Descended:
     before: float
     after: float
     steps: int
+    rate: float
     share: float
 
 
@@ -98,7 +102,7 @@ class Descent:
         self._names = [aim.own for aim in aims]
         self._fit, self._choose, self._settings = fit, choose, settings
         self._most = settings.batch if together else 1
-        self._rng = np.random.default_rng(seed)
+        self._seed, self._rng = seed, np.random.default_rng(seed)
         self._left: list[int] = []
         self._start = {name: weight.detach().clone() for name, weight in network.weights.items()}
         self._spreads = spreads(samples, choose, len(aims))
@@ -106,13 +110,14 @@ class Descent:
         shares = (settings.of_outputs / max(outputs, 1), 1 / max(len(aims) - outputs, 1))
         self._weights = [shares[0] if aim.is_output else shares[1] for aim in aims]
 
-    def loss(self, feed: Feed) -> Tensor:
+    def loss(self, feeds: Sequence[Feed]) -> Tensor:
         """How far every aim is from the original's answer, weighed, and summed."""
-        found = self._network({name: torch.from_numpy(value) for name, value in feed.items()}, self._names)
-        total, answers = torch.zeros(()), self._samples.answers(feed)
+        fed = {name: _tensor(value) for name, value in behind(feeds).items()}
+        found, answers = self._network(fed, self._names), self._samples.answers(feeds)
+        total = torch.zeros(())
         parts = zip(self._aims, found, answers, self._spreads, self._weights, strict=True)
         for aim, value, answer, spread, weight in parts:
-            total = total + weight * distance(aim, value, torch.from_numpy(answer).to(value.dtype), spread)
+            total = total + weight * distance(aim, value, _tensor(answer).to(value.dtype), spread)
         return total
 
     def chosen(self) -> float:
@@ -122,25 +127,25 @@ class Descent:
             for begin in range(0, len(self._choose), self._settings.batch):
                 some = self._choose[begin : begin + self._settings.batch]
                 parts = self._parts(self._samples.plain(some))
-                total += sum(float(self.loss(feed)) * count for feed, count in parts)
+                total += sum(float(self.loss(part)) * len(part) for part in parts)
         return total / len(self._choose)
 
-    def _parts(self, feeds: Sequence[Feed]) -> Iterator[tuple[Feed, int]]:
-        """What is computed at once, and of how many runs that is."""
+    def _parts(self, feeds: Sequence[Feed]) -> Iterator[Sequence[Feed]]:
+        """What is computed at once."""
         for begin in range(0, len(feeds), self._most):
             some = feeds[begin : begin + self._most]
             alike = len({tuple(value.shape for value in feed.values()) for feed in some}) == 1
             if alike and len(some) > 1:
-                yield behind(some), len(some)
+                yield some
             else:
-                yield from ((feed, 1) for feed in some)
+                yield from ([feed] for feed in some)
 
     def _back(self, feeds: Sequence[Feed]) -> None:
         """Gradients of the loss."""
         for weight in self._network.weights.values():
             weight.grad = None
-        for feed, count in self._parts(feeds):
-            (self.loss(feed) * (count / len(feeds))).backward()
+        for part in self._parts(feeds):
+            (self.loss(part) * (len(part) / len(feeds))).backward()
 
     def _next(self) -> list[Feed]:
         """The samples of a step: each once before any is taken again."""
@@ -151,58 +156,94 @@ class Descent:
         return self._samples.varied(some, self._rng)
 
     def steps_within(self, seconds: float) -> int:
-        """How many steps take so long, as a few tell that change nothing; at least one."""
-        some = self._samples.plain(self._fit[: self._settings.batch])  # drawing would change what comes
-        self._back(some)  # what is done once
+        """How many steps take so long with all that belongs to them, as a few tell; at least one."""
+        some, rng = self._fit[: self._settings.batch], np.random.default_rng(self._seed)
+        self._back(self._samples.varied(some, rng))  # what is done once
         begin = time.process_time()
         for _ in range(self._settings.timed):
-            self._back(some)
+            self._back(self._samples.varied(some, rng))
         each = (time.process_time() - begin) / self._settings.timed
-        return max(1, int(seconds / max(each, 1e-6)))
+        begin = time.process_time()
+        self.chosen()
+        judging = (time.process_time() - begin) * len(self._settings.shares) * (len(self._settings.rates) + 1)
+        return max(1, int((seconds - judging) / max(each, 1e-6)))
 
     def run(self, steps: int, watch: Callable[[int], None]) -> Descended:
         """Go so many steps, and back as far as the samples that choose say.
 
+        A tenth of them is spent on each rate, until one wins anything: smaller ones would win more in so few
+        steps, and less in all.
+
         Args:
-            steps: how many.
+            steps: how many, in all.
             watch: told how many are done.
         """
-        settings, weights = self._settings, self._network.weights
-        before = self.chosen()
-        groups = [{"params": [w], "lr": self._rate(w)} for w in weights.values()]
-        adam = torch.optim.Adam(groups, betas=settings.betas)
+        settings = self._settings
+        before, tenth = self.chosen(), steps // 10
+        rates = settings.rates if tenth else settings.rates[:1]
+        begun, rate = 0, rates[0]
+        for rate in rates if len(rates) > 1 else ():
+            last = self._descend(rate, tenth, _behind(begun, watch))
+            begun += tenth
+            if min(self._along(last, before).values()) < before:
+                break
+        last = self._descend(rate, steps - begun, _behind(begun, watch))
+        watch(steps)
+        losses = self._along(last, before)
+        share = min(losses, key=lambda one: losses[one])
+        self._go(last, share)
+        found = {name: weight.detach() for name, weight in self._network.weights.items()}
+        return Descended(found, before, losses[share], steps, rate, share)
+
+    def _descend(self, rate: float, steps: int, watch: Callable[[int], None]) -> dict[str, Tensor]:
+        """Where so many steps lead, from the beginning."""
+        weights = self._network.weights
+        self._rng, self._left = np.random.default_rng(self._seed), []
+        self._go(self._start, 0.0)
+        groups = [{"params": [w], "lr": rate * self._size(w)} for w in weights.values()]
+        adam = torch.optim.Adam(groups, betas=self._settings.betas)
         schedule = torch.optim.lr_scheduler.LambdaLR(adam, lambda done: self._slope(done, steps))
         for done in range(steps):
             watch(done)
             self._back(self._next())
             adam.step()
             schedule.step()
-        watch(steps)
-        last = {name: weight.detach().clone() for name, weight in weights.items()}
-        losses = {share: self._after(last, share) if share else before for share in settings.shares}
-        share = min(losses, key=lambda one: losses[one] if math.isfinite(losses[one]) else math.inf)
-        self._go(last, share)
-        found = {name: weight.detach() for name, weight in weights.items()}
-        return Descended(found, before, losses[share], steps, share)
+        return {name: weight.detach().clone() for name, weight in weights.items()}
 
-    def _rate(self, weight: Tensor) -> float:
+    def _size(self, weight: Tensor) -> float:
         size = float(weight.detach().square().mean().sqrt())
-        return self._settings.rate * (max(size, self._settings.bias) if weight.ndim < 2 else size)
+        return max(size, self._settings.bias) if weight.ndim < 2 else size
+
+    def _along(self, last: Mapping[str, Tensor], before: float) -> dict[float, float]:
+        """Share of the way → loss there on the samples that choose."""
+        losses = {}
+        for share in self._settings.shares:
+            self._go(last, share)
+            loss = self.chosen() if share else before
+            losses[share] = loss if math.isfinite(loss) else math.inf
+        return losses
 
     def _slope(self, done: int, steps: int) -> float:
         """Up in a line, down in a half wave."""
         rising = (done + 1) / max(self._settings.warm_up * steps, 1.0)
         return min(rising, 1.0) * 0.5 * (1 + math.cos(math.pi * done / steps))
 
-    def _after(self, last: Mapping[str, Tensor], share: float) -> float:
-        self._go(last, share)
-        return self.chosen()
-
     def _go(self, last: Mapping[str, Tensor], share: float) -> None:
         """Stand at this share of the way."""
         with torch.no_grad():
             for name, weight in self._network.weights.items():
                 weight.copy_(torch.lerp(self._start[name], last[name], share))
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    """Maps with channels last, which makes convolutions half as fast again."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+
+def _behind(begun: int, watch: Callable[[int], None]) -> Callable[[int], None]:
+    """Tells ``watch`` of steps that come after so many."""
+    return lambda done: watch(begun + done)
 
 
 def distance(aim: Aim, value: Tensor, answer: Tensor, spread: float) -> Tensor:
@@ -229,7 +270,7 @@ def spreads(samples: Samples, runs: Sequence[int], count: int) -> list[float]:
     """
     sums: list[Any] = [0.0] * count
     for feed in samples.plain(runs):
-        for i, value in enumerate(samples.answers(feed)):
+        for i, value in enumerate(samples.answer(feed)):
             wide = value.astype(np.float64).reshape(*value.shape[:2], -1)
             channels = wide.swapaxes(0, 1).reshape(wide.shape[1] if value.ndim > 1 else 1, -1)
             size = np.full(len(channels), channels.shape[1])

@@ -64,6 +64,9 @@ class Samples:
         original: its session.
         names: of values that it hands out.
         variety: what is done to samples.
+
+    Attributes:
+        together: whether the original is run on several at once.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Samples:
         names: Sequence[str],
         variety: Variety | None = None,
     ) -> None:
+        self.together = False
         self._feeds, self._original = feeds, original
         self._variety = variety or Variety()
         self._pictures = pictures(feeds[0])
@@ -109,14 +113,23 @@ class Samples:
         part = rng.random()
         return {name: _mix(value, other[name], part) for name, value in feed.items()}
 
-    def answers(self, feed: Feed) -> list[Array]:
-        """What the original answers: an array per name."""
+    def answers(self, feeds: Sequence[Feed]) -> list[Array]:
+        """What the original answers to several runs: an array per name, of them behind one another."""
+        if len(feeds) == 1 or self.together:
+            return self.answer(behind(feeds))
+        each = [self.answer(feed) for feed in feeds]
+        return [np.concatenate(values) for values in zip(*each, strict=True)]
+
+    def answer(self, feed: Feed) -> list[Array]:
+        """The same to one run."""
         made = self._original.run(feed)
         return [np.asarray(made[place]) for place in self._places]
 
 
 def behind(feeds: Sequence[Feed]) -> Feed:
     """Several runs as one, along their first axis."""
+    if len(feeds) == 1:
+        return feeds[0]
     return {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
 
 

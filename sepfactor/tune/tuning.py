@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -158,13 +158,15 @@ def _descent(study: Study, model: ir.Model, frozen: Collection[str]) -> Descent:
     names = [aim.original for aim in found]
     original = study.engine.open(with_outputs(study.prepared, names))
     samples, numbers = Samples(feeds, original, names), range(len(feeds))
+    own = [aim.own for aim in found]
+    samples.together = _may_be_together(samples.answer, samples)
     return Descent(
         network,
         found,
         samples,
         fit=numbers[len(choose) :],
         choose=numbers[: len(choose)],
-        together=_may_be_together(network, found, samples),
+        together=_may_be_together(lambda feed: network.values(feed, own), samples),
         seed=study.options.seed,
     )
 
@@ -257,18 +259,13 @@ def _is_alike(value: Array, wanted: Array) -> bool:
     return bool(np.linalg.norm(value - wide) <= most * np.linalg.norm(wide) + 1e-6 * np.sqrt(wide.size))
 
 
-def _may_be_together(network: TorchNetwork, found: Sequence[Aim], samples: Samples) -> bool:
-    """Whether both networks compute several runs as one, behind one another."""
+def _may_be_together(run: Callable[[Feed], list[Array]], samples: Samples) -> bool:
+    """Whether a network computes several runs as one, behind one another."""
     if len(samples) < 2:
         return False
+    both = samples.plain([0, 1])
     try:
-        both = samples.plain([0, 1])
-        one = behind(both)
-        for run in (samples.answers, lambda feed: network.values(feed, [aim.own for aim in found])):
-            apart = [run(feed) for feed in both]
-            pairs = zip(run(one), *apart, strict=True)
-            if not all(_is_alike(whole, np.concatenate([a, b])) for whole, a, b in pairs):
-                return False
+        pairs = zip(run(behind(both)), *map(run, both), strict=True)
+        return all(_is_alike(whole, np.concatenate([a, b])) for whole, a, b in pairs)
     except (*_FAILS, ModelError):
         return False
-    return True

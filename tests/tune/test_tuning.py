@@ -127,13 +127,21 @@ def test_is_left_out_where_an_operator_is_unknown() -> None:
 def test_a_way_that_leads_nowhere_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     from sepfactor.tune import descent
 
-    careless = {"together": True, "seed": 0, "settings": descent.TuneSettings(rate=50)}
+    careless = {"together": True, "seed": 0, "settings": descent.TuneSettings(rates=(50.0,))}
     monkeypatch.setattr(descent.Descent.__init__, "__kwdefaults__", careless)
     wanted = residual_network()
     plain, tuned = by_rank(wanted), by_rank(wanted, tune=1)
     assert tuned.report.tuning.share == 0
     assert "nothing was won" in tuned.report.tuning.line
     assert off_by(tuned.model, wanted, UNSEEN) == off_by(plain.model, wanted, UNSEEN)
+
+
+def test_of_rates_the_one_that_leads_somewhere_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sepfactor.tune import descent
+
+    careless = {"together": True, "seed": 0, "settings": descent.TuneSettings(rates=(50.0, 3e-3))}
+    monkeypatch.setattr(descent.Descent.__init__, "__kwdefaults__", careless)
+    assert by_rank(residual_network(), tune=1).report.tuning.share > 0
 
 
 def test_eight_bits_go_on_from_tuned_weights() -> None:
