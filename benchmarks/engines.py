@@ -143,6 +143,7 @@ def _figures(task: Task, engine: Engine, file: Path, speed: Ratio) -> dict[str, 
     return {
         "engine": f"{about.engine} {about.engine_version}, {about.precision}",
         "processor": about.processor,
+        "load": about.load,
         "accuracy": score(marks, task.unit),
         "original": score(base, task.unit),
         "difference": change(marks, base, task.unit),
@@ -158,12 +159,13 @@ def _marks(exam: Exam, engine: Engine, file: Path) -> np.ndarray[Any, np.dtype[n
 
 def page(figures: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """All that is known, as Markdown."""
-    tables, machines = [], dict[str, None]()
+    tables, machines, loads = [], dict[str, None](), list[float]()
     for name, rows in figures.items():
         cells = []
         for by in (one for one in ROWS if one in rows):
             row = rows[by]
             machines[f"{row['processor']}"] = None
+            loads += [row["load"]] if row.get("load") is not None else []
             ratio, low, high = row["speed"]
             faster = f"{ratio:.2f}× ({low:.2f}–{high:.2f})"
             cells.append((by, row["engine"], row["accuracy"], row["difference"], faster, row["settings"]))
@@ -173,11 +175,16 @@ def page(figures: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
             tables.append(Table(f"{name}: the file {original}; `{budget}`", COLUMNS, tuple(cells)))
     parts = [
         "# Engines",
-        f"Measured on {', '.join(machines)}.",
+        f"Measured on {', '.join(machines)}, {_busy(loads)}.",
         *NOTES,
         *(table.markdown() for table in tables),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _busy(loads: Sequence[float]) -> str:
+    """How many threads wanted a core: what others do moves even the processor's clock, by shared caches."""
+    return f"load {min(loads):.0f} to {max(loads):.0f}" if loads else "of unknown load"
 
 
 def main() -> None:
