@@ -28,8 +28,8 @@ from sepfactor.fit.evidence import observe
 from sepfactor.graph.load import load
 from sepfactor.options import make_options
 from sepfactor.progress import silent
+from sepfactor.search.front import explore
 from sepfactor.search.settings import DEFAULT
-from sepfactor.search.to_budget import explore
 from sepfactor.study.study import open_study
 
 OURS, JOINT, ON_TOP = "sepfactor", "sepfactor --int8", "sepfactor, then int8"

@@ -81,7 +81,6 @@ EXAMPLES: dict[str, Any] = {
     "cache": False,
     "tidy": False,
     "int8": True,
-    "tune": 30.0,
 }
 
 

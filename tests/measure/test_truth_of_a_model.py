@@ -60,7 +60,7 @@ def test_a_baseline_at_chance_is_noted(shift: int, noted: bool) -> None:
     written: Any = SimpleNamespace(
         study=study,
         chosen=SimpleNamespace(given=None, outcome=None),
-        built=SimpleNamespace(is_int8=False),
+        built=SimpleNamespace(is_int8=False, plan=SimpleNamespace(layers=())),
     )
     notes = _notes(written, judged(SCORES, data.judged_on))
     assert any("The original itself gets only 0.0 % right" in note for note in notes) is noted
