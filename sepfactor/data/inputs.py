@@ -97,8 +97,8 @@ def resolve(inputs: Sequence[InputSpec], shapes: Mapping[str, tuple[int, ...]]) 
         if not _agrees(shape, declared) or any(size < 1 for size in shape):
             raise OptionError(
                 f"--input-shape gives {name!r} the shape {shape_text(shape)}, but the model "
-                f"declares {shape_text(declared)}: keep its rank and its fixed dimensions. To run it on other "
-                "sizes, export it with them left open, or open them with onnx.tools.update_model_dims."
+                f"declares {shape_text(declared)}: keep its rank and its fixed dimensions. To run it on "
+                "other sizes, export it with them left open, or open them with onnx.tools.update_model_dims."
             )
         for symbol, size in zip(declared or (), shape, strict=False):
             if isinstance(symbol, str):
