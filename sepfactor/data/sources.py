@@ -180,7 +180,7 @@ def _open_folder(
     if not arrays:
         if any(path.suffix.lower() in _SOUNDS for path in folder.rglob("*")):
             raise DataError(
-                f"{folder}: the folder holds sounds, which a function of yours must read, for networks differ "
+                f"{folder}: the folder holds sounds, which a function of yours must read: networks differ "
                 "in rate and length: give file.py:function, as the manual's page on sound shows."
             )
         raise DataError(
