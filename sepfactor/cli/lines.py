@@ -48,7 +48,8 @@ def line_by_line(say: Callable[[str], object], clock: Callable[[], float] = time
         where = f"{within}, {_part(step, done, total)}" if within else _part(step, done, total)
         whole = next(iter(open_steps))  # what the others are parts of
         left = _left(now - begun[whole], *open_steps[whole])
-        rest = f", about {_minutes(left)} left of {in_words(whole)}" if left >= 1 else ""
+        of = "this" if whole == step else in_words(whole)
+        rest = f", about {_minutes(left)} left of {of}" if left >= 1 else ""
         say(f"[{_minutes(now - start)}] {where}: {detail}{rest}")
 
     return report

@@ -44,6 +44,9 @@ _Bounds = tuple[int | None, Pool]
 MOST_ITEMS, MOST_BYTES = 10_000, 2 * 10**9
 """So many runs, and bytes of them, are taken from a function or an iterator that no limit is given for."""
 
+_SOUNDS = frozenset({".wav", ".flac", ".mp3", ".ogg"})
+"""Files whose samples a user reads."""
+
 
 def open_feeds(
     data: object,
@@ -175,6 +178,11 @@ def _open_folder(
         names = [path.relative_to(folder).as_posix() for path in pictures]
         return images.open_images(pictures, names, specs, preprocessing, str(folder))
     if not arrays:
+        if any(path.suffix.lower() in _SOUNDS for path in folder.rglob("*")):
+            raise DataError(
+                f"{folder}: the folder holds sounds, which a function of yours must read: networks differ "
+                "in rate and length: give file.py:function, as the manual's page on sound shows."
+            )
         raise DataError(
             f"{folder}: the folder holds no .npz, .npy or image files "
             f"({', '.join(sorted(images.SUFFIXES))}): name a folder that does."

@@ -37,9 +37,9 @@ def test_seldom_and_with_what_is_left() -> None:
         clock.now += EVERY_S / 2.5
     assert said == [
         "[1:00] fitting layers: conv0",
-        "[1:12] fitting layers, 3 of 12 done: conv3, about 0:36 left of fitting layers",
-        "[1:24] fitting layers, 6 of 12 done: conv6, about 0:24 left of fitting layers",
-        "[1:36] fitting layers, 9 of 12 done: conv9, about 0:12 left of fitting layers",
+        "[1:12] fitting layers, 3 of 12 done: conv3, about 0:36 left of this",
+        "[1:24] fitting layers, 6 of 12 done: conv6, about 0:24 left of this",
+        "[1:36] fitting layers, 9 of 12 done: conv9, about 0:12 left of this",
     ]
 
 
@@ -59,7 +59,7 @@ def test_what_a_step_is_part_of_and_what_is_left_of_the_whole() -> None:
     assert said == [
         "[0:20] building plans, 2 of 9 done, fitting layers, 2 of 4 done: conv2, "
         "about 1:10 left of building plans",
-        "[0:40] building plans, 3 of 9 done: again, about 1:20 left of building plans",
+        "[0:40] building plans, 3 of 9 done: again, about 1:20 left of this",
         "[1:00] comparing outputs, 1 of 2 done: both",
     ]
 
@@ -69,7 +69,7 @@ def test_shares_are_percent() -> None:
     watch = in_shares(line_by_line(said.append, clock), "time", "in turns")
     clock.now += 4
     watch(0.25)
-    assert said == ["[0:04] timing, 25 % done: in turns, about 0:12 left of timing"]
+    assert said == ["[0:04] timing, 25 % done: in turns, about 0:12 left of this"]
 
 
 def test_a_step_that_never_said_it_was_done_is_over_once_another_begins() -> None:
@@ -97,7 +97,7 @@ def test_a_step_once_more_starts_its_clock_again() -> None:
     report("fit", 0, 4, "again")
     clock.now += EVERY_S
     report("fit", 2, 4, "again")
-    assert said[-1].endswith("fitting layers, 2 of 4 done: again, about 0:10 left of fitting layers")
+    assert said[-1].endswith("fitting layers, 2 of 4 done: again, about 0:10 left of this")
 
 
 def test_pipes_get_lines_on_stderr_and_json_stays_clean(

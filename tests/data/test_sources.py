@@ -392,3 +392,9 @@ def test_labels_that_do_not_serve(tmp_path):
         open_feeds({"x": ROWS, "labels": [1, 2]}, [X])
     with pytest.raises(OptionError, match="without data"):
         open_feeds(None, [X], labels=[1])
+
+
+def test_a_folder_of_sounds_is_told_how_they_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    with pytest.raises(DataError, match=r"holds sounds.*file\.py:function"):
+        open_feeds(tmp_path, [X])
