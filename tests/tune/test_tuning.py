@@ -221,3 +221,9 @@ def test_needs_fitted_factors() -> None:
 def test_torch_is_imported_for_tuning_alone() -> None:
     code = "import sys, sepfactor, sepfactor.pipeline, sepfactor.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_front_of_tuned_plans() -> None:
+    _, plans = sepfactor.plan(residual_network(), pareto=True, tune=6, **ASKED)
+    assert plans
+    assert all(plan.tune == Tune(seconds=1, steps=STEPS) for plan in plans)
