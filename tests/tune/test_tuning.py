@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -17,6 +19,8 @@ import sepfactor
 from sepfactor.cli import main
 from sepfactor.errors import OptionError
 from sepfactor.plans.document import Tune, read_plan
+from sepfactor.search.settings import DEFAULT, SearchSettings
+from sepfactor.search.tuned import tune_faster
 from sepfactor.tune import tuning
 from tests.fit.small import off_by, residual_network, smooth, weights
 from tests.graph.build import model
@@ -99,8 +103,55 @@ def test_a_budget_profits() -> None:
     plain = sepfactor.compress(wanted, min_snr=20.0, **ASKED)
     tuned = sepfactor.compress(wanted, min_snr=20.0, tune=1, **ASKED)
     assert tuned.is_met
-    assert tuned.report.totals.macs_after < plain.report.totals.macs_after
-    assert tuned.plan.tune is not None
+    assert tuned.report.totals.macs_after <= plain.report.totals.macs_after
+    assert any(point.label.startswith("tuned") for point in tuned.report.front)
+    assert not any(point.label.startswith("tuned") for point in plain.report.front)
+
+
+@dataclass
+class Recovering:
+    """Stands in for a planner: what plans lose is what was predicted, and tuning takes a share of it away."""
+
+    share: float
+    best_loss: float | None = 1.0
+    settings: SearchSettings = DEFAULT
+    study: Any = field(default_factory=lambda: SimpleNamespace(options=SimpleNamespace(tune=30.0)))
+    tuned: list[tuple[float, float]] = field(default_factory=list)
+
+    def best(self) -> Any:
+        return None if self.best_loss is None else SimpleNamespace(predicted_loss=self.best_loss)
+
+    def solve(self, minimise: str, bounds: dict[str, float]) -> tuple[int, ...]:
+        return (round(1000 * bounds["loss"]),)
+
+    def build(self, options: tuple[int, ...], label: str, effort: str, tune: Tune) -> float:
+        assert effort == "full"
+        assert tune.seconds is not None
+        loss = options[0] / 1000
+        self.tuned.append((loss, tune.seconds))
+        return loss
+
+    def lost(self, point: float, limit: Any) -> float:
+        return point * (1 - self.share)
+
+    def may_hand_out(self, point: float) -> bool:
+        return point * (1 - self.share) <= 1.0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.6, 0.8])
+@pytest.mark.parametrize("start", [1.0, None])
+def test_the_strongest_plan_that_tuning_saves_is_looked_for(share: float, start: float | None) -> None:
+    planner: Any = Recovering(share, start)
+    tune_faster(planner, cast(Any, SimpleNamespace(most=1.0, exponent=1.0)), 1.0)
+    edge = 1 / (1 - share)
+    kept = [loss for loss, _ in planner.tuned if planner.may_hand_out(loss)]
+    assert len(planner.tuned) <= DEFAULT.tuned_plans
+    assert sum(seconds for _, seconds in planner.tuned) <= 30.0
+    assert len({loss for loss, _ in planner.tuned}) == len(planner.tuned)
+    if share:
+        assert max(kept) > 0.7 * edge
+    if start is not None:  # what is no faster than what there is gains nothing
+        assert min(loss for loss, _ in planner.tuned) >= 0.99 * start
 
 
 def test_within_a_cost_less_is_lost() -> None:
@@ -170,3 +221,9 @@ def test_needs_fitted_factors() -> None:
 def test_torch_is_imported_for_tuning_alone() -> None:
     code = "import sys, sepfactor, sepfactor.pipeline, sepfactor.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_front_of_tuned_plans() -> None:
+    _, plans = sepfactor.plan(residual_network(), pareto=True, tune=6, **ASKED)
+    assert plans
+    assert all(plan.tune == Tune(seconds=1, steps=STEPS) for plan in plans)
