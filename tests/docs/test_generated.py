@@ -17,7 +17,7 @@ from sepfactor.codes import BudgetVerdict
 from sepfactor.factor import SCHEME_NAMES, select_schemes
 from sepfactor.options import Options
 from sepfactor.report.text import report_view
-from sepfactor.results import Budget
+from sepfactor.results import Budget, Tuning
 from tests.docs.blocks import PAGES, ROOT
 from tests.report.samples import rich_report
 
@@ -96,7 +96,8 @@ def test_columns_and_lines_of_the_report_are_called_so() -> None:
     text = (DOCS / "report.md").read_text(encoding="utf-8")
     text = text[text.index("## The tables") : text.index("## Is a drop")]
     console = Console(width=400, file=io.StringIO(), record=True)
-    console.print(report_view(rich_report(budget=Budget(verdict=BudgetVerdict("kept", True, "kept")))))
+    budget = Budget(verdict=BudgetVerdict("kept", True, "kept"))
+    console.print(report_view(rich_report(budget=budget, tuning=Tuning())))
     shown = set(re.findall(r"\w+", console.export_text()))
     for names in re.findall(r"^- \*\*(.*?)\*\*", text, re.MULTILINE):
         assert set(re.findall(r"\w+", names)) <= shown, names
