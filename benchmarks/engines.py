@@ -184,7 +184,7 @@ def page(figures: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
 
 def _busy(loads: Sequence[float]) -> str:
     """How many threads wanted a core: what others do moves even the processor's clock, by shared caches."""
-    return f"load {min(loads):.0f} to {max(loads):.0f}" if loads else "of unknown load"
+    return f"load up to {max(loads):.0f}" if loads else "of unknown load"
 
 
 def main() -> None:
