@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from typing_extensions import Unpack
 
 import sepfactor
 from docs.signatures import class_name, signatures
@@ -138,4 +139,4 @@ def test_signatures_name_every_keyword(function: str) -> None:
     kind = getattr(written, class_name(function))
     assert set(typing.get_type_hints(kind)) == set(USES[function])
     last = list(inspect.signature(getattr(sepfactor, function), eval_str=True).parameters.values())[-1]
-    assert last.annotation == typing.Unpack[kind]
+    assert last.annotation == Unpack[kind]

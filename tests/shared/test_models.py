@@ -17,8 +17,14 @@ MODELS = sorted((SHARED / "models").glob("*.onnx")) or [SHARED / "models" / "non
 NEEDS = {"audio_silero_mini_16k": ("--input-shape", "input:1,16000")}
 BY_BUDGET = ("carvana_unet_upsample_small", "cifar10_cnn4_winml", "mnist8_cntk")
 """Chosen as by default; the larger ones layer by layer and as they are, in seconds instead of minutes."""
-AT_ONE_RANK = ("style_candy", "waifu2x_upconv7_noise2_scale2x")
-"""Half a second a run: one scheme at one rank has to do, and nothing is timed."""
+AT_ONE_RANK = (
+    "retinaface_mobilenet025",
+    "squeezenet11_imagenet_fp16",
+    "style_candy",
+    "ultraface_rfb320",
+    "waifu2x_upconv7_noise2_scale2x",
+)
+"""Many layers, or half a second a run: one scheme at one rank has to do, and nothing is timed."""
 
 
 @pytest.mark.shared
@@ -47,7 +53,16 @@ def test_compress(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def _choice(name: str) -> tuple[str, ...]:
     if name in AT_ONE_RANK:
-        return ("--scheme", "spatial-vertical", "--rank", "16", "--bench-seconds", "0", "--no-tidy")
+        return (
+            "--scheme",
+            "spatial-vertical",
+            "--rank",
+            "16",
+            "--bench-seconds",
+            "0",
+            "--no-tidy",
+            "--no-refit",
+        )
     briefly = ("--bench-seconds", "0.05")
     return briefly if name in BY_BUDGET else (*briefly, "--max-error", "0.05", "--no-tidy")
 
