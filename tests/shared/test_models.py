@@ -18,8 +18,10 @@ NEEDS = {"audio_silero_mini_16k": ("--input-shape", "input:1,16000")}
 BY_BUDGET = ("carvana_unet_upsample_small", "cifar10_cnn4_winml", "mnist8_cntk")
 """Chosen as by default; the larger ones layer by layer and as they are, in seconds instead of minutes."""
 AT_ONE_RANK = (
+    "audio_basic_pitch_nmp",
     "retinaface_mobilenet025",
     "squeezenet11_imagenet_fp16",
+    "squeezenet11_imagenet_fp32",
     "style_candy",
     "ultraface_rfb320",
     "waifu2x_upconv7_noise2_scale2x",
