@@ -12,9 +12,10 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from onnx.external_data_helper import load_external_data_for_model
+from typing_extensions import Unpack
 
 from sepfactor.graph.instrument import with_outputs
-from sepfactor.measure.engine import Feed, Level, NodeTime, Session, Use, ValueInfo, Watch
+from sepfactor.measure.engine import Feed, HowToTime, Level, NodeTime, Session, Use, ValueInfo, Watch
 from sepfactor.measure.machine import Environment
 from sepfactor.measure.onnxruntime_engine import OnnxRuntime
 from sepfactor.measure.openvino_engine import OpenVino
@@ -123,22 +124,12 @@ class DecidedEngine:
         inner = self.inner.open(model, level=level, optimised_path=optimised_path, use=use)
         return DecidedSession(inner, model)
 
-    def time(
-        self,
-        runs: Sequence[tuple[Session, Sequence[Feed]]],
-        *,
-        seconds: float = 5.0,
-        min_rounds: int = 9,
-        precision: float | None = None,
-        seed: int = 0,
-        as_in_use: bool = False,
-        watch: Watch | None = None,
-    ) -> Rounds:
+    def time(self, runs: Sequence[tuple[Session, Sequence[Feed]]], **how: Unpack[HowToTime]) -> Rounds:
         whole = []
         for session, feeds in runs:
             assert isinstance(session, DecidedSession)
             whole.append(sum(node.median_ms for node in self._nodes(session.model, feeds[0])))
-        varying = 1.0 + self.spread * np.linspace(-1.0, 1.0, max(min_rounds, _ROUNDS))
+        varying = 1.0 + self.spread * np.linspace(-1.0, 1.0, max(how.get("min_rounds", 0), _ROUNDS))
         times = np.outer(whole, varying)
         return Rounds(times, times, np.zeros(times.shape, bool))
 
@@ -148,6 +139,9 @@ class DecidedEngine:
 
     def meter(self) -> Meter:
         return self.inner.meter()
+
+    def failures(self) -> tuple[type[Exception], ...]:
+        return self.inner.failures()
 
     def profile(
         self, model: Path | bytes, feed: Feed, *, runs: int = 10, watch: Watch | None = None

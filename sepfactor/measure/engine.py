@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypedDict
 
 from numpy.typing import NDArray
+from typing_extensions import Unpack
 
 from sepfactor.measure.rounds import Rounds
 from sepfactor.measure.timing import Call, Meter
@@ -80,6 +81,26 @@ class NodeTime:
     median_ms: float
 
 
+class HowToTime(TypedDict, total=False):
+    """How long and how exactly sessions are timed, see :func:`sepfactor.measure.timing.time_in_turns`.
+
+    Attributes:
+        seconds: at most so long, but not before ``min_rounds``; 5.
+        min_rounds: at least so many rounds; 9.
+        precision: stop sooner, when the 95 % interval of every ratio to the first is within ± this share.
+        seed: of the order, and of the intervals by which it stops; 0.
+        as_in_use: short runs follow an untimed one of the same session.
+        watch: told now and then how far it is.
+    """
+
+    seconds: float
+    min_rounds: int
+    precision: float | None
+    seed: int
+    as_in_use: bool
+    watch: Watch | None
+
+
 class Engine(Protocol):
     """What runs networks.
 
@@ -136,29 +157,14 @@ class Engine(Protocol):
             OutputError: the folder of ``optimised_path`` is missing.
         """
 
-    def time(
-        self,
-        runs: Sequence[tuple[Session, Sequence[Feed]]],
-        *,
-        seconds: float = 5.0,
-        min_rounds: int = 9,
-        precision: float | None = None,
-        seed: int = 0,
-        as_in_use: bool = False,
-        watch: Watch | None = None,
-    ) -> Rounds:
+    def time(self, runs: Sequence[tuple[Session, Sequence[Feed]]], **how: Unpack[HowToTime]) -> Rounds:
         """Time sessions of this engine in turns, each on its feeds; the first is what others are compared to.
 
         Round after round takes the next feed, and begins again behind the last one.
 
         Args:
             runs: what to time. Each was run on the first of its feeds before.
-            seconds: at most so long, but not before ``min_rounds``.
-            min_rounds: at least so many rounds.
-            precision: stop sooner, when the 95 % interval of every ratio to the first is within ± this share.
-            seed: of the order, and of the intervals by which it stops.
-            as_in_use: short runs follow an untimed one of the same session.
-            watch: told now and then how far it is.
+            **how: how long and how exactly.
 
         Raises:
             ModelError: a session cannot be run on one of its feeds.
@@ -169,6 +175,9 @@ class Engine(Protocol):
 
     def meter(self) -> Meter:
         """What its runs are timed with."""
+
+    def failures(self) -> tuple[type[Exception], ...]:
+        """What such a run raises where it fails."""
 
     def profile(
         self, model: Path | bytes, feed: Feed, *, runs: int = 10, watch: Watch | None = None

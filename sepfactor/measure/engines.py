@@ -6,16 +6,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from sepfactor.errors import ModelError, OptionError
-from sepfactor.measure.engine import Engine, Feed, Session, Watch
+from sepfactor.measure.engine import Engine, Feed, HowToTime, Session, Watch
+from sepfactor.measure.in_turns import Runs, time_sessions
 from sepfactor.measure.onnxruntime_engine import OnnxRuntime
 from sepfactor.measure.openvino_engine import OpenVino
 from sepfactor.measure.rounds import Rounds
-from sepfactor.measure.timing import WallClock, time_in_turns
 
 ENGINES: Mapping[str, Callable[[int, str], Engine]] = {
     "onnxruntime": OnnxRuntime,
@@ -178,7 +178,7 @@ def race(
     """
     if openings < 1:
         raise ValueError(f"networks are opened at least once, not {openings} times")
-    telling = _telling(feeds)
+    telling, engines = _telling(feeds), [one.engine for one in contestants]
     begin = time.perf_counter()
     sessions = _opened(contestants, telling[0], opened)
     if opened is not None:
@@ -192,8 +192,7 @@ def race(
             sessions = _opened(contestants, telling[0], None)
         first = sum(part.wall.shape[1] for part in parts) % len(telling)  # where the last opening ended
         turned = [*telling[first:], *telling[:first]]
-        part = _in_turns([one.engine for one in contestants])(
-            [(session, turned) for session in sessions],
+        how = HowToTime(
             seconds=seconds / openings,
             min_rounds=-(-min_rounds // openings),
             precision=None if precision is None else precision * openings**0.5,
@@ -201,23 +200,14 @@ def race(
             as_in_use=True,
             watch=None if watch is None else _share_of(watch, number, openings),
         )
+        if all(engine == engines[0] for engine in engines):
+            part = engines[0].time([(session, turned) for session in sessions], **how)
+        else:
+            runs = [Runs(engine, one, turned) for engine, one in zip(engines, sessions, strict=True)]
+            part = time_sessions(runs, **how)
         inputs = (first + np.arange(part.wall.shape[1])) % len(telling)
         parts.append(replace(part, inputs=inputs))
     return Rounds.of_openings(parts)
-
-
-def _in_turns(engines: Sequence[Engine]) -> Callable[..., Rounds]:
-    """How to time a session of each: by the engine itself where there is one only."""
-    if all(engine == engines[0] for engine in engines):
-        return engines[0].time
-    meters = {type(meter): meter for meter in (engine.meter() for engine in engines)}
-    meter = meters.popitem()[1] if len(meters) == 1 else WallClock()
-
-    def in_turns(runs: Sequence[tuple[Session, Sequence[Feed]]], **how: Any) -> Rounds:
-        pairs = zip(engines, runs, strict=True)
-        return time_in_turns([engine.call(*run) for engine, run in pairs], meter, **how)
-
-    return in_turns
 
 
 def _telling(feeds: Sequence[Feed]) -> list[Feed]:

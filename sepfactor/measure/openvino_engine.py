@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
+from typing_extensions import Unpack
 
 from sepfactor.errors import OptionError
-from sepfactor.measure.engine import Feed, Level, NodeTime, Session, Use, ValueInfo, Watch
+from sepfactor.measure.engine import Feed, HowToTime, Level, NodeTime, Session, Use, ValueInfo, Watch
+from sepfactor.measure.in_turns import Runs, time_sessions
 from sepfactor.measure.machine import this_machine
 from sepfactor.measure.onnxruntime_engine import OnnxRuntime
 from sepfactor.measure.openvino_session import (
@@ -33,7 +35,6 @@ from sepfactor.measure.timing import (
     WallClock,
     WorkOfThisThread,
     has_fine_thread_clock,
-    time_in_turns,
 )
 from sepfactor.results import Clock, Environment
 
@@ -144,35 +145,13 @@ class OpenVino:
         found = compiled(model, threads=self.threads, device=device_name(self.provider))
         return OpenVinoSession(found, found.create_infer_request())
 
-    def time(
-        self,
-        runs: Sequence[tuple[Session, Sequence[Feed]]],
-        *,
-        seconds: float = 5.0,
-        min_rounds: int = 9,
-        precision: float | None = None,
-        seed: int = 0,
-        as_in_use: bool = False,
-        watch: Watch | None = None,
-    ) -> Rounds:
+    def time(self, runs: Sequence[tuple[Session, Sequence[Feed]]], **how: Unpack[HowToTime]) -> Rounds:
         """Time sessions in turns; see :meth:`sepfactor.measure.engine.Engine.time`."""
-        calls = [self.call(session, feeds) for session, feeds in runs]
-        try:
-            return time_in_turns(
-                calls,
-                self.meter(),
-                seconds=seconds,
-                min_rounds=min_rounds,
-                precision=precision,
-                seed=seed,
-                as_in_use=as_in_use,
-                watch=watch,
-            )
-        except failures():
-            for session, feeds in runs:
-                for feed in feeds:
-                    session.run(feed)  # says in words what cannot be run
-            raise
+        return time_sessions([Runs(self, *one) for one in runs], **how)
+
+    def failures(self) -> tuple[type[Exception], ...]:
+        """What a run raises where it fails."""
+        return failures()
 
     def profile(
         self, model: Path | bytes, feed: Feed, *, runs: int = 10, watch: Watch | None = None

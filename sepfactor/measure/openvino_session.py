@@ -308,7 +308,7 @@ def _beside(file: Path, target: Path) -> None:
 
 
 def _check_feed(takes: Sequence[PortInfo], feed: Feed) -> None:
-    """OpenVINO runs on what it had before where an input is left out, and casts what is of another type.
+    """OpenVINO runs on what it had before where an input is left out.
 
     Raises:
         ValueError: in words.

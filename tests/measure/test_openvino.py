@@ -20,6 +20,7 @@ from sepfactor.graph.instrument import convolution_times, with_node_names
 from sepfactor.measure import OnnxRuntime, open_engine
 from sepfactor.measure import openvino_session as ov
 from sepfactor.measure.engines import Contestant, open_every_engine, race
+from sepfactor.measure.in_turns import Runs, time_sessions
 from sepfactor.serialized import Serialized
 from tests.graph.build import model, norm_of, normal
 from tests.measure.models import scaled
@@ -184,6 +185,14 @@ class TestTiming:
         assert rounds.wall.shape == (2, 9)
         assert rounds.clock == two[0].engine.clock
         assert (rounds.samples[~np.isnan(rounds.samples)] > 0).all()
+
+    @pytest.mark.parametrize("names", [("openvino",), ("onnxruntime", "openvino")])
+    def test_a_run_that_fails_is_told_of_in_words(self, names: tuple[str, ...]) -> None:
+        engines = [open_engine(name) for name in names]
+        feeds = [FEED, {"x": np.zeros((3, 3), np.float32)}]
+        runs = [Runs(engine, engine.open(chain().SerializeToString()), feeds) for engine in engines]
+        with pytest.raises(ModelError, match="cannot run the model"):
+            time_sessions(runs, seconds=0.0)
 
     def test_only_its_own_sessions(self) -> None:
         with pytest.raises(TypeError, match="its own"):

@@ -1,0 +1,51 @@
+"""Timing sessions in turns, each by the engine that opened it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from typing_extensions import Unpack
+
+from sepfactor.measure.engine import Engine, Feed, HowToTime, Session
+from sepfactor.measure.rounds import Rounds
+from sepfactor.measure.timing import WallClock, time_in_turns
+
+
+class Runs(NamedTuple):
+    """A session to time.
+
+    Attributes:
+        engine: that opened it.
+        session: was run on the first of the feeds before.
+        feeds: inputs; round after round takes the next one.
+    """
+
+    engine: Engine
+    session: Session
+    feeds: Sequence[Feed]
+
+
+def time_sessions(runs: Sequence[Runs], **how: Unpack[HowToTime]) -> Rounds:
+    """Time sessions in turns; the first is what others are compared to.
+
+    By the clock of their engines, or by the one on the wall where they have not the same.
+
+    Args:
+        runs: what to time.
+        **how: how long and how exactly.
+
+    Raises:
+        ModelError: a session cannot be run on one of its feeds.
+    """
+    engines = [one.engine for one in runs]
+    meters = {type(meter): meter for meter in (engine.meter() for engine in engines)}
+    meter = meters.popitem()[1] if len(meters) == 1 else WallClock()
+    calls = [one.engine.call(one.session, one.feeds) for one in runs]
+    try:
+        return time_in_turns(calls, meter, **how)
+    except tuple({kind for engine in engines for kind in engine.failures()}):
+        for one in runs:
+            for feed in one.feeds:
+                one.session.run(feed)  # says in words what cannot be run
+        raise
