@@ -156,7 +156,7 @@ def _descent(study: Study, model: ir.Model, frozen: Collection[str]) -> Descent:
     feeds, network = [*choose, *fit], _network(model, frozen)
     found = _common(study, model, network, choose)
     names = [aim.original for aim in found]
-    original = study.engine.open(with_outputs(study.prepared, names))
+    original = study.exact.open(with_outputs(study.prepared, names))
     samples, numbers = Samples(feeds, original, names), range(len(feeds))
     own = [aim.own for aim in found]
     samples.together = _may_be_together(samples.answer, samples)
@@ -204,8 +204,8 @@ def _common(study: Study, model: ir.Model, network: TorchNetwork, choose: Sequen
     """
     feed, classes = choose[0], _classes(study, choose)
     asked = aims(study.prepared, model, [site.input for site in study.sites if not site.nested], classes)
-    theirs = _values(study.engine, study.prepared, [aim.original for aim in asked], feed)
-    own = _values(study.engine, model, [aim.own for aim in asked], feed)
+    theirs = _values(study.exact, study.prepared, [aim.original for aim in asked], feed)
+    own = _values(study.exact, model, [aim.own for aim in asked], feed)
     found = [
         replace(aim, kind="probabilities")
         if aim.kind == "scores" and _are_probabilities(theirs[aim.original])
@@ -224,7 +224,7 @@ def _common(study: Study, model: ir.Model, network: TorchNetwork, choose: Sequen
 
 def _classes(study: Study, feeds: Sequence[Feed]) -> set[str]:
     """Outputs that are scores of classes."""
-    judge = Judge(study.engine.open(study.loaded.runnable), feeds, task=study.options.task)
+    judge = Judge(study.exact.open(study.loaded.runnable), feeds, task=study.options.task)
     return {one.name for task in judge.tasks if isinstance(task, ClassScores) for one in task.outputs}
 
 

@@ -63,6 +63,13 @@ def test_is_closer_on_what_it_has_not_seen() -> None:
     assert f"{STEPS} steps" in told.line
 
 
+def test_of_another_engine_the_aim_is_what_the_file_answers_in_its_own_type() -> None:
+    pytest.importorskip("openvino")
+    told = by_rank(residual_network(), tune=1, engine="openvino").report.tuning
+    assert told.reason is None
+    assert told.after < told.before
+
+
 def test_the_plan_is_enough_to_write_the_same_bytes() -> None:
     onnx.save(residual_network(), "model.onnx")
     found = sepfactor.compress("model.onnx", "first.onnx", **ASKED, rank=3, tune=1, force=True)
