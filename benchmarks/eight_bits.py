@@ -11,7 +11,6 @@ that decided nothing, and timed in turns with the original by the processor's cl
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,13 +20,12 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 from int8 import Quantizer
-from networks import TASKS, TIMING, Exam, Feed, Task
+from networks import TASKS, Exam, Feed, Task
 from photographs import centred, luma_pair, paths_of
 from PIL import Image
-from tables import RESULTS, Table, change, document, score
+from rows import Rows, judged_and_timed, keep, kept_rows
 
 import sepfactor
-from sepfactor.measure import open_and_time
 
 _MODELS = Path(__file__).resolve().parents[1] / "models"
 
@@ -105,31 +103,14 @@ def results(task: Task, budget: dict[str, Any], seed: int, folder: Path) -> Iter
         yield by, path if path.exists() else task.file, made
 
 
-def measured(name: str, seed: int, seconds: float) -> list[list[str]]:
+def measured(name: str, seed: int, seconds: float) -> Rows:
     """Rows of the table."""
     make, budget = NETWORKS[name]
     task = make()
     said = ", ".join(f"`--{key.replace('_', '-')} {value}`" for key, value in budget.items())
     with tempfile.TemporaryDirectory() as place:
-        found = [*results(task, budget, seed, Path(place))]
-        files = [("the file", task.file), *((by, path) for by, path, _ in found)]
-        rounds = open_and_time(TIMING, files, [task.exam.sample], seconds=seconds * len(files))
-        rows = []
-        for number, (by, path, made) in enumerate(found, 1):
-            marks, speed = task.exam.take(path), rounds.ratio(number)
-            rows.append(
-                [
-                    f"{name}, {said}, {len(task.calibrate())} inputs, seed {seed}",
-                    by,
-                    score(task.original_scores, task.unit),
-                    score(marks, task.unit),
-                    change(marks, task.original_scores, task.unit),
-                    f"{speed.ratio:.2f}× ({speed.low:.2f}–{speed.high:.2f})",
-                    made,
-                ]
-            )
-            print(*rows[-1], sep="  ", flush=True)
-    return rows
+        about = f"{name}, {said}, {len(task.calibrate())} inputs, seed {seed}"
+        return judged_and_timed(task, about, [*results(task, budget, seed, Path(place))], seconds)
 
 
 def main() -> None:
@@ -139,15 +120,11 @@ def main() -> None:
     parser.add_argument("--seed", action="append", type=int, help="of planning; 0")
     parser.add_argument("--seconds", type=float, default=4.0, help="of timing, per file")
     arguments = parser.parse_args()
-    kept = RESULTS / "eight_bits.json"
-    rows: dict[str, list[list[str]]] = json.loads(kept.read_text()) if kept.exists() else {}
+    rows = kept_rows("eight_bits")
     for name in arguments.network or NETWORKS:
         for seed in arguments.seed or (0,):
             rows[f"{name} {seed}"] = measured(name, seed, arguments.seconds)
-            kept.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            all_rows = tuple(tuple(row) for own in rows.values() for row in own)
-            text = document("Eight bits", TIMING, [Table("To a budget", COLUMNS, all_rows)], NOTES)
-            (RESULTS / "eight_bits.md").write_text(text, encoding="utf-8")
+            keep("eight_bits", rows, "Eight bits", "To a budget", COLUMNS, NOTES)
 
 
 if __name__ == "__main__":

@@ -11,19 +11,17 @@ that decided nothing, and timed in turns with the original by the processor's cl
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from eight_bits import NETWORKS, TIMING
+from eight_bits import NETWORKS
 from networks import Task
-from tables import RESULTS, Table, change, document, score
+from rows import Rows, judged_and_timed, keep, kept_rows
 
 import sepfactor
-from sepfactor.measure import open_and_time
 from sepfactor.plans.document import Plan
 
 NOTES = (
@@ -60,7 +58,7 @@ def results(
 
 def measured(
     name: str, speedup: float, tunings: list[float], images: int | None, seed: int, seconds: float
-) -> list[list[str]]:
+) -> Rows:
     """Rows of the table."""
     task = NETWORKS[name][0]()
     feeds = list(task.calibrate())
@@ -68,25 +66,8 @@ def measured(
         feeds = [feeds[i * len(feeds) // images] for i in range(images)]
         task = replace(task, calibrate=lambda: feeds)
     with tempfile.TemporaryDirectory() as place:
-        found = [*results(task, speedup, tunings, seed, Path(place))]
-        files = [("the file", task.file), *((by, path) for by, path, _ in found)]
-        rounds = open_and_time(TIMING, files, [task.exam.sample], seconds=seconds * len(files))
-        rows = []
-        for number, (by, path, told) in enumerate(found, 1):
-            marks, speed = task.exam.take(path), rounds.ratio(number)
-            rows.append(
-                [
-                    f"{name}, {len(feeds)} inputs, seed {seed}, `--speedup {speedup:g}`",
-                    by,
-                    score(task.original_scores, task.unit),
-                    score(marks, task.unit),
-                    change(marks, task.original_scores, task.unit),
-                    f"{speed.ratio:.2f}× ({speed.low:.2f}–{speed.high:.2f})",
-                    told,
-                ]
-            )
-            print(*rows[-1], sep="  ", flush=True)
-    return rows
+        about = f"{name}, {len(feeds)} inputs, seed {seed}, `--speedup {speedup:g}`"
+        return judged_and_timed(task, about, [*results(task, speedup, tunings, seed, Path(place))], seconds)
 
 
 def main() -> None:
@@ -99,17 +80,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of planning and tuning")
     parser.add_argument("--seconds", type=float, default=4.0, help="of timing, per file")
     asked = parser.parse_args()
-    kept = RESULTS / "tune.json"
-    rows: dict[str, list[list[str]]] = json.loads(kept.read_text()) if kept.exists() else {}
+    rows = kept_rows("tune")
     tunings = asked.tune or [30.0, 120.0, 600.0]
     for name in asked.network or NETWORKS:
         for speedup in asked.speedup or (1.45, 1.8, 2.2):
             key = f"{name} {speedup:g} {asked.images} {asked.seed}"
             rows[key] = measured(name, speedup, tunings, asked.images, asked.seed, asked.seconds)
-            kept.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            all_rows = tuple(tuple(row) for own in rows.values() for row in own)
-            text = document("Tuning without labels", TIMING, [Table("At a speed", COLUMNS, all_rows)], NOTES)
-            (RESULTS / "tune.md").write_text(text, encoding="utf-8")
+            keep("tune", rows, "Tuning without labels", "At a speed", COLUMNS, NOTES)
 
 
 if __name__ == "__main__":
