@@ -14,6 +14,7 @@ WORDS = {
     "sensitivity": "what each layer's errors do",
     "plan": "building plans",
     "fit": "fitting layers",
+    "tune": "tuning weights",
     "stop": "stopping",
     "compare": "comparing outputs",
     "warm up": "warming up",

@@ -221,7 +221,7 @@ def _widened(written: Written) -> Iterator[str]:
             places[change] = places.get(change, 0) + 1
     for change, count in places.items():
         yield (
-            f"Rank {change} in {plural(count, 'layer')}, where onnxruntime fills channels up to blocks: "
+            f"Rank {change} in {plural(count, 'layer')}, for channels are computed in blocks: "
             "the smaller rank would take as long and lose more."
         )
 
