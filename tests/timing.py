@@ -1,4 +1,4 @@
-"""Times that are decided, not measured: what is tested is what is made of them.
+"""Times that are decided, not measured: what is tested is what is made of them; and fits that take little.
 
 Layer times are inputs of planning: they come from the timing cache, which here knows all of them.
 Whole networks take what an engine says, see :mod:`tests.engines`.
@@ -16,6 +16,8 @@ import onnx
 import pytest
 
 from sepfactor.factor import Chain, Factorization, Stage
+from sepfactor.fit import settings
+from sepfactor.fit.settings import FitSettings
 from sepfactor.measure import engines
 from sepfactor.measure.timing_cache import Entry, MemoryCache
 from sepfactor.study import study
@@ -102,6 +104,13 @@ def decide_times(monkeypatch: pytest.MonkeyPatch, speedup: float) -> None:
     """Let all candidates be so many times faster than their layer when they are timed alone."""
     decide_engine(monkeypatch)
     decide_layers(monkeypatch.setattr, lambda *_: speedup)
+
+
+def fit_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let factors be fitted once and to little of the data: for tests of the way, not of what is lost."""
+    briefly = FitSettings(sweeps=1, ridges=(1e-2,), relu_rounds=1, entries=1e6)
+    monkeypatch.setattr(settings, "FULL", briefly)
+    monkeypatch.setattr(settings, "SEARCH", briefly)
 
 
 def times_by_macs(monkeypatch: pytest.MonkeyPatch) -> None:

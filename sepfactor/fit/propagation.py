@@ -12,7 +12,6 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from sepfactor.data import Feed
 from sepfactor.errors import ModelError
 from sepfactor.graph.bodies import Probe, exposed
 from sepfactor.graph.partition import Partition, Values
@@ -35,7 +34,11 @@ class Propagation:
     """
 
     def __init__(
-        self, model: ir.Model, feeds: Sequence[Feed], engine: Engine, pool: Pool | None = None
+        self,
+        model: ir.Model,
+        feeds: Sequence[Mapping[str, NDArray[Any]]],
+        engine: Engine,
+        pool: Pool | None = None,
     ) -> None:
         self.partition = Partition(model)
         self._pool = pool = pool or Pool()
@@ -51,7 +54,7 @@ class Propagation:
         segment = self.partition.segment(self._position, position)
         session = None
         if segment.outputs:
-            session = self._engine.open(segment.model(self._sample(segment.inputs)), level="all")
+            session = self._engine.open(segment.model(self.sample(segment.inputs)), level="all")
 
         def step(state: dict[str, Stored]) -> None:
             if session is not None:
@@ -90,7 +93,7 @@ class Propagation:
         probe = Probe(site.output, role, site.dtype)
         if probe not in self._looks:
             around = replace(self.partition.segment(self._position, self._position + 1), outputs=())
-            session = self._engine.open(around.model(self._sample(around.inputs), [probe]), level="all")
+            session = self._engine.open(around.model(self.sample(around.inputs), [probe]), level="all")
 
             def look(state: Mapping[str, Stored]) -> dict[int, NDArray[Any]]:
                 try:
@@ -113,7 +116,7 @@ class Propagation:
         """Of one value of one image."""
         return self._states[image][name].shape
 
-    def _sample(self, names: Iterable[str]) -> Values:
+    def sample(self, names: Iterable[str]) -> Values:
         """Values of the first image, for their types."""
         return {name: np.empty(0, self._states[0][name].dtype) for name in names}
 

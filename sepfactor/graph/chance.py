@@ -30,6 +30,11 @@ Seeds = Mapping[str, int]
 """First output of a node that draws → its seed."""
 
 
+def draws_at_random(model: ir.Model) -> bool:
+    """Whether any node draws at random, with a seed or without."""
+    return next(_drawing(model), None) is not None
+
+
 def seeds_for(model: ir.Model) -> Seeds:
     """A seed for each node that draws at random and has none, in the order of the graph."""
     drawing = [node for node in _drawing(model) if "seed" not in node.attributes]

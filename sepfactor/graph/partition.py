@@ -8,7 +8,7 @@ convolutions are looked at on the way, and each sees inputs that already went th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,8 @@ class Partition:
         proto = ir.to_proto(model)
         self._nodes: list[list[onnx.NodeProto]] = [[node] for node in proto.graph.node]
         self._initializers = {tensor.name: tensor for tensor in proto.graph.initializer}
-        self._results = {value.name for value in proto.graph.output}
+        self._outputs = tuple(value.name for value in proto.graph.output)
+        self._results = set(self._outputs)
         self._opsets = tuple(proto.opset_import)
         self._functions = tuple(proto.functions)
         self._ir_version = proto.ir_version
@@ -128,7 +129,7 @@ class Partition:
     def offset(self, output: str) -> NDArray[Any] | None:
         """The constant summand, without axes of one number in front, if an Add is all this value is for."""
         readers = self._readers(output)
-        if self._is_result(output) or len(readers) != 1 or readers[0].op_type != "Add":
+        if self.is_result(output) or len(readers) != 1 or readers[0].op_type != "Add":
             return None
         tensor = self._constants.get(next((name for name in readers[0].input if name != output), ""))
         if tensor is None or tensor.data_location == onnx.TensorProto.EXTERNAL:
@@ -143,7 +144,7 @@ class Partition:
         if self.partner(output) is not None or self.offset(output) is not None:
             (output,) = self._readers(output)[0].output
         readers = self._readers(output)
-        return not self._is_result(output) and bool(readers) and all(map(self._rectifies, readers))
+        return not self.is_result(output) and bool(readers) and all(map(self._rectifies, readers))
 
     def _readers(self, name: str) -> list[onnx.NodeProto]:
         body = self._body(name)
@@ -152,7 +153,7 @@ class Partition:
         nodes = (self._nodes[at][0] for at in self._read_at.get(name, ()) if at > self._made_at[name])
         return [node for node in nodes if name in names_read(node)]
 
-    def _is_result(self, name: str) -> bool:
+    def is_result(self, name: str) -> bool:
         """Whether its graph hands this value on."""
         body = self._body(name)
         return name in (self._results if body is None else {value.name for value in body.output})
@@ -185,11 +186,7 @@ class Partition:
             body.node.pop(at)
             for offset, node in enumerate(new):
                 body.node.insert(at + offset, node)
-        for value in initializers:
-            assert value.const_value is not None
-            tensor = ir.serde.serialize_tensor(value.const_value)
-            tensor.name = value.name or ""
-            self._initializers[tensor.name] = tensor
+        self._initializers |= {tensor.name: tensor for tensor in map(_serialized, initializers)}
 
     def segment(self, begin: int, end: int) -> Segment:
         """The nodes ``begin … end − 1``; hands on what is read from ``end`` on."""
@@ -213,6 +210,27 @@ class Partition:
             self._folder,
         )
 
+    def rest(self, begin: int) -> Segment:
+        """The nodes from ``begin`` on; hands on what the network puts out of what they compute."""
+        whole = self.segment(begin, len(self._nodes))
+        made = {name for node in whole.nodes for name in node.output}
+        return replace(whole, outputs=tuple(name for name in self._outputs if name in made))
+
+    def stand_in(
+        self, nodes: Sequence[ir.Node], initializers: Sequence[ir.Value], reads: str, writes: str
+    ) -> Segment:
+        """Other nodes, between two values of the network, without putting them into it."""
+        return Segment(
+            tuple(map(ir.serde.serialize_node, nodes)),
+            tuple(map(_serialized, initializers)),
+            (reads,),
+            (writes,),
+            self._opsets,
+            self._functions,
+            self._ir_version,
+            self._folder,
+        )
+
     def _makers(self, names: Iterable[str]) -> list[int]:
         """Positions of the nodes that make those of these values that are no tensors, in order."""
         found: set[int] = set()
@@ -227,3 +245,10 @@ class Partition:
     def is_live(self, name: str, position: int) -> bool:
         """Whether a value is read by any node from ``position`` on."""
         return self._last_use.get(name, -1) >= position
+
+
+def _serialized(value: ir.Value) -> onnx.TensorProto:
+    assert value.const_value is not None
+    tensor = ir.serde.serialize_tensor(value.const_value)
+    tensor.name = value.name or ""
+    return tensor

@@ -17,15 +17,26 @@ channel that is the same for all inputs tells nothing by varying, and counts by 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
+from sepfactor.measure.spread import (
+    DEAD,
+    LARGE,
+    PIECE,
+    Array,
+    Floats,
+    Spread,
+    channel_axis,
+    mean_along,
+    pieces_of,
+    slabbed,
+    slabs,
+)
+
 Indices = NDArray[np.int64]
 
 _OFFSET = 10.0
@@ -34,20 +45,8 @@ _OFFSET = 10.0
 _FAR_APART = 10.0
 """Channels are in units of their own where no others come closer in size than this factor."""
 
-_DEAD = 1e-5
-"""Channels so much smaller than the largest one are no unit of their own."""
-
 _LEAST_SIGNAL = 0.01
 """Of a channel, beside the mean of its part: one that never says anything is not measured by itself."""
-
-_PIECE = 500_000
-"""Elements of a large sample that are worked on at once: each takes some ten numbers of eight bytes."""
-
-_LARGE = 4_000_000
-"""Samples of more elements are summed up by channel at once, to save memory."""
-
-_CONSTANT = 1e-12
-"""Variation over power: below it is rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,11 +84,11 @@ class Parts:
 
     def squared(self, sample: Array, other: Array | None) -> Floats:
         """``(channels,)`` mean :func:`squares`, of a large sample piece by piece."""
-        if sample.size <= _LARGE or sample.ndim < 2:
+        if sample.size <= PIECE or sample.ndim < 2:
             return self.by_channel(squares(sample, other))
         axis = self.axis or 0
-        ours = [*_slabs(sample, axis)]
-        theirs = [None] * len(ours) if other is None else _slabs(other, axis)
+        ours = [*slabs(sample, axis)]
+        theirs = [None] * len(ours) if other is None else slabs(other, axis)
         parts = zip(ours, theirs, strict=True)
         return np.asarray(sum(self.by_channel(squares(a, b)) * (a.size / sample.size) for a, b in parts))
 
@@ -104,165 +103,22 @@ class Parts:
         return f"channel{'s' * (len(wanted) > 1)} {', '.join(runs[:3])}{more}"
 
 
-@dataclass
-class Spread:
-    """What the samples of an output are like, element by element, fed sample by sample.
-
-    Attributes:
-        count: ``(…)`` finite values seen of each element; all of these arrays have the shape of a sample.
-        total: their sums.
-        square: sums of their squares.
-        low: the least.
-        high: the largest.
-        axis: of samples that differ in shape, the one that the remaining channels lie along.
-        is_ragged: whether shapes differed.
-    """
-
-    count: Floats
-    total: Floats
-    square: Floats
-    low: Floats
-    high: Floats
-    axis: int | None = None
-    is_ragged: bool = False
-
-    @classmethod
-    def of(cls, samples: Iterable[Array]) -> Spread | None:
-        """Of all samples; None if there is none."""
-        found: Spread | None = None
-        for sample in samples:
-            axis = _axis_by_shape(sample.shape) if sample.size > _LARGE and sample.ndim > 2 else None
-            for slab in _slabs(sample, axis):
-                one = cls._one(slab) if axis is None else cls._one(slab).collapsed(axis)
-                found = one if found is None else found.joined(one)
-        return found
-
-    @classmethod
-    def _one(cls, sample: Array) -> Spread:
-        wide = sample.astype(np.float64)
-        finite = np.isfinite(wide)
-        held = np.where(finite, wide, 0.0)
-        one = cls(
-            finite.astype(np.float64),
-            held,
-            held**2,
-            np.where(finite, wide, np.inf),
-            np.where(finite, wide, -np.inf),
-        )
-        return one if sample.size <= _LARGE else one.collapsed(_channel_axis(one))
-
-    def joined(self, other: Spread) -> Spread:
-        """Of the samples of both; channel by channel where their shapes differ."""
-        a, b = self, other
-        if a.is_ragged or b.is_ragged or a.count.shape != b.count.shape:
-            axis = a.axis if a.is_ragged else _common_axis(a.count.shape, b.count.shape)
-            a, b = a.collapsed(axis), b.collapsed(axis)
-            if a.count.shape != b.count.shape:
-                a, b = a.collapsed(None), b.collapsed(None)
-        return Spread(
-            a.count + b.count,
-            a.total + b.total,
-            a.square + b.square,
-            np.minimum(a.low, b.low),
-            np.maximum(a.high, b.high),
-            a.axis,
-            a.is_ragged,
-        )
-
-    def collapsed(self, axis: int | None) -> Spread:
-        """All elements of a channel taken for one."""
-        if self.is_ragged and self.axis == axis:
-            return self
-        along = None if self.is_ragged else axis
-
-        def summed(values: Floats, by: np.ufunc, empty: float) -> Floats:
-            others = tuple(k for k in range(values.ndim) if k != along)
-            found = by.reduce(values, axis=others, initial=empty) if others else values
-            return np.asarray(found).reshape(-1)
-
-        return Spread(
-            summed(self.count, np.add, 0.0),
-            summed(self.total, np.add, 0.0),
-            summed(self.square, np.add, 0.0),
-            summed(self.low, np.minimum, np.inf),
-            summed(self.high, np.maximum, -np.inf),
-            axis,
-            True,
-        )
-
-    @property
-    def variation(self) -> Floats:
-        """Variance of each element over the samples; 0 of what was seen once."""
-        seen = np.maximum(self.count, 1.0)
-        variance = (self.square - self.total**2 / seen) / np.maximum(seen - 1.0, 1.0)
-        return np.where(variance > _CONSTANT * self.square / seen, variance, 0.0)
-
-    def parts(self) -> Parts:
-        """The channels, by the unit that they are in."""
-        axis = self.axis if self.is_ragged else _channel_axis(self)
-        ours = self.collapsed(axis)
-        seen = np.maximum(ours.count, 1.0)
-        power = ours.square / seen
-        if self.is_ragged or not (self.count > 1).any():
-            variation = ours.variation
-        else:  # over samples, of each element by itself
-            variation = _Along(axis).mean(self.variation)
-        signal = np.where(variation > 0, np.minimum(power, _OFFSET * variation), power)
-        size = np.where(ours.count > 0, np.maximum(np.abs(ours.low), np.abs(ours.high)), 0.0)
-        groups = _groups(size, (ours.low >= 0) & (ours.high <= 1))
-        for group in groups:
-            signal[group] = np.maximum(signal[group], _LEAST_SIGNAL * signal[group].mean())
-        return Parts(axis, signal, groups)
-
-
-@dataclass(frozen=True)
-class _Along:
-    """Means of the channels along an axis."""
-
-    axis: int | None
-
-    def mean(self, values: Floats) -> Floats:
-        """``(channels,)``."""
-        others = tuple(k for k in range(values.ndim) if k != self.axis)
-        return np.asarray(values.mean(axis=others) if others else values).reshape(-1)
-
-
-def _common_axis(one: tuple[int, ...], other: tuple[int, ...]) -> int | None:
-    """The last axis of one length, of shapes that differ; rows of detections have their columns there."""
-    if len(one) != len(other):
-        return None
-    return next((k for k in reversed(range(len(one))) if one[k] == other[k]), None)
-
-
-def _channel_axis(spread: Spread) -> int | None:
-    """The axis of a sample that its channels lie along.
-
-    Of ``(C,)`` and ``(C, H, W)`` the first, or the last of ``(H, W, C)``; of two axes the one that tells
-    elements of large and small values apart, for detectors have either order.
-    """
-    shape = spread.count.shape
-    if len(shape) < 2:
-        return 0 if shape else None
-    if len(shape) > 2:
-        return _axis_by_shape(shape)
-    size = np.log10(np.sqrt(spread.square / np.maximum(spread.count, 1.0)) + np.finfo(np.float32).tiny)
-    size = np.maximum(size, size.max(initial=-np.inf) + math.log10(_DEAD))
-    told = [float(np.var(size.mean(axis=1 - k))) if size.size else 0.0 for k in (0, 1)]
-    return int(told[1] > told[0])
-
-
-def _axis_by_shape(shape: tuple[int, ...]) -> int:
-    """The axis of the channels of a sample of three axes or more."""
-    return len(shape) - 1 if shape[-1] < min(shape[:-1]) else 0
-
-
-def _slabs(sample: Array, axis: int | None) -> Iterable[Array]:
-    """A sample in pieces of about ``_PIECE`` elements, each with all of ``axis``, if there is one."""
-    if axis is None:
-        return [sample]
-    other = max((k for k in range(sample.ndim) if k != axis), key=lambda k: sample.shape[k])
-    count = min(-(-sample.size // _PIECE), sample.shape[other])
-    return np.array_split(sample, count, axis=other)
+def parts_of(spread: Spread) -> Parts:
+    """The channels, by the unit that they are in."""
+    axis = spread.axis if spread.is_ragged else channel_axis(spread)
+    ours = spread.collapsed(axis)
+    seen = np.maximum(ours.count, 1.0)
+    power = ours.square / seen
+    if spread.is_ragged or not (spread.count > 1).any():
+        variation = ours.variation
+    else:  # over samples, of each element by itself
+        variation = mean_along(axis, spread.variation)
+    signal = np.where(variation > 0, np.minimum(power, _OFFSET * variation), power)
+    size = np.where(ours.count > 0, np.maximum(np.abs(ours.low), np.abs(ours.high)), 0.0)
+    groups = _groups(size, (ours.low >= 0) & (ours.high <= 1))
+    for group in groups:
+        signal[group] = np.maximum(signal[group], _LEAST_SIGNAL * signal[group].mean())
+    return Parts(axis, signal, groups)
 
 
 def _groups(size: Floats, is_share: NDArray[np.bool_]) -> tuple[Indices, ...]:
@@ -274,7 +130,7 @@ def _groups(size: Floats, is_share: NDArray[np.bool_]) -> tuple[Indices, ...]:
     """
     if not len(size):
         return (np.zeros(0, np.int64),)
-    living = size > _DEAD * size.max()
+    living = size > DEAD * size.max()
     order = np.argsort(-size, kind="stable")
     groups: list[list[int]] = []
     last = -1
@@ -303,17 +159,18 @@ class PartMeter:
 
     def update(self, sample: Array, other: Array) -> None:
         """Add a sample, numbers of one shape."""
-        axis = _axis_by_shape(sample.shape) if sample.size > _LARGE and sample.ndim > 2 else None
-        for ours, theirs in zip(_slabs(sample, axis), _slabs(other, axis), strict=True):
-            error = squares(ours, theirs)
+        axis = slabbed(sample)
+        for ours, theirs in zip(slabs(sample, axis), slabs(other, axis), strict=True):
+            self.signal = Spread.grown(self.signal, ours, axis, pieces_of(ours))
+            along = self.signal.axis if sample.size > LARGE else None
+            errors = self._errors(ours, theirs)
+            self.noise = Spread.grown(self.noise, ours, along, errors, has_range=False)
+
+    def _errors(self, ours: Array, theirs: Array) -> Iterator[tuple[int, Floats]]:
+        for (begin, piece), (_, other) in zip(pieces_of(ours), pieces_of(theirs), strict=True):
+            error = squares(piece, other)
             self.is_broken = self.is_broken or not np.isfinite(error).all()
-            signal, noise = Spread.of([ours]), Spread.of([error])
-            assert signal is not None
-            assert noise is not None
-            if axis is not None:
-                signal, noise = signal.collapsed(axis), noise.collapsed(axis)
-            self.signal = signal if self.signal is None else self.signal.joined(signal)
-            self.noise = noise if self.noise is None else self.noise.joined(noise)
+            yield begin, error
 
     def result(self) -> tuple[float, str]:
         """SNR in dB, and the name of the part; nan if nothing was seen."""
@@ -321,7 +178,7 @@ class PartMeter:
             return math.nan, ""
         if self.is_broken:
             return -math.inf, ""
-        parts = self.signal.parts()
+        parts = parts_of(self.signal)
         noise = self.noise.collapsed(parts.axis)
         errors = parts.errors(noise.total / np.maximum(noise.count, 1.0))
         worst = int(np.argmax(errors))

@@ -159,6 +159,11 @@ class Judge:
         self._fitted: list[Feed] = []
 
     @property
+    def carries_state(self) -> bool:
+        """Whether runs go on from one another."""
+        return self._states is not None
+
+    @property
     def kinds(self) -> tuple[QualityKind, ...]:
         """What is counted, the main kind first."""
         if self._metric is not None:
@@ -223,6 +228,21 @@ class Judge:
             more = self._answers(candidate, self._fitted, alone=True)
             for task in self.tasks:
                 task.show_fitted(self._of(task, more))
+        return self._judged(after)
+
+    def of_runs(self, names: Sequence[str], runs: Iterable[Sequence[Array]]) -> Quality:
+        """The quality of a network that answers so on the first feeds, each run by itself.
+
+        Args:
+            names: of the outputs that ``runs`` hold; the others are as the original's.
+            runs: their values in each run.
+        """
+        found = dict(zip(names, answers_of(runs, range(len(names)), self._pool), strict=True))
+        count = len(next(iter(found.values())))
+        pairs = zip(self._names, self._original, strict=True)
+        return self._judged([found.get(name, original[:count]) for name, original in pairs])
+
+    def _judged(self, after: Sequence[StoredArrays]) -> Quality:
         found = [task.judge(self._of(task, after)) for task in self.tasks]
         if self._metric is not None:
             return self._by_metric(after, self._divergence([one[0] for one in found], "snr"))

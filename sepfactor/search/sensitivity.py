@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sepfactor.fit.int8 import EachInEightBits
 from sepfactor.graph.instrument import serialized
 from sepfactor.measure.quality import Judge
 from sepfactor.plans.document import KEEP
 from sepfactor.plans.losses import LossCurve
+from sepfactor.search.behind import Behind
 from sepfactor.search.candidate import Candidate
 from sepfactor.search.settings import SearchSettings
 from sepfactor.search.space import LayerChoices, Losses, SearchSpace
@@ -29,28 +30,45 @@ def measure_sensitivity(
         judge: on images to be used for this.
         settings: of the search.
     """
-    tried = [(i, k) for i, layer in enumerate(space.layers) for k in _levels(layer, settings)]
-    work = len(tried) * sum(layer.evidence.macs for layer in space.layers)
-    most = min(settings.sensitivity_images, len(judge.feeds))
-    count = max(1, min(most, int(settings.sensitivity_macs // max(work, 1))))
+    tried = {i: _levels(layer, settings) for i, layer in enumerate(space.layers)}
+    count = _images(space, tried, judge, settings)
+    behind = Behind(study, judge, count)
+    found: dict[tuple[int, int], float] = {}
+    many = sum(map(len, tried.values()))
 
     def diverges(trial: tuple[int, int]) -> float:
         layer = space.layers[trial[0]]
         alone = layer.candidates[trial[1]].apply_to(study.prepared, layer.evidence.site)
         return judge(study.exact.open(serialized(alone)), count).divergence
 
-    found: dict[tuple[int, int], float] = {}
-    for trial, divergence in study.executor.map_unordered(diverges, tried):
-        study.progress("sensitivity", len(found), len(tried), space.layers[trial[0]].evidence.site.name)
-        found[trial] = divergence
-    study.progress("sensitivity", len(tried), len(tried), "")
+    for i, levels in tried.items():
+        layer = space.layers[i]
+        site, number = layer.evidence.site, {layer.candidates[k]: k for k in levels}
+        study.progress("sensitivity", len(found), many, site.name)
+        onward = [candidate for candidate in number if behind.serves(candidate, site)]
+        if onward:
+            found |= {(i, number[one]): loss for one, loss in behind.divergences(onward, site)}
+        whole = [(i, k) for candidate, k in number.items() if candidate not in onward]
+        found |= dict(study.executor.map_unordered(diverges, whole))
+    study.progress("sensitivity", many, many, "")
     int8, beside = _of_eight_bits(study, space, judge, count)
     losses = []
     for i, layer in enumerate(space.layers):
-        own = [(layer.candidates[k], found[i, k]) for k in _levels(layer, settings)]
+        own = [(layer.candidates[k], found[i, k]) for k in tried[i]]
         curve = LossCurve.through((c.weighted_error, loss) for c, loss in own if not c.has_own_loss)
         losses.append(Losses(curve, {c.rank: loss for c, loss in own if c.has_own_loss}, int8.get(i, 0.0)))
     return space.with_losses(losses, beside)
+
+
+def _images(
+    space: SearchSpace, tried: Mapping[int, Sequence[int]], judge: Judge, settings: SearchSettings
+) -> int:
+    """How many images there is time for: a trial runs its layer and what lies behind it."""
+    macs = [layer.evidence.macs for layer in space.layers]
+    work = sum(len(levels) * sum(macs[i:]) for i, levels in tried.items())
+    return max(
+        1, min(settings.sensitivity_images, len(judge.feeds), int(settings.sensitivity_macs // max(work, 1)))
+    )
 
 
 def _of_eight_bits(

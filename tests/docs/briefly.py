@@ -1,4 +1,4 @@
-"""Run sepfactor with little time for timing: ``python -m tests.docs.briefly compress …``, or as a fixture."""
+"""Run sepfactor without much timing or fitting: ``python -m tests.docs.briefly compress …``, or a fixture."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sepfactor.search.settings import DEFAULT
-from tests.timing import decide_times
+from tests.timing import decide_times, fit_briefly
 
 
 def time_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -15,6 +15,7 @@ def time_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
     from sepfactor.search.choose import choose
 
     decide_times(monkeypatch, 2.0)
+    fit_briefly(monkeypatch)
     monkeypatch.setattr(choose, "__defaults__", (None, replace(DEFAULT, builds=2)))
 
 

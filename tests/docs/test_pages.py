@@ -1,4 +1,4 @@
-"""The README and every page of the manual are run as they are written, but for the time spent on timing."""
+"""The README and every page of the manual are run as they are written, but with little timing and fitting."""
 
 from __future__ import annotations
 

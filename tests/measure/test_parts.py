@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from sepfactor.measure.parts import PartMeter, Parts, Spread, samples_of
+from sepfactor.measure.parts import PartMeter, Parts, parts_of, samples_of
+from sepfactor.measure.spread import Spread
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def rng() -> np.random.Generator:
 def parts(samples: np.ndarray | list[np.ndarray]) -> Parts:
     found = Spread.of(list(samples))
     assert found is not None
-    return found.parts()
+    return parts_of(found)
 
 
 def snr(before: np.ndarray | list[np.ndarray], after: np.ndarray | list[np.ndarray]) -> tuple[float, str]:

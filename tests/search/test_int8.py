@@ -17,7 +17,7 @@ from sepfactor.errors import NothingToReplace, OptionError, PlanError
 from sepfactor.plans.document import Plan, read_plan
 from tests.fit.small import outputs, smooth, weights
 from tests.graph.build import model
-from tests.timing import times_by_macs
+from tests.timing import fit_briefly, times_by_macs
 
 DATA = smooth(48)
 ASKED: dict[str, Any] = {"data": {"x": DATA}, "bench_seconds": 0, "int8": True, "tidy": False}
@@ -26,6 +26,7 @@ ASKED: dict[str, Any] = {"data": {"x": DATA}, "bench_seconds": 0, "int8": True, 
 @pytest.fixture(autouse=True)
 def _decided(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     times_by_macs(monkeypatch)
+    fit_briefly(monkeypatch)
     monkeypatch.chdir(tmp_path)
 
 

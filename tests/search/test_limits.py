@@ -29,7 +29,7 @@ from tests import networks
 from tests.engines import DecidedEngine
 from tests.fit.small import residual_network, smooth, weights
 from tests.graph.build import model
-from tests.timing import by_macs, decide_layers, of_macs, times_by_macs
+from tests.timing import by_macs, decide_layers, fit_briefly, of_macs, times_by_macs
 
 DATA: dict[str, Any] = {"data": "data.npz", "bench_seconds": 0}
 
@@ -37,6 +37,7 @@ DATA: dict[str, Any] = {"data": "data.npz", "bench_seconds": 0}
 @pytest.fixture(autouse=True)
 def _decided(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     times_by_macs(monkeypatch)
+    fit_briefly(monkeypatch)
     monkeypatch.chdir(tmp_path)
     np.savez("data.npz", x=smooth(16))
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from sepfactor.cli import main
 from tests.conftest import SHARED
-from tests.timing import decide_times
+from tests.timing import decide_times, fit_briefly
 
 MODELS = sorted((SHARED / "models").glob("*.onnx")) or [SHARED / "models" / "none.onnx"]
 NEEDS = {"audio_silero_mini_16k": ("--input-shape", "input:1,16000")}
@@ -19,6 +19,8 @@ BY_BUDGET = ("carvana_unet_upsample_small", "cifar10_cnn4_winml", "mnist8_cntk")
 """Chosen as by default; the larger ones layer by layer and as they are, in seconds instead of minutes."""
 AT_ONE_RANK = (
     "audio_basic_pitch_nmp",
+    "cifar10_resnet20_akamaster",
+    "espcn_super_resolution_10",
     "retinaface_mobilenet025",
     "squeezenet11_imagenet_fp16",
     "squeezenet11_imagenet_fp32",
@@ -32,6 +34,7 @@ AT_ONE_RANK = (
 @pytest.mark.shared
 @pytest.mark.parametrize("model", MODELS, ids=lambda path: path.stem)
 def test_compress(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit_briefly(monkeypatch)
     if model.stem in AT_ONE_RANK:
         decide_times(monkeypatch, 2.0)
     before = model.read_bytes()

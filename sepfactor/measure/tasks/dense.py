@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sepfactor.measure.parts import Parts, Spread, decibel, samples_of
+from sepfactor.measure.parts import Parts, decibel, parts_of, samples_of
+from sepfactor.measure.spread import Spread
 from sepfactor.measure.tasks import classes
 from sepfactor.measure.tasks.base import (
     Answers,
@@ -41,7 +42,7 @@ class Dense(Task):
         every = (sample for run in range(len(answers.runs)) for sample in answers.samples(run))
         spread = Spread.of(every)
         assert spread is not None
-        self.parts = spread.parts() if unit == "snr" else _as_a_whole(spread)
+        self.parts = parts_of(spread) if unit == "snr" else _as_a_whole(spread)
 
     @property
     def kinds(self) -> tuple[QualityKind, ...]:
