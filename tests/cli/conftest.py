@@ -66,11 +66,12 @@ def refused(sepfactor: Run, folder: Path) -> Callable[..., str]:
 
 @pytest.fixture
 def always_faster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every candidate counts as twice as fast, so that what is chosen does not hang on the machine."""
+    """Every candidate counts as twice as fast, so that nothing hangs on the machine; and fits are brief."""
     # Importing it up here would pay for onnxruntime in tests that never run a network.
-    from tests.timing import decide_times
+    from tests.timing import decide_times, fit_briefly
 
     decide_times(monkeypatch, 2.0)
+    fit_briefly(monkeypatch)
 
 
 def listing(folder: Path) -> Listing:

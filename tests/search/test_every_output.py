@@ -14,7 +14,7 @@ from sepfactor.graph.load import load
 from sepfactor.results import Report
 from tests.fit.small import residual_network, smooth, weights
 from tests.graph.build import model
-from tests.timing import times_by_macs
+from tests.timing import fit_briefly, times_by_macs
 
 COUNT = 32
 DATA: dict[str, Any] = {"data": {"x": smooth(COUNT)}, "bench_seconds": 0}
@@ -23,6 +23,7 @@ DATA: dict[str, Any] = {"data": {"x": smooth(COUNT)}, "bench_seconds": 0}
 @pytest.fixture(autouse=True)
 def _always_faster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     times_by_macs(monkeypatch)
+    fit_briefly(monkeypatch)
     monkeypatch.chdir(tmp_path)
 
 

@@ -37,7 +37,7 @@ from tests.engines import DecidedEngine
 from tests.fit.small import feeds, outputs, residual_network, smooth, weights
 from tests.graph.build import model, run
 from tests.strategies import unpadded
-from tests.timing import of_macs, times_by_macs
+from tests.timing import fit_briefly, of_macs, times_by_macs
 
 DATA: dict[str, Any] = {"data": {"x": smooth(16)}, "bench_seconds": 0}
 
@@ -45,6 +45,7 @@ DATA: dict[str, Any] = {"data": {"x": smooth(16)}, "bench_seconds": 0}
 @pytest.fixture(autouse=True)
 def _always_faster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     times_by_macs(monkeypatch)
+    fit_briefly(monkeypatch)
     monkeypatch.chdir(tmp_path)
 
 

@@ -13,7 +13,7 @@ import sepfactor
 from sepfactor.errors import DataError
 from tests.fit.small import smooth, weights
 from tests.graph.build import model
-from tests.timing import times_by_macs
+from tests.timing import fit_briefly, times_by_macs
 
 COUNT, SIDE = 48, 12
 
@@ -21,6 +21,7 @@ COUNT, SIDE = 48, 12
 @pytest.fixture(autouse=True)
 def _always_faster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     times_by_macs(monkeypatch)
+    fit_briefly(monkeypatch)
     monkeypatch.chdir(tmp_path)
 
 
