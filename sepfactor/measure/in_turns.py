@@ -9,7 +9,7 @@ from typing_extensions import Unpack
 
 from sepfactor.measure.engine import Engine, Feed, HowToTime, Session
 from sepfactor.measure.rounds import Rounds
-from sepfactor.measure.timing import WallClock, time_in_turns
+from sepfactor.measure.timing import Meter, WallClock, time_in_turns
 
 
 class Runs(NamedTuple):
@@ -39,8 +39,7 @@ def time_sessions(runs: Sequence[Runs], **how: Unpack[HowToTime]) -> Rounds:
         ModelError: a session cannot be run on one of its feeds.
     """
     engines = [one.engine for one in runs]
-    meters = {type(meter): meter for meter in (engine.meter() for engine in engines)}
-    meter = meters.popitem()[1] if len(meters) == 1 else WallClock()
+    meter = _for_all([engine.meter() for engine in engines])
     calls = [one.engine.call(one.session, one.feeds) for one in runs]
     try:
         return time_in_turns(calls, meter, **how)
@@ -49,3 +48,11 @@ def time_sessions(runs: Sequence[Runs], **how: Unpack[HowToTime]) -> Rounds:
             for feed in one.feeds:
                 one.session.run(feed)  # says in words what cannot be run
         raise
+
+
+def _for_all(meters: Sequence[Meter]) -> Meter:
+    """The one that reads what all others do, and perhaps more; or else the clock on the wall."""
+    for meter in meters:
+        if all(isinstance(meter, type(other)) for other in meters):
+            return meter
+    return WallClock()
