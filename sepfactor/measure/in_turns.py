@@ -29,7 +29,7 @@ class Runs(NamedTuple):
 def time_sessions(runs: Sequence[Runs], **how: Unpack[HowToTime]) -> Rounds:
     """Time sessions in turns; the first is what others are compared to.
 
-    By the clock of their engines, or by the one on the wall where they have not the same.
+    By the clock of their engines, or by the one on the wall where none of these reads what all of them do.
 
     Args:
         runs: what to time.
@@ -40,8 +40,8 @@ def time_sessions(runs: Sequence[Runs], **how: Unpack[HowToTime]) -> Rounds:
     """
     engines = [one.engine for one in runs]
     meter = _for_all([engine.meter() for engine in engines])
-    calls = [one.engine.call(one.session, one.feeds) for one in runs]
     try:
+        calls = [one.engine.call(one.session, one.feeds) for one in runs]
         return time_in_turns(calls, meter, **how)
     except tuple({kind for engine in engines for kind in engine.failures()}):
         for one in runs:

@@ -57,13 +57,17 @@ class NodeProcess:
 
     def __init__(self, command: Sequence[str]) -> None:
         self._printed = tempfile.TemporaryFile()  # noqa: SIM115 — it is as long open as the process runs
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._printed,
-            start_new_session=True,  # Ctrl-C is for this process to hear
-        )
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._printed,
+                start_new_session=True,  # Ctrl-C is for this process to hear
+            )
+        except OSError:
+            self._printed.close()
+            raise
         self._owner = os.getpid()
         self._lock = threading.Lock()
         self._forgotten: dict[str, list[int]] = {"sessions": [], "feeds": []}
