@@ -107,7 +107,11 @@ class OnnxRuntimeWeb:
 
     @property
     def block(self) -> int:
-        """Channels by which widths are worth trying: so many numbers are in a vector of WebAssembly."""
+        """Channels by which widths are worth trying: so many numbers are in a vector of WebAssembly.
+
+        Measured of layers with 64 channels on one side and 8 to 32 on the other: there are no steps, each
+        channel adds the same.
+        """
         return 4
 
     def with_threads(self, threads: int) -> OnnxRuntimeWeb:
