@@ -1,13 +1,14 @@
 """What users of each engine would do with a network, side by side: speed, and accuracy on unseen inputs.
 
-    python benchmarks/engines.py [--network NAME]... [--row NAME]... [--seconds S] [--folder F]
+    python benchmarks/engines.py [--network NAME]... [--row NAME]... [--seconds S] [--folder F] [--table T]
 
 Of each network the published file in onnxruntime is 1×. Beside it run the same slimmed (onnxslim), in
 onnxruntime's static int8, in OpenVINO as it comes, in OpenVINO quantised by NNCF, and what sepfactor makes of
-it for either engine, by itself and before NNCF. All are made from the same calibration inputs, judged in the
-engine that runs them on inputs that decided nothing, and timed in turns by the processor's clock. Rows are
-kept in ``results/engines.json``; ``--row`` measures some of them anew. Needs ``pip install openvino nncf
-onnxslim``.
+it for either engine, by itself and before NNCF; and in onnxruntime-web as it comes, and what sepfactor makes
+of it. All are made from the same calibration inputs, judged in the engine that runs them on inputs that
+decided nothing, and timed in turns by the processor's clock. Rows are kept in ``results/engines.json``, or in
+a file of another name for those of another machine (``--table``); ``--row`` measures some of them anew. Needs
+``pip install openvino nncf onnxslim``, and ``npm install onnxruntime-web``.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from sepfactor.measure import Engine, open_engine
 from sepfactor.measure.engines import Contestant, race
 from sepfactor.results import Ratio
 
-COLUMNS = ("by", "runs in", "accuracy", "− the file", "faster than the file in onnxruntime", "settings")
+COLUMNS = ("by", "runs in", "accuracy", "− the file", "faster than the file in onnxruntime")
+COLUMNS += ("than the file in the same engine", "settings")
 NOTES = (
     "`python benchmarks/engines.py`. One thread, by the processor's clock, all rows of a network in turns, "
     "with a 95 % interval; ± is the standard error of the paired difference. Each row is judged in the "
@@ -112,8 +114,20 @@ ROWS: dict[str, tuple[str, Callable[[Work], tuple[Path, str]]]] = {
         "openvino",
         lambda work: work.nncf(work.compressed("openvino")[0], "nncf-on-top"),
     ),
+    "as it comes, in the browser's build": ("onnxruntime-web", lambda work: (work.task.file, "")),
+    "sepfactor, planned for onnxruntime, in the browser's build": (
+        "onnxruntime-web",
+        lambda work: work.compressed("onnxruntime"),
+    ),
+    "sepfactor --engine onnxruntime-web": (
+        "onnxruntime-web",
+        lambda work: work.compressed("onnxruntime-web"),
+    ),
 }
 """By whom → the engine that runs it, and how its file is made."""
+
+AS_IT_COMES = {"openvino": "as it comes", "onnxruntime-web": "as it comes, in the browser's build"}
+"""Engine → the row that is the published file in it."""
 
 
 def measured(name: str, wanted: Sequence[str], seconds: float, folder: Path) -> dict[str, dict[str, Any]]:
@@ -134,6 +148,10 @@ def measured(name: str, wanted: Sequence[str], seconds: float, folder: Path) -> 
     found = {}
     for number, (by, (engine, path, said)) in enumerate(made.items(), 1):
         found[by] = _figures(task, engine, path, rounds.ratio(number)) | {"settings": said}
+        own = AS_IT_COMES.get(engine.name)
+        if own in made and own != by:
+            ratio = rounds.ratio(number, 1 + [*made].index(own))
+            found[by]["own"] = [ratio.ratio, ratio.low, ratio.high]
         print(name, by, found[by], sep="  ", flush=True)
     return found
 
@@ -166,9 +184,9 @@ def page(figures: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
             row = rows[by]
             machines[f"{row['processor']}"] = None
             loads += [row["load"]] if row.get("load") is not None else []
-            ratio, low, high = row["speed"]
-            faster = f"{ratio:.2f}× ({low:.2f}–{high:.2f})"
-            cells.append((by, row["engine"], row["accuracy"], row["difference"], faster, row["settings"]))
+            faster, own = (_times(row.get(key)) for key in ("speed", "own"))
+            about = (row["accuracy"], row["difference"], faster, own, row["settings"])
+            cells.append((by, row["engine"], *about))
         if cells:
             original = next(iter(rows.values()))["original"]
             budget = ", ".join(f"--{k.replace('_', '-')} {v}" for k, v in NETWORKS[name][1].items())
@@ -180,6 +198,11 @@ def page(figures: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
         *(table.markdown() for table in tables),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _times(speed: Sequence[float] | None) -> str:
+    """A ratio and its interval."""
+    return "" if speed is None else "{:.2f}× ({:.2f}–{:.2f})".format(*speed)
 
 
 def _busy(loads: Sequence[float]) -> str:
@@ -196,8 +219,9 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, help="where files lie; those that are there are not made again"
     )
+    parser.add_argument("--table", default="engines", help="name of the files in results/")
     arguments = parser.parse_args()
-    kept = RESULTS / "engines.json"
+    kept = RESULTS / f"{arguments.table}.json"
     figures: dict[str, dict[str, dict[str, Any]]] = json.loads(kept.read_text()) if kept.exists() else {}
     with tempfile.TemporaryDirectory() as place:
         folder = arguments.folder or Path(place)
@@ -206,7 +230,7 @@ def main() -> None:
             figures = json.loads(kept.read_text()) if kept.exists() else figures
             figures[name] = figures.get(name, {}) | found
             kept.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            (RESULTS / "engines.md").write_text(page(figures), encoding="utf-8")
+            kept.with_suffix(".md").write_text(page(figures), encoding="utf-8")
 
 
 if __name__ == "__main__":

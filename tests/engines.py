@@ -14,10 +14,13 @@ import onnx_ir as ir
 from onnx.external_data_helper import load_external_data_for_model
 from typing_extensions import Unpack
 
+from sepfactor.errors import OptionError
 from sepfactor.graph.instrument import with_outputs
 from sepfactor.measure.engine import Feed, HowToTime, Level, NodeTime, Session, Use, ValueInfo, Watch
+from sepfactor.measure.engines import open_engine
 from sepfactor.measure.machine import Environment
 from sepfactor.measure.onnxruntime_engine import OnnxRuntime
+from sepfactor.measure.onnxruntime_web_engine import OnnxRuntimeWeb
 from sepfactor.measure.openvino_engine import OpenVino
 from sepfactor.measure.rounds import Clock, Rounds
 from sepfactor.measure.timing import Call, Meter
@@ -66,6 +69,15 @@ class DecidedSession:
         return self.inner.run(feed)
 
 
+def lacks(name: str) -> bool:
+    """Whether the engine of this name is not installed here."""
+    try:
+        _ = open_engine(name).environment
+    except OptionError:
+        return True
+    return False
+
+
 @dataclass(frozen=True)
 class DecidedEngine:
     """Runs networks on onnxruntime, and says that a run takes what its nodes cost.
@@ -78,7 +90,7 @@ class DecidedEngine:
     """
 
     cost: NodeCost = by_macs
-    inner: OnnxRuntime | OpenVino = field(default_factory=OnnxRuntime)
+    inner: OnnxRuntime | OpenVino | OnnxRuntimeWeb = field(default_factory=OnnxRuntime)
     spread: float = 0.0
     known: dict[str, list[NodeTime]] = field(default_factory=dict, compare=False, repr=False)
 

@@ -82,7 +82,12 @@ def decide_engine(monkeypatch: pytest.MonkeyPatch, cost: NodeCost = of_macs) -> 
     def make(engine: Any, threads: int, provider: str) -> DecidedEngine:
         return DecidedEngine(cost, engine(threads, provider))
 
-    for name, engine in {"onnxruntime": engines.OnnxRuntime, "openvino": engines.OpenVino}.items():
+    found = {
+        "onnxruntime": engines.OnnxRuntime,
+        "openvino": engines.OpenVino,
+        "onnxruntime-web": engines.OnnxRuntimeWeb,
+    }
+    for name, engine in found.items():
         monkeypatch.setitem(engines.ENGINES, name, partial(make, engine))  # type: ignore[arg-type]
 
 

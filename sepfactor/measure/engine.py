@@ -1,7 +1,8 @@
 """What runs networks, as the rest sees it: open one, run it, time several in turns, profile one.
 
 An engine is a frozen dataclass with these methods; :mod:`sepfactor.measure.onnxruntime_engine` is the first,
-:mod:`sepfactor.measure.openvino_engine` another, and :mod:`sepfactor.measure.engines` lists them by name.
+:mod:`sepfactor.measure.openvino_engine` and :mod:`sepfactor.measure.onnxruntime_web_engine` are others, and
+:mod:`sepfactor.measure.engines` lists them by name.
 """
 
 from __future__ import annotations

@@ -14,12 +14,14 @@ from sepfactor.errors import ModelError, OptionError
 from sepfactor.measure.engine import Engine, Feed, HowToTime, Session, Watch
 from sepfactor.measure.in_turns import Runs, time_sessions
 from sepfactor.measure.onnxruntime_engine import OnnxRuntime
+from sepfactor.measure.onnxruntime_web_engine import OnnxRuntimeWeb
 from sepfactor.measure.openvino_engine import OpenVino
 from sepfactor.measure.rounds import Rounds
 
 ENGINES: Mapping[str, Callable[[int, str], Engine]] = {
     "onnxruntime": OnnxRuntime,
     "openvino": OpenVino,
+    "onnxruntime-web": OnnxRuntimeWeb,
 }
 """Name → engine with so many threads and this provider."""
 

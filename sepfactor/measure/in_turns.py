@@ -9,7 +9,7 @@ from typing_extensions import Unpack
 
 from sepfactor.measure.engine import Engine, Feed, HowToTime, Session
 from sepfactor.measure.rounds import Rounds
-from sepfactor.measure.timing import WallClock, time_in_turns
+from sepfactor.measure.timing import Meter, WallClock, time_in_turns
 
 
 class Runs(NamedTuple):
@@ -29,7 +29,7 @@ class Runs(NamedTuple):
 def time_sessions(runs: Sequence[Runs], **how: Unpack[HowToTime]) -> Rounds:
     """Time sessions in turns; the first is what others are compared to.
 
-    By the clock of their engines, or by the one on the wall where they have not the same.
+    By the clock of their engines, or by the one on the wall where none of these reads what all of them do.
 
     Args:
         runs: what to time.
@@ -39,13 +39,20 @@ def time_sessions(runs: Sequence[Runs], **how: Unpack[HowToTime]) -> Rounds:
         ModelError: a session cannot be run on one of its feeds.
     """
     engines = [one.engine for one in runs]
-    meters = {type(meter): meter for meter in (engine.meter() for engine in engines)}
-    meter = meters.popitem()[1] if len(meters) == 1 else WallClock()
-    calls = [one.engine.call(one.session, one.feeds) for one in runs]
+    meter = _for_all([engine.meter() for engine in engines])
     try:
+        calls = [one.engine.call(one.session, one.feeds) for one in runs]
         return time_in_turns(calls, meter, **how)
     except tuple({kind for engine in engines for kind in engine.failures()}):
         for one in runs:
             for feed in one.feeds:
                 one.session.run(feed)  # says in words what cannot be run
         raise
+
+
+def _for_all(meters: Sequence[Meter]) -> Meter:
+    """The one that reads what all others do, and perhaps more; or else the clock on the wall."""
+    for meter in meters:
+        if all(isinstance(meter, type(other)) for other in meters):
+            return meter
+    return WallClock()

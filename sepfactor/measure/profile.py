@@ -23,7 +23,9 @@ from sepfactor.measure.onnxruntime_session import open_inference_session, run_se
 from sepfactor.measure.thread_work import Reader, ThreadWork, can_be_read
 from sepfactor.scratch import scratch_folder
 
-_DROPPED = 2  # first runs: memory is still being planned and fetched
+DROPPED = 2
+"""First runs that do not count: memory is still being planned and fetched."""
+
 _SUFFIX = "_kernel_time"
 
 _SURE, _SURE_US = 0.1, 2.0
@@ -73,11 +75,11 @@ def profile_nodes(
         )
         begin = int(session.get_profiling_start_time_ns())  # type: ignore[no-untyped-call]
         clock = _clock_of(begin, opening) if alone else None
-        works = [ThreadWork(clock) for _ in range(runs + _DROPPED)] if clock and can_be_read() else []
-        for number in range(runs + _DROPPED):
+        works = [ThreadWork(clock) for _ in range(runs + DROPPED)] if clock and can_be_read() else []
+        for number in range(runs + DROPPED):
             run_session(session, feed, works[number] if works else None)
             if watch is not None:
-                watch((number + 1) / (runs + _DROPPED))
+                watch((number + 1) / (runs + DROPPED))
         written = session.end_profiling()  # type: ignore[no-untyped-call]  # not annotated there
         try:
             events = json.loads(Path(written).read_text(encoding="utf-8"))
@@ -87,7 +89,7 @@ def profile_nodes(
                 "there, or set TMPDIR to another folder."
             ) from None
     took = partial(_worked, works, begin) if works else _passed
-    return _medians(_per_run(events, took)[_DROPPED:])
+    return _medians(_per_run(events, took)[DROPPED:])
 
 
 def _clock_of(begin: int, opening: Sequence[int]) -> Reader | None:
@@ -96,6 +98,15 @@ def _clock_of(begin: int, opening: Sequence[int]) -> Reader | None:
         if opened <= begin <= clock():
             return clock
     return None
+
+
+def times_of_events(events: Iterable[Mapping[str, Any]]) -> list[NodeTime]:
+    """Time of every node by the clock of the profile itself, in the order of execution.
+
+    Args:
+        events: of a profile, as onnxruntime writes them; its first :data:`DROPPED` runs are left out.
+    """
+    return _medians(_per_run(events)[DROPPED:])
 
 
 def scaled_to(nodes: Sequence[NodeTime], whole_ms: float | None) -> list[NodeTime]:

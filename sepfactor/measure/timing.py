@@ -6,6 +6,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
@@ -20,10 +21,12 @@ except ImportError:  # Windows counts no context switches for us
     resource = None  # type: ignore[assignment]
 
 __all__ = [
+    "Elsewhere",
     "Meter",
     "Samples",
     "SeveralThreads",
     "WallClock",
+    "WorkElsewhere",
     "WorkOfThisThread",
     "has_fine_thread_clock",
     "ratio",
@@ -64,6 +67,9 @@ class Meter(Protocol):
     def read(self) -> Reading:
         """Before and after each run; the first figure is seconds that passed."""
 
+    def now(self) -> float:
+        """Seconds, rising, by which timing knows when to end."""
+
     def rounds(self, passed: Samples, other: Samples) -> Rounds:
         """What both figures say.
 
@@ -80,10 +86,43 @@ class WorkOfThisThread:
         """Seconds that passed, and seconds this thread had a core."""
         return time.perf_counter(), time.thread_time()
 
+    def now(self) -> float:
+        """Seconds that passed."""
+        return time.perf_counter()
+
     def rounds(self, passed: Samples, other: Samples) -> Rounds:
         """By processor time; disturbed is what passed longer than it worked."""
         share, least = _WORKED
         return Rounds(passed, other, passed > share * other + least)
+
+
+@dataclass
+class Elsewhere:
+    """What runs took in another process, less what it took this thread to ask for them.
+
+    Attributes:
+        passed: seconds.
+        worked: seconds that the processor worked.
+    """
+
+    passed: float = 0.0
+    worked: float = 0.0
+
+
+class WorkElsewhere(WorkOfThisThread):
+    """For runs in the calling thread, and for those that another process makes and times itself.
+
+    Args:
+        elsewhere: each of those adds what it took, and takes off what passed and was worked here meanwhile.
+    """
+
+    def __init__(self, elsewhere: Elsewhere) -> None:
+        self._elsewhere = elsewhere
+
+    def read(self) -> Reading:
+        """Seconds that passed and were worked: here, but for runs elsewhere, and in those."""
+        passed, worked = super().read()
+        return passed + self._elsewhere.passed, worked + self._elsewhere.worked
 
 
 class SeveralThreads:
@@ -93,6 +132,10 @@ class SeveralThreads:
         """Seconds that passed, and how often a thread of this process was taken off its core."""
         switches = 0 if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
         return time.perf_counter(), switches
+
+    def now(self) -> float:
+        """Seconds that passed."""
+        return time.perf_counter()
 
     def rounds(self, passed: Samples, other: Samples) -> Rounds:
         """By time that passed, where no thread was taken off its core or waited for one."""
@@ -112,6 +155,10 @@ class WallClock:
     def read(self) -> Reading:
         """Seconds that passed, and nothing."""
         return self._clock(), 0.0
+
+    def now(self) -> float:
+        """Seconds by its clock."""
+        return self._clock()
 
     def rounds(self, passed: Samples, other: Samples) -> Rounds:
         """By time that passed."""
@@ -170,21 +217,21 @@ def time_in_turns(
     """
     if not calls or not 1 <= min_rounds <= max_rounds:
         raise ValueError("there must be a call to time, and 1 <= min_rounds <= max_rounds")
-    begin = meter.read()[0]
+    begin = meter.now()
     for number in range(-warmup, 0):
         for call in calls:
             call(number)
-        if meter.read()[0] - begin >= _WARMUP_SHARE * seconds:
+        if meter.now() - begin >= _WARMUP_SHARE * seconds:
             break
     readings: list[list[Reading]] = []
     look_at = float(max(min_rounds, _TELLING))
     orders = _orders(len(calls), seed)
     with _no_garbage_collection():
-        start = told = meter.read()[0]
+        start = told = meter.now()
         while len(readings) < max_rounds:
             short = _short(readings, len(calls)) if as_in_use else ()
             readings.append(_time_round(calls, next(orders), meter, len(readings), short))
-            done, now = len(readings), meter.read()[0]
+            done, now = len(readings), meter.now()
             if watch is not None and now - told >= _TOLD_EVERY_S:
                 told = now
                 watch(min((now - start) / seconds if seconds else 1.0, done / min_rounds, 1.0))

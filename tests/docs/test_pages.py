@@ -18,10 +18,12 @@ import pytest
 from click.testing import CliRunner
 
 from sepfactor.cli import main
+from sepfactor.measure import ENGINES
 from sepfactor.options import make_options
 from tests.docs.blocks import LANGUAGES, PAGES, ROOT, WORDS, Block, blocks
 from tests.docs.briefly import time_briefly
 from tests.docs.prepare import PREPARED, prepare
+from tests.engines import lacks
 
 _WITHOUT_SEARCH = ("--limit", "8", "--scheme", "spatial-vertical", "--rank", "32")
 """Searching for a plan takes long; CI does it once, as it stands in the README."""
@@ -89,6 +91,8 @@ def _commands(text: str) -> Iterator[str]:
 
 
 def _has(name: str) -> bool:
+    if name in ENGINES:
+        return not lacks(name)
     return not name or shutil.which(name) is not None or importlib.util.find_spec(name) is not None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ import pytest
 
 from sepfactor.errors import ModelError, OptionError
 from sepfactor.graph.instrument import with_node_names
-from sepfactor.measure import ENGINES, Engine, OnnxRuntime, open_and_time, open_engine
-from sepfactor.measure.engines import INPUTS
+from sepfactor.measure import Engine, OnnxRuntime, open_and_time, open_engine
+from sepfactor.measure.engines import INPUTS, open_every_engine
 from sepfactor.measure.rounds import Rounds
 from sepfactor.measure.timing import has_fine_thread_clock
 from sepfactor.study.profiling import profile_layers, time_networks
@@ -26,8 +25,7 @@ RELU = model("y = Relu(x)", "float[1,16,8,8] x", "float[1,16,8,8] y")
 
 
 def engines() -> list[Any]:
-    installed = [name for name in ENGINES if find_spec(name) is not None]
-    return [*(open_engine(name, 1) for name in installed), DecidedEngine()]
+    return [*open_every_engine()[0], DecidedEngine()]
 
 
 @pytest.mark.parametrize("engine", engines(), ids=lambda e: type(e).__name__)

@@ -62,8 +62,8 @@ def test_where_it_is_missing_a_sentence_says_how_to_get_it(monkeypatch: pytest.M
         with pytest.raises(OptionError, match="pip install openvino"):
             _ = open_engine("openvino").clock
         engines, missing = open_every_engine()
-        assert engines == [OnnxRuntime()]
-        assert len(missing) == 1
+        assert engines[0] == OnnxRuntime()
+        assert "openvino" not in [engine.name for engine in engines]
         assert "pip install openvino" in missing[0]
     finally:
         ov._core.cache_clear()
