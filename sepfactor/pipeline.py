@@ -80,11 +80,13 @@ def compress(
     chosen = choose(study, evidence, given)
     try:
         built = chosen.built or build(study, evidence, chosen.plan)
-        return deliver(study, chosen, built, target)
+        result = deliver(study, chosen, built, target)
     except SepfactorError as error:
         if chosen.outcome is not None:
             error.plan = with_budget(chosen.plan, asked)
         raise
+    study.journal.end()
+    return result
 
 
 @within_means()
@@ -149,10 +151,12 @@ def plan(
         made = chosen.plan
         if made.tune is not None and made.tune.steps is None:  # how many that are is found by building it
             made = build(study, evidence, made).plan
+        study.journal.end()
         return _planning(study, chosen.outcome), (with_budget(made, asked),)
     outcomes = explore(study, evidence, DEFAULT)
     if not outcomes:
         raise NothingToReplace(f"Nothing in {study.loaded.name} can be made faster: no candidate was.")
+    study.journal.end()
     points = tuple(front_point(o.space, o.point) for o in outcomes if o.point is not None)
     planning = _planning(study, None).model_copy(update={"front": points})
     return planning, tuple(outcome.built.plan for outcome in outcomes)

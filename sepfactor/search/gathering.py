@@ -75,12 +75,14 @@ class NetworkTimes:
         original_ms: of the network as loaded.
         prepared_ms: of the same made plain.
         nodes: of that, each with its time.
+        is_disturbed: whether other programs took cores away while it was timed.
     """
 
     layers: tuple[float | None, ...]
     original_ms: float
     prepared_ms: float
-    nodes: Sequence[NodeTime] = ()
+    nodes: tuple[NodeTime, ...] = ()
+    is_disturbed: bool = False
 
 
 def network_times(study: Study, settings: SearchSettings) -> NetworkTimes:
@@ -89,6 +91,15 @@ def network_times(study: Study, settings: SearchSettings) -> NetworkTimes:
     if machine is not None:
         layers = tuple(machine.layers.get(site.output) for site in study.sites)
         return NetworkTimes(layers, machine.original_ms, machine.prepared_ms)
+    return study.journal.remember(
+        "the whole network",
+        NetworkTimes,
+        lambda: _measured_times(study, settings),
+        unless=lambda found: found.is_disturbed,
+    )
+
+
+def _measured_times(study: Study, settings: SearchSettings) -> NetworkTimes:
     feeds = study.splits.judged_on
     rounds = open_and_time(
         study.engine,
@@ -103,7 +114,8 @@ def network_times(study: Study, settings: SearchSettings) -> NetworkTimes:
     watch = in_shares(study.progress, "profile", "the network, layer by layer")
     runs = profile_runs(prepared_ms, settings.profiled_runs, settings)
     times = profile_layers(study.prepared, feeds[0], study.engine, runs, watch, whole_ms=prepared_ms)
-    return NetworkTimes(times.of_sites(study.sites), original_ms, prepared_ms, times.nodes)
+    layers = times.of_sites(study.sites)
+    return NetworkTimes(layers, original_ms, prepared_ms, tuple(times.nodes), rounds.is_disturbed)
 
 
 def timed_seconds(study: Study, settings: SearchSettings) -> float:

@@ -4,81 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from itertools import takewhile
+from typing import Any
 
-from sepfactor.budgets import Budget, Cost, CostLimit, How, QualityLimits
+from sepfactor.budgets import Budget, Cost, CostLimit, QualityLimits
 from sepfactor.fit.build import Built, build
 from sepfactor.fit.evidence import Evidence
 from sepfactor.fit.settings import Effort, fit_method
 from sepfactor.graph.instrument import serialized
 from sepfactor.measure.engines import open_and_time
 from sepfactor.measure.quality import Judge
-from sepfactor.plans.document import Plan, Tune
+from sepfactor.plans.document import Tune
 from sepfactor.results import LimitResult, Quality, QualityKind, Ratio
 from sepfactor.search.beside import LOSS, TIME
 from sepfactor.search.gathering import profile_runs, timed_seconds
 from sepfactor.search.loss_search import LossSearch
+from sepfactor.search.points import Judged, LastWord, Point
 from sepfactor.search.settings import SearchSettings
 from sepfactor.search.space import SearchSpace
 from sepfactor.search.telling import trying
 from sepfactor.study.profiling import profile_layers
 from sepfactor.study.recipe import make_plan
 from sepfactor.study.study import Study
-
-
-@dataclass(frozen=True, eq=False)
-class Point:
-    """A plan that was built and judged.
-
-    Attributes:
-        label: why it was built.
-        options: by layer of the search space.
-        effort: how carefully it was fitted.
-        predicted: what it was expected to cost before building.
-        predicted_loss: divergence at the output expected before building.
-        built: the network.
-        quality: on held-out data.
-        speed: over the original file, where it was timed.
-        cost: as it came out; its time as predicted where it was not timed.
-    """
-
-    label: str
-    options: tuple[int, ...]
-    effort: Effort
-    predicted: Cost
-    predicted_loss: float
-    built: Built
-    quality: Quality
-    speed: Ratio | None
-    cost: Cost
-
-    @property
-    def plan(self) -> Plan:
-        """That was built."""
-        return self.built.plan
-
-    @property
-    def is_tuned(self) -> bool:
-        """Whether its weights were tuned."""
-        return self.plan.tune is not None
-
-    @property
-    def how(self) -> How:
-        """Its time is known."""
-        return "predicted" if self.speed is None else "measured"
-
-
-@dataclass(frozen=True, eq=False)
-class LastWord:
-    """Says whether a plan keeps the budget, on data that chose nothing.
-
-    Attributes:
-        judge: on them.
-        limit: on what is lost there; None where cost alone counts.
-    """
-
-    judge: Judge
-    limit: QualityLimits | None
 
 
 @dataclass
@@ -129,9 +77,20 @@ class Planner:
     def _last_quality(self, last_word: LastWord, point: Point) -> Quality:
         number = self.points.index(point)
         if number not in self._said:
-            network = self.study.engine.open(serialized(point.built.model))
-            self._said[number] = last_word.judge(network)
+
+            def judged() -> Quality:
+                return last_word.judge(self.study.engine.open(serialized(point.built.model)))
+
+            what = ["last word", *self._recipe(point.options, point.effort, point.tune)]
+            self._said[number] = self.study.journal.remember(what, Quality, judged)
         return self._said[number]
+
+    def _recipe(self, options: Sequence[int], effort: Effort, tune: Tune | None) -> list[Any]:
+        """All that what is built depends on in this run, as JSON."""
+        planned = [(one.output, one.scheme, one.rank, one.precision) for one in self.space.planned(options)]
+        int8 = self.space.int8(options)
+        documents = [None if one is None else one.model_dump(mode="json") for one in (int8, tune)]
+        return [planned, effort, *documents]
 
     def may_hand_out(self, point: Point) -> bool:
         """Whether it keeps the budget where plans are chosen, and on data that decided nothing."""
@@ -350,14 +309,27 @@ class Planner:
         told = trying(label, predicted, self.original, kept, self.limit)
         self.study.progress("plan", number, max(number + 1, most), told)
         plan = make_plan(self.study, self.space.planned(options), self.space.int8(options))
-        built = build(self.study, self.evidence, plan.model_copy(update={"effort": effort, "tune": tune}))
+        recipe = plan.model_copy(update={"effort": effort, "tune": tune})
+        make = cache(partial(build, self.study, self.evidence, recipe))
+        found = self.study.journal.remember(
+            ["built", *self._recipe(options, effort, tune)],
+            Judged,
+            lambda: self._judged(make(), predicted),
+            unless=lambda judged: judged.is_disturbed,
+        )
+        point = Point(
+            label, options, effort, predicted, loss, make, tune, found.quality, found.speed, found.cost
+        )
+        self.points.append(point)
+        if found.layer_ms:
+            self.space = self.space.learn(options, found.layer_ms, found.cost.ms)
+        return point
+
+    def _judged(self, built: Built, predicted: Cost) -> Judged:
         quality = self.judge(self.study.engine.open(serialized(built.model)))
         speed = self._speed(built) if self.study.may_time else None
         cost = self._cost(built, predicted.ms if speed is None else self.original.ms / speed.ratio)
-        point = Point(label, options, effort, predicted, loss, built, quality, speed, cost)
-        self.points.append(point)
-        self._learn(point)
-        return point
+        return Judged(quality, speed, cost, self._layer_ms(built, speed, cost.ms))
 
     def _cost(self, built: Built, ms: float) -> Cost:
         pairs = zip(built.layers, self.space.layers, strict=True)
@@ -379,17 +351,16 @@ class Planner:
         )
         return rounds.ratio(1, seed=study.options.seed)
 
-    def _learn(self, point: Point) -> None:
-        """Correct the expected time of every option that was built by its time in the network."""
-        speed, study = point.speed, self.study
+    def _layer_ms(self, built: Built, speed: Ratio | None, whole_ms: float) -> tuple[float | None, ...]:
+        """What stands for each site takes in the network, to correct what is expected of its options."""
+        study = self.study
         if speed is None or speed.is_disturbed or speed.high > self.settings.unsure * speed.low:
-            return  # that says more of what else the machine did
+            return ()  # that says more of what else the machine did
         times = profile_layers(
-            point.built.model,
+            built.model,
             study.splits.judged_on[0],
             study.engine,
-            profile_runs(point.cost.ms, self.settings.built_runs, self.settings),
-            whole_ms=point.cost.ms,
+            profile_runs(whole_ms, self.settings.built_runs, self.settings),
+            whole_ms=whole_ms,
         )
-        after = times.of_rebuilt(study.sites, point.built.site_of)
-        self.space = self.space.learn(point.options, after, point.cost.ms)
+        return times.of_rebuilt(study.sites, built.site_of)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 from sepfactor.fit.int8 import EachInEightBits
 from sepfactor.graph.instrument import serialized
 from sepfactor.measure.quality import Judge
 from sepfactor.plans.document import KEEP
 from sepfactor.plans.losses import LossCurve
-from sepfactor.search.behind import Behind
 from sepfactor.search.candidate import Candidate
+from sepfactor.search.each_alone import EachAlone
 from sepfactor.search.settings import SearchSettings
 from sepfactor.search.space import LayerChoices, Losses, SearchSpace
 from sepfactor.study.study import Study
@@ -30,45 +31,34 @@ def measure_sensitivity(
         judge: on images to be used for this.
         settings: of the search.
     """
-    tried = {i: _levels(layer, settings) for i, layer in enumerate(space.layers)}
+    tried = [[layer.candidates[k] for k in _levels(layer, settings)] for layer in space.layers]
     count = _images(space, tried, judge, settings)
-    behind = Behind(study, judge, count)
-    found: dict[tuple[int, int], float] = {}
-    many = sum(map(len, tried.values()))
-
-    def diverges(trial: tuple[int, int]) -> float:
-        layer = space.layers[trial[0]]
-        alone = layer.candidates[trial[1]].apply_to(study.prepared, layer.evidence.site)
-        return judge(study.exact.open(serialized(alone)), count).divergence
-
-    for i, levels in tried.items():
-        layer = space.layers[i]
-        site, number = layer.evidence.site, {layer.candidates[k]: k for k in levels}
-        study.progress("sensitivity", len(found), many, site.name)
-        onward = [candidate for candidate in number if behind.serves(candidate, site)]
-        if onward:
-            found |= {(i, number[one]): loss for one, loss in behind.divergences(onward, site)}
-        whole = [(i, k) for candidate, k in number.items() if candidate not in onward]
-        found |= dict(study.executor.map_unordered(diverges, whole))
-    study.progress("sensitivity", many, many, "")
+    alone = EachAlone(study, judge, count)
+    found: list[list[float]] = []
+    for layer, candidates in zip(space.layers, tried, strict=True):
+        site = layer.evidence.site
+        study.progress("sensitivity", sum(map(len, found)), sum(map(len, tried)), site.name)
+        what = ["alone", site.output, count, [candidate.label for candidate in candidates]]
+        measure = partial(alone.divergences, candidates, site)
+        found.append(study.journal.remember(what, list[float], measure))
+    study.progress("sensitivity", sum(map(len, tried)), sum(map(len, tried)), "")
     int8, beside = _of_eight_bits(study, space, judge, count)
     losses = []
-    for i, layer in enumerate(space.layers):
-        own = [(layer.candidates[k], found[i, k]) for k in tried[i]]
+    for i, pairs in enumerate(zip(tried, found, strict=True)):
+        own = [*zip(*pairs, strict=True)]
         curve = LossCurve.through((c.weighted_error, loss) for c, loss in own if not c.has_own_loss)
         losses.append(Losses(curve, {c.rank: loss for c, loss in own if c.has_own_loss}, int8.get(i, 0.0)))
     return space.with_losses(losses, beside)
 
 
 def _images(
-    space: SearchSpace, tried: Mapping[int, Sequence[int]], judge: Judge, settings: SearchSettings
+    space: SearchSpace, tried: Sequence[Sequence[Candidate]], judge: Judge, settings: SearchSettings
 ) -> int:
     """How many images there is time for: a trial runs its layer and what lies behind it."""
     macs = [layer.evidence.macs for layer in space.layers]
-    work = sum(len(levels) * sum(macs[i:]) for i, levels in tried.items())
-    return max(
-        1, min(settings.sensitivity_images, len(judge.feeds), int(settings.sensitivity_macs // max(work, 1)))
-    )
+    work = sum(len(candidates) * sum(macs[i:]) for i, candidates in enumerate(tried))
+    most = min(settings.sensitivity_images, len(judge.feeds))
+    return max(1, min(most, int(settings.sensitivity_macs // max(work, 1))))
 
 
 def _of_eight_bits(
@@ -85,13 +75,16 @@ def _of_eight_bits(
     def diverges(name: str) -> float:
         return judge(study.exact.open(serialized(alone.model(name))), count).divergence
 
-    found: dict[str, float] = {}
-    for name, divergence in study.executor.map_unordered(diverges, names):
-        study.progress("sensitivity", len(found), len(names), "in eight bits")
-        found[name] = divergence
+    def measure() -> list[float]:
+        found: dict[str, float] = {}
+        for name, divergence in study.executor.map_unordered(diverges, names):
+            study.progress("sensitivity", len(found), len(names), "in eight bits")
+            found[name] = divergence
+        return [found[name] for name in names]
+
+    losses = study.journal.remember(["in eight bits", count, names], list[float], measure)
     study.progress("sensitivity", len(names), len(names), "")
-    layers = dict(zip(numbers, (found[name] for name in names), strict=False))
-    return layers, [found[name] for name in space.beside.names]
+    return dict(zip(numbers, losses, strict=False)), losses[len(numbers) :]
 
 
 def _first_of_each_error(candidates: Sequence[Candidate]) -> list[int]:

@@ -21,7 +21,8 @@ from sepfactor.results import Budget as BudgetResult
 from sepfactor.results import FrontPoint, JudgedOn, LimitResult, OutputTask, Quality, QualityKind
 from sepfactor.search.gathering import gather_space
 from sepfactor.search.layer_timing import LayerTimer
-from sepfactor.search.planner import LastWord, Planner, Point
+from sepfactor.search.planner import Planner
+from sepfactor.search.points import LastWord, Point
 from sepfactor.search.sensitivity import measure_sensitivity
 from sepfactor.search.settings import SearchSettings
 from sepfactor.search.space import LayerChoices, SearchSpace

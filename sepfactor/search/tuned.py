@@ -7,7 +7,8 @@ import math
 from sepfactor.budgets import QualityLimits
 from sepfactor.plans.document import Tune
 from sepfactor.search.beside import LOSS, TIME
-from sepfactor.search.planner import Planner, Point
+from sepfactor.search.planner import Planner
+from sepfactor.search.points import Point
 
 
 def tune_within(planner: Planner, point: Point) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import onnx_ir as ir
@@ -12,6 +12,7 @@ from sepfactor.errors import PlanError
 from sepfactor.graph.int8 import INT8_OPSET
 from sepfactor.graph.load import Loaded
 from sepfactor.graph.survey import Site
+from sepfactor.journal import Journal
 from sepfactor.measure.engine import Engine
 from sepfactor.measure.engines import open_engine
 from sepfactor.measure.tasks import image_size
@@ -30,6 +31,7 @@ from sepfactor.results import Environment
 from sepfactor.study.chance import open_drawing
 from sepfactor.study.network import Network
 from sepfactor.study.rewritten import rewritten_by_name, rewritten_where_faster
+from sepfactor.study.searches import open_journal
 from sepfactor.study.splits import Splits, open_splits
 from sepfactor.threads import Executor, Threads
 
@@ -53,6 +55,7 @@ class Study:
         executor: runs what can be done side by side.
         pool: keeps what is wanted again later, within the memory that may be used.
         progress: told how far it is.
+        journal: keeps what a search measured, for the next one if this is killed.
     """
 
     network: Network
@@ -65,6 +68,7 @@ class Study:
     executor: Executor
     pool: Pool
     progress: Progress
+    journal: Journal = field(default_factory=Journal)
 
     @property
     def loaded(self) -> Loaded:
@@ -155,6 +159,10 @@ def open_study(
         )
     if options.int8:
         network = network.in_opset(INT8_OPSET, linear_layers=options.linear_layers)
+    journal = open_journal(network, splits, options, here) if chooses else Journal()
+    if len(journal):
+        told = f"going on from {len(journal)} measurements of a search that did not come to its end"
+        progress("prepare", 2, 2, told)
     options = options.for_network(name for site in network.sites for name in (site.name, site.output))
     return Study(
         network,
@@ -167,6 +175,7 @@ def open_study(
         Threads.of_this_machine(),
         pool,
         progress,
+        journal,
     )
 
 

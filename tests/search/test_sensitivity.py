@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 
 import sepfactor
 from sepfactor.graph.survey import Site
+from sepfactor.journal import Journal
 from sepfactor.measure.quality import Judge
-from sepfactor.search import behind, to_budget
+from sepfactor.search import to_budget
+from sepfactor.search.each_alone import EachAlone
 from sepfactor.search.sensitivity import measure_sensitivity
 from sepfactor.search.settings import SearchSettings
 from sepfactor.search.space import SearchSpace
@@ -67,19 +70,20 @@ def test_either_way_says_the_same(network: onnx.ModelProto, monkeypatch: pytest.
     channels = network.graph.input[0].type.tensor_type.shape.dim[1].dim_value
     data = np.tile(smooth(16), (1, -(-channels // 3), 1, 1))[:, :channels]
     sepfactor.plan(network, data={"x": data}, min_snr=15.0, bench_seconds=0)
-    (arguments,) = asked
+    ((study, *others),) = asked
+    arguments = (replace(study, journal=Journal()), *others)  # which remembers nothing of the first time
     sites = []
-    divergences = behind.Behind.divergences
+    from_here_on = EachAlone._from_here_on
 
-    def noted(self: behind.Behind, candidates: Any, site: Site) -> Any:
+    def noted(self: EachAlone, candidates: Any, site: Site) -> Any:
         sites.append(site.output)
-        return divergences(self, candidates, site)
+        return from_here_on(self, candidates, site)
 
-    monkeypatch.setattr(behind.Behind, "divergences", noted)
+    monkeypatch.setattr(EachAlone, "_from_here_on", noted)
     onward = measure_sensitivity(*arguments)
     tried = [layer.evidence.site.output for layer in onward.layers if layer.candidates]
     assert sites == tried != []
-    monkeypatch.setattr(behind.Behind, "serves", lambda *_: False)
+    monkeypatch.setattr(EachAlone, "_changes_its_answer_alone", lambda *_: False)
     whole = measure_sensitivity(*arguments)
     assert sites == tried
     for one, other in zip(onward.layers, whole.layers, strict=True):

@@ -1,8 +1,9 @@
-"""What candidates do to the output, by running only what lies behind their layer.
+"""What candidates do to the output, each alone in the network.
 
-The original is run once, from one layer to the next, on all images. At a layer what lies behind it is opened
-once for all its candidates, and each trial is the few nodes of the candidate and a run from there on: no
-network is opened anew, and nothing before the layer is computed again.
+Wherever all that a candidate changes is what its layer answers, only what lies behind the layer is run. The
+original goes from one layer to the next once, with all images. At a layer what lies behind it is opened once
+for all candidates, and a trial is the few nodes of the candidate and a run from there on: no network is
+opened anew, and nothing before the layer is computed again.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from sepfactor.fit.propagation import Propagation
 from sepfactor.graph.chance import draws_at_random
+from sepfactor.graph.instrument import serialized
 from sepfactor.graph.lower import lower
 from sepfactor.graph.partition import Segment
 from sepfactor.graph.survey import Site
@@ -27,8 +29,8 @@ from sepfactor.study.study import Study
 Array = NDArray[Any]
 
 
-class Behind:
-    """The place behind one layer after another, in the order of the graph.
+class EachAlone:
+    """Tries candidates of one layer after another, in the order of the graph.
 
     Args:
         study: the run.
@@ -37,24 +39,36 @@ class Behind:
     """
 
     def __init__(self, study: Study, judge: Judge, count: int) -> None:
-        self._study, self._judge = study, judge
+        self._study, self._judge, self._count = study, judge, count
         self._original = Propagation(study.prepared, judge.feeds[:count], study.exact, study.pool)
-        self._runs_alone = not judge.carries_state and not draws_at_random(study.prepared)
+        self._starts_anew = not judge.carries_state and not draws_at_random(study.prepared)
 
-    def serves(self, candidate: Candidate, site: Site) -> bool:
-        """Whether all that a candidate changes is what its layer answers, and each run begins anew."""
-        return self._runs_alone and not site.nested and isinstance(candidate, Factorized)
-
-    def divergences(self, candidates: Sequence[Candidate], site: Site) -> Iterator[tuple[Candidate, float]]:
-        """What each does to the output, as they are done.
+    def divergences(self, candidates: Sequence[Candidate], site: Site) -> list[float]:
+        """What each does to the output.
 
         Args:
-            candidates: that this :meth:`serves`.
-            site: of their layer; no earlier one than the time before.
+            candidates: of one layer.
+            site: of that; no earlier one than the time before.
 
         Raises:
-            ModelError: one of them, or what lies behind, cannot be run.
+            ModelError: a candidate, or what lies behind, cannot be run.
         """
+        onward = [candidate for candidate in candidates if self._changes_its_answer_alone(candidate, site)]
+        others = [candidate for candidate in candidates if candidate not in onward]
+        found = dict(self._study.executor.map_unordered(lambda one: self._in_whole(one, site), others))
+        if onward:
+            found |= dict(self._from_here_on(onward, site))
+        return [found[candidate] for candidate in candidates]
+
+    def _changes_its_answer_alone(self, candidate: Candidate, site: Site) -> bool:
+        """Whether all that it changes is what its layer answers; and each run begins anew."""
+        return self._starts_anew and not site.nested and isinstance(candidate, Factorized)
+
+    def _in_whole(self, candidate: Candidate, site: Site) -> float:
+        network = serialized(candidate.apply_to(self._study.prepared, site))
+        return self._judge(self._study.exact.open(network), self._count).divergence
+
+    def _from_here_on(self, candidates: Sequence[Candidate], site: Site) -> Iterator[tuple[Candidate, float]]:
         self._original.advance_for_input(site)
         partition = self._original.partition
         rest = partition.rest(partition.position(site.output) + 1)
