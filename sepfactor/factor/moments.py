@@ -108,7 +108,7 @@ class Moments:
         f = self.split(anchor)
         ridged = replace(
             self,
-            covariance=self.covariance + ridge * np.eye(d),
+            covariance=_with_diagonal(self.covariance, ridge),
             cross=self.cross + ridge * f,
             power=self.power + float(np.sum(ridge * f * f)),
             known={},
@@ -230,9 +230,11 @@ class MomentSums:
         self._spread = np.zeros((group, outs // group, outs // group)) if spread else None
         self._waiting: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
         self._origin: tuple[Array, Array] | None = None
+        self._made: Moments | None = None
 
     def add(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
         """Add patches ``(n, in, *kernel)`` and their targets ``(n, out)``."""
+        assert self._made is None
         self._waiting.append((x, y))
         if sum(len(rows) for rows, _ in self._waiting) >= BATCH:
             self._flush()
@@ -264,18 +266,26 @@ class MomentSums:
         self._count += n
 
     def moments(self) -> Moments:
-        """What has been added up, centred."""
+        """What has been added up, centred; nothing may be added from then on.
+
+        The sums become the moments where they are: of wide layers either takes half a gigabyte.
+        """
+        if self._made is None:
+            self._made = self._centred()
+        return self._made
+
+    def _centred(self) -> Moments:
         self._flush()
         n = max(self._count, 1)
         x, y = self._x / n, self._y / n
         ys = y.reshape(self._group, -1)
-        xx = self._xx / n - x[:, :, None] * x[:, None, :]
-        yx = self._yx / n - ys[:, :, None] * x[:, None, :]
+        _centre(self._xx, n, x, x)
+        _centre(self._yx, n, ys, x)
         origin = self._origin or (np.zeros_like(x), np.zeros_like(ys))
         return Moments(
             self._kernel_shape,
-            xx,
-            yx,
+            self._xx,
+            self._yx,
             max(self._yy / n - float(np.sum(y * y)), 0.0),
             x + origin[0],
             y + origin[1].reshape(-1),
@@ -329,15 +339,35 @@ class MovedTargets:
         )
 
 
+def _with_diagonal(matrices: Array, added: Array) -> Array:
+    """``(group, n, n)`` with ``added`` ``(group, 1, 1)`` on the diagonals."""
+    made = matrices.copy()
+    np.einsum("gii->gi", made)[:] += added[:, :, 0]
+    return made
+
+
+def _centre(sums: Array, count: int, rows: Array, columns: Array) -> None:
+    """From sums of products to covariances, in place and row by row."""
+    sums /= count
+    for one, left, right in zip(sums, rows, columns, strict=True):
+        for k, value in enumerate(left):
+            one[k] -= value * right
+
+
+_COLUMNS = 256
+"""Of a matrix whose norm is wanted that are looked at at once."""
+
+
 def solve(matrix: Array, right: Array) -> Array:
     """``matrix⁻¹ right`` of a symmetric non-negative matrix; what rounding leaves singular is damped."""
     scale = float(np.trace(matrix)) / len(matrix)
     if scale <= 0:
         return np.zeros_like(right)
     for power in (None, -12, -10, -8, -6, -4):
-        damping = 0.0 if power is None else scale * 10.0**power
+        damped = np.array(matrix, order="F")  # as LAPACK works, so that it needs no copy of its own
+        damped[np.diag_indices(len(matrix))] += 0.0 if power is None else scale * 10.0**power
         try:
-            factor = scipy.linalg.cho_factor(matrix + damping * np.eye(len(matrix)), check_finite=False)
+            factor = scipy.linalg.cho_factor(damped, overwrite_a=True, check_finite=False)
         except np.linalg.LinAlgError:
             continue
         if _reciprocal_condition(factor[0], matrix) < len(matrix) * np.finfo(np.float64).eps:
@@ -351,7 +381,8 @@ def solve(matrix: Array, right: Array) -> Array:
 def _reciprocal_condition(factor: Array, matrix: Array) -> float:
     """Estimate of ``1 / (‖A‖ ‖A⁻¹‖)`` in the 1-norm from the Cholesky factor of ``A`` (Higham 1988)."""
     estimate = scipy.linalg.lapack.dpocon if factor.dtype == np.float64 else scipy.linalg.lapack.spocon
-    found, _ = estimate(factor, np.linalg.norm(matrix, 1))
+    columns = (np.abs(matrix[:, k : k + _COLUMNS]).sum(axis=0).max() for k in range(0, len(matrix), _COLUMNS))
+    found, _ = estimate(factor, max(columns))
     return float(found)
 
 
