@@ -17,6 +17,7 @@ from typing_extensions import Unpack
 from sepfactor.graph.instrument import with_outputs
 from sepfactor.measure.engine import Feed, HowToTime, Level, NodeTime, Session, Use, ValueInfo, Watch
 from sepfactor.measure.machine import Environment
+from sepfactor.measure.ncnn_engine import Ncnn
 from sepfactor.measure.onnxruntime_engine import OnnxRuntime
 from sepfactor.measure.openvino_engine import OpenVino
 from sepfactor.measure.rounds import Clock, Rounds
@@ -78,7 +79,7 @@ class DecidedEngine:
     """
 
     cost: NodeCost = by_macs
-    inner: OnnxRuntime | OpenVino = field(default_factory=OnnxRuntime)
+    inner: OnnxRuntime | OpenVino | Ncnn = field(default_factory=OnnxRuntime)
     spread: float = 0.0
     known: dict[str, list[NodeTime]] = field(default_factory=dict, compare=False, repr=False)
 

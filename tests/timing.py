@@ -80,7 +80,8 @@ def decide_engine(monkeypatch: pytest.MonkeyPatch, cost: NodeCost = of_macs) -> 
     def make(engine: Any, threads: int, provider: str) -> DecidedEngine:
         return DecidedEngine(cost, engine(threads, provider))
 
-    for name, engine in {"onnxruntime": engines.OnnxRuntime, "openvino": engines.OpenVino}.items():
+    own = {"onnxruntime": engines.OnnxRuntime, "openvino": engines.OpenVino, "ncnn": engines.Ncnn}
+    for name, engine in own.items():
         monkeypatch.setitem(engines.ENGINES, name, partial(make, engine))  # type: ignore[arg-type]
 
 

@@ -51,6 +51,10 @@ _FAMILIES = {
 """Layer with weights → the ONNX operator that it is made of."""
 
 _PRODUCTS = ("Gemm", "MatMul")
+
+_LAST_AXIS, _OF_AN_AXIS = 13, ("Softmax", "LogSoftmax", "Hardmax")
+"""Before this opset these were over the second axis if none was said, and pnnx takes the last."""
+
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _CHATTER = re.compile(
     r"^(\w+ *=|#|[┌│├└]|get inputshape|model inputshape|FLOPS|memory OPS|.*LogEarlyWarning)"
@@ -154,6 +158,10 @@ def _of_shapes(proto: onnx.ModelProto, shapes: Mapping[str, Shape]) -> onnx.Mode
     for value in found.graph.output:
         value.type.tensor_type.ClearField("shape")
     del found.graph.value_info[:]
+    if next((one.version for one in found.opset_import if not one.domain), 0) < _LAST_AXIS:
+        for node in found.graph.node:
+            if node.op_type in _OF_AN_AXIS and "axis" not in attributes(node):
+                node.attribute.append(onnx.helper.make_attribute("axis", 1))
     return found
 
 

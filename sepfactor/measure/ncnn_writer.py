@@ -220,7 +220,7 @@ def _geometry(said: Mapping[str, Any], weight: Array, is_transposed: bool) -> di
     Raises:
         Unwritable: padding is left to be worked out, or cuts off.
     """
-    if said.get("auto_pad", b"NOTSET") != b"NOTSET" or "output_shape" in said:
+    if said.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID") or "output_shape" in said:
         raise Unwritable("pads that are worked out")
     (top, left, bottom, right), (out, _, high, wide) = said.get("pads", [0] * 4), weight.shape
     strides, dilations = said.get("strides", [1, 1]), said.get("dilations", [1, 1])
