@@ -3,11 +3,11 @@
     python benchmarks/engines.py [--network NAME]... [--row NAME]... [--seconds S] [--folder F]
 
 Of each network the published file in onnxruntime is 1×. Beside it run the same slimmed (onnxslim), in
-onnxruntime's static int8, in OpenVINO as it comes, in OpenVINO quantised by NNCF, and what sepfactor makes of
-it for either engine, by itself and before NNCF. All are made from the same calibration inputs, judged in the
+onnxruntime's static int8, in OpenVINO and ncnn as it comes, in OpenVINO quantised by NNCF, and what sepfactor
+makes of it for each engine, by itself and before NNCF. All are made from the same calibration inputs, judged in the
 engine that runs them on inputs that decided nothing, and timed in turns by the processor's clock. Rows are
 kept in ``results/engines.json``; ``--row`` measures some of them anew. Needs ``pip install openvino nncf
-onnxslim``.
+onnxslim ncnn``, and ``pip install --no-deps pnnx``.
 """
 
 from __future__ import annotations
@@ -112,6 +112,9 @@ ROWS: dict[str, tuple[str, Callable[[Work], tuple[Path, str]]]] = {
         "openvino",
         lambda work: work.nncf(work.compressed("openvino")[0], "nncf-on-top"),
     ),
+    "as it comes in ncnn": ("ncnn", lambda work: (work.task.file, "")),
+    "sepfactor, planned for onnxruntime, in ncnn": ("ncnn", lambda work: work.compressed("onnxruntime")),
+    "sepfactor --engine ncnn": ("ncnn", lambda work: work.compressed("ncnn")),
 }
 """By whom → the engine that runs it, and how its file is made."""
 
