@@ -4,9 +4,9 @@
 
 Of each network the published file in onnxruntime is 1×. Beside it run the same slimmed (onnxslim), in
 onnxruntime's static int8, in OpenVINO and ncnn as it comes, in OpenVINO quantised by NNCF, and what sepfactor
-makes of it for each engine, by itself and before NNCF. All are made from the same calibration inputs, judged in the
-engine that runs them on inputs that decided nothing, and timed in turns by the processor's clock. Rows are
-kept in ``results/engines.json``; ``--row`` measures some of them anew. Needs ``pip install openvino nncf
+makes of it for each engine, by itself and before NNCF. All are made from the same calibration inputs, judged
+in the engine that runs them on inputs that decided nothing, and timed in turns by the processor's clock. Rows
+are kept in ``results/engines.json``; ``--row`` measures some of them anew. Needs ``pip install openvino nncf
 onnxslim ncnn``, and ``pip install --no-deps pnnx``.
 """
 
