@@ -56,7 +56,11 @@ class Ncnn:
 
     @property
     def block(self) -> int:
-        """Channels by which widths are worth trying: ncnn packs fours, eights or sixteens of them."""
+        """Channels by which widths are worth trying.
+
+        ncnn packs sixteens, eights or fours of them, whichever their number is a multiple of. Measured of 3×3
+        on AVX-512, 8 channels take as long as 4, 16 less than 14, and 18 or 22 twice as long as 20 or 24.
+        """
         return 8
 
     def with_threads(self, threads: int) -> Ncnn:

@@ -62,9 +62,9 @@ def test_where_it_is_missing_a_sentence_says_how_to_get_it(monkeypatch: pytest.M
         with pytest.raises(OptionError, match="pip install openvino"):
             _ = open_engine("openvino").clock
         engines, missing = open_every_engine()
-        assert engines == [OnnxRuntime()]
-        assert len(missing) == 1
-        assert "pip install openvino" in missing[0]
+        assert engines[0] == OnnxRuntime()
+        assert "openvino" not in [engine.name for engine in engines]
+        assert sum("pip install openvino" in said for said in missing) == 1
     finally:
         ov._core.cache_clear()
 
