@@ -34,6 +34,9 @@ Shape = tuple[int, ...]
 _KEPT = 16
 """So many conversions by pnnx are remembered: networks are opened several times to be timed."""
 
+_MOST_BYTES = 2**31 - 1
+"""Of a message of protobuf."""
+
 _converted: OrderedDict[str, Converted] = OrderedDict()
 
 _FAMILIES = {
@@ -134,6 +137,10 @@ def converted(proto: onnx.ModelProto, shapes: Mapping[str, Shape]) -> Converted:
             return written(proto.graph)
     except Unwritable:
         pass
+    if proto.ByteSize() > _MOST_BYTES:
+        raise ModelError(
+            "The model with its tensors is more than 2 GB, which pnnx cannot read. Take --engine onnxruntime."
+        )
     fixed = _of_shapes(proto, shapes).SerializeToString(deterministic=True)
     key = hashlib.sha256(fixed).hexdigest()
     if key not in _converted:

@@ -152,6 +152,12 @@ def test_where_the_converter_is_missing_a_sentence_says_so(monkeypatch: pytest.M
         converted(behind("joined"), {"x": (1, 8, 16, 12)})
 
 
+def test_what_protobuf_cannot_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ncnn_convert, "_MOST_BYTES", 100)
+    with pytest.raises(ModelError, match="more than 2 GB"):
+        converted(behind("joined"), {"x": (1, 8, 16, 12)})
+
+
 def test_nothing_else_is_written_without_the_converter() -> None:
     negative = model("y = Conv<pads = [-1,0,0,0]>(x, w)", MAP, "float[] y", **CONV)
     computed = model("v = Relu(w) y = Conv(x, v)", MAP, "float[] y", **CONV)
