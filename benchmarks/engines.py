@@ -35,10 +35,11 @@ from sepfactor.results import Ratio
 
 COLUMNS = ("by", "runs in", "accuracy", "− the file", "faster than the file in onnxruntime", "settings")
 NOTES = (
-    "`python benchmarks/engines.py`. One thread, by the processor's clock, all rows of a network in turns, "
-    "with a 95 % interval; ± is the standard error of the paired difference. Each row is judged in the "
-    "engine that runs it, on inputs that decided nothing. onnxruntime's int8 and NNCF's are the best of "
-    "twelve and six settings on held-out calibration inputs. OpenVINO runs in the type it takes by itself.",
+    "`python benchmarks/engines.py`. One thread, by the processor's clock, all rows of a network that were "
+    "measured together in turns, with a 95 % interval, each against the file in onnxruntime on the same "
+    "processor; ± is the standard error of the paired difference. Each row is judged in the engine that runs "
+    "it, on inputs that decided nothing. onnxruntime's int8 and NNCF's are the best of twelve and six settings "
+    "on held-out calibration inputs. OpenVINO and ncnn run in the types they take by themselves.",
 )
 
 
@@ -162,16 +163,17 @@ def _marks(exam: Exam, engine: Engine, file: Path) -> np.ndarray[Any, np.dtype[n
 
 def page(figures: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """All that is known, as Markdown."""
-    tables, machines, loads = [], dict[str, None](), list[float]()
+    machines = dict.fromkeys(str(row["processor"]) for rows in figures.values() for row in rows.values())
+    tables, loads = [], list[float]()
     for name, rows in figures.items():
         cells = []
         for by in (one for one in ROWS if one in rows):
             row = rows[by]
-            machines[f"{row['processor']}"] = None
             loads += [row["load"]] if row.get("load") is not None else []
             ratio, low, high = row["speed"]
             faster = f"{ratio:.2f}× ({low:.2f}–{high:.2f})"
-            cells.append((by, row["engine"], row["accuracy"], row["difference"], faster, row["settings"]))
+            runs_in = f"{row['engine']}, {row['processor']}" if len(machines) > 1 else row["engine"]
+            cells.append((by, runs_in, row["accuracy"], row["difference"], faster, row["settings"]))
         if cells:
             original = next(iter(rows.values()))["original"]
             budget = ", ".join(f"--{k.replace('_', '-')} {v}" for k, v in NETWORKS[name][1].items())
