@@ -38,8 +38,8 @@ NOTES = (
     "`python benchmarks/engines.py`. One thread, by the processor's clock, all rows of a network that were "
     "measured together in turns, with a 95 % interval, each against the file in onnxruntime on the same "
     "processor; ± is the standard error of the paired difference. Each row is judged in the engine that runs "
-    "it, on inputs that decided nothing. onnxruntime's int8 and NNCF's are the best of twelve and six settings "
-    "on held-out calibration inputs. OpenVINO and ncnn run in the types they take by themselves.",
+    "it, on inputs that decided nothing. onnxruntime's int8 and NNCF's are the best of twelve and six "
+    "settings on held-out calibration inputs. OpenVINO and ncnn run in the types they take by themselves.",
 )
 
 
