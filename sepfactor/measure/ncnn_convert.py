@@ -198,7 +198,7 @@ def _by_pnnx(model: bytes, shapes: Mapping[str, Shape]) -> Converted:
                 "Take --engine onnxruntime, or export the network with standard operators."
             )
         proto = onnx.load_from_string(model)
-        lines = _with_shuffles(param.read_text("utf-8").splitlines(), proto.graph)
+        lines = _completed(param.read_text("utf-8").splitlines(), proto.graph)
         outputs = tuple(f"out{number}" for number in range(len(proto.graph.output)))
         inputs = tuple(f"in{number}" for number in range(len(shapes)))
         return Converted(
@@ -206,14 +206,29 @@ def _by_pnnx(model: bytes, shapes: Mapping[str, Shape]) -> Converted:
         )
 
 
-def _with_shuffles(lines: Sequence[str], graph: onnx.GraphProto) -> list[str]:
-    """The layers, with those that pnnx leaves as DepthToSpace, of depth first, as the one that ncnn has."""
-    said = [attributes(node) for node in graph.node if node.op_type == "DepthToSpace"]
-    blocks = [one["blocksize"] for one in said if one.get("mode", b"DCR") == b"DCR"]
+def _completed(lines: Sequence[str], graph: onnx.GraphProto) -> list[str]:
+    """The layers, with those that pnnx leaves as they are in ONNX, though ncnn has them, as what ncnn has.
+
+    These are DepthToSpace with depth first, and averages of blocks with more padding on one side.
+    """
+    left: dict[str, list[str]] = {"DepthToSpace": [], "AveragePool": []}
+    for node in graph.node:
+        said = attributes(node)
+        if node.op_type == "DepthToSpace" and said.get("mode", b"DCR") == b"DCR":
+            left[node.op_type].append(f"PixelShuffle {{}} 0={said['blocksize']} 1=1")
+        elif node.op_type == "AveragePool" and len(said.get("pads", ())) == 4:
+            (top, start, bottom, end), (high, wide) = said["pads"], said["kernel_shape"]
+            if (top, start) != (bottom, end):
+                down, on = said.get("strides", [1, 1])
+                left[node.op_type].append(
+                    f"Pooling {{}} 0=1 1={wide} 11={high} 2={on} 12={down} 3={start} 13={top} 14={end} "
+                    f"15={bottom} 5=1 6={said.get('count_include_pad', 0)}"
+                )
     found = []
     for line in lines:
-        if line.startswith("DepthToSpace ") and blocks:
-            line = f"PixelShuffle {line.partition(' ')[2].rstrip()} 0={blocks.pop(0)} 1=1"
+        kind, _, rest = line.partition(" ")
+        if left.get(kind):
+            line = left[kind].pop(0).format(rest.strip())
         found.append(line)
     return found
 

@@ -88,6 +88,10 @@ BEHIND: Mapping[str, tuple[str, dict[str, np.ndarray]]] = {
     "joined": ("c = Relu(a) y = Concat<axis = 1>(a, c)", {}),
     "pooled": ("y = MaxPool<kernel_shape = [3,3], strides = [2,2], ceil_mode = 1>(a)", {}),
     "averaged": ("y = AveragePool<kernel_shape = [2,2], strides = [2,2]>(a)", {}),
+    "averaged, more at the ends": (
+        "y = AveragePool<kernel_shape = [3,5], strides = [3,5], pads = [0,0,2,3]>(a)",
+        {},
+    ),
     "larger": (
         'y = Resize<mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor">'
         "(a, , s)",
