@@ -28,7 +28,8 @@ from subject import Layer, Subject, moments, put
 from sepfactor.factor import Decomposition, Factorization, Stage
 from sepfactor.factor.channel import OUT
 from sepfactor.factor.depthwise_pointwise import DEPTHWISE_FIRST
-from sepfactor.factor.moments import Moments, solve
+from sepfactor.factor.moments import Moments
+from sepfactor.factor.solving import solve
 from sepfactor.factor.spatial import VERTICAL_FIRST
 from sepfactor.factor.stage import Array
 from sepfactor.graph.rebuild import Replacement, rebuild

@@ -3,12 +3,12 @@
     python benchmarks/engines.py [--network NAME]... [--row NAME]... [--seconds S] [--folder F] [--table T]
 
 Of each network the published file in onnxruntime is 1×. Beside it run the same slimmed (onnxslim), in
-onnxruntime's static int8, in OpenVINO as it comes, in OpenVINO quantised by NNCF, and what sepfactor makes of
-it for either engine, by itself and before NNCF; and in onnxruntime-web as it comes, and what sepfactor makes
-of it. All are made from the same calibration inputs, judged in the engine that runs them on inputs that
+onnxruntime's static int8, in OpenVINO and ncnn as it comes, in OpenVINO quantised by NNCF, and what sepfactor
+makes of it for each engine, by itself and before NNCF; and in onnxruntime-web as it comes, and what sepfactor
+makes of it. All are made from the same calibration inputs, judged in the engine that runs them on inputs that
 decided nothing, and timed in turns by the processor's clock. Rows are kept in ``results/engines.json``, or in
-a file of another name for those of another machine (``--table``); ``--row`` measures some of them anew. Needs
-``pip install openvino nncf onnxslim``, and ``npm install onnxruntime-web``.
+a file of another name (``--table``); ``--row`` measures some of them anew. Needs ``pip install openvino nncf
+onnxslim ncnn``, ``pip install --no-deps pnnx``, and ``npm install onnxruntime-web``.
 """
 
 from __future__ import annotations
@@ -37,10 +37,11 @@ from sepfactor.results import Ratio
 COLUMNS = ("by", "runs in", "accuracy", "− the file", "faster than the file in onnxruntime")
 COLUMNS += ("than the file in the same engine", "settings")
 NOTES = (
-    "`python benchmarks/engines.py`. One thread, by the processor's clock, all rows of a network in turns, "
-    "with a 95 % interval; ± is the standard error of the paired difference. Each row is judged in the "
-    "engine that runs it, on inputs that decided nothing. onnxruntime's int8 and NNCF's are the best of "
-    "twelve and six settings on held-out calibration inputs. OpenVINO runs in the type it takes by itself.",
+    "`python benchmarks/engines.py`. One thread, by the processor's clock, all rows of a network that were "
+    "measured together in turns, with a 95 % interval, each against the file in onnxruntime on the same "
+    "processor; ± is the standard error of the paired difference. Each row is judged in the engine that runs "
+    "it, on inputs that decided nothing. onnxruntime's int8 and NNCF's are the best of twelve and six "
+    "settings on held-out calibration inputs. OpenVINO and ncnn run in the types they take by themselves.",
 )
 
 
@@ -123,6 +124,9 @@ ROWS: dict[str, tuple[str, Callable[[Work], tuple[Path, str]]]] = {
         "onnxruntime-web",
         lambda work: work.compressed("onnxruntime-web"),
     ),
+    "as it comes in ncnn": ("ncnn", lambda work: (work.task.file, "")),
+    "sepfactor, planned for onnxruntime, in ncnn": ("ncnn", lambda work: work.compressed("onnxruntime")),
+    "sepfactor --engine ncnn": ("ncnn", lambda work: work.compressed("ncnn")),
 }
 """By whom → the engine that runs it, and how its file is made."""
 
@@ -177,16 +181,16 @@ def _marks(exam: Exam, engine: Engine, file: Path) -> np.ndarray[Any, np.dtype[n
 
 def page(figures: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """All that is known, as Markdown."""
-    tables, machines, loads = [], dict[str, None](), list[float]()
+    machines = dict.fromkeys(str(row["processor"]) for rows in figures.values() for row in rows.values())
+    tables, loads = [], list[float]()
     for name, rows in figures.items():
         cells = []
         for by in (one for one in ROWS if one in rows):
             row = rows[by]
-            machines[f"{row['processor']}"] = None
             loads += [row["load"]] if row.get("load") is not None else []
             faster, own = (_times(row.get(key)) for key in ("speed", "own"))
-            about = (row["accuracy"], row["difference"], faster, own, row["settings"])
-            cells.append((by, row["engine"], *about))
+            runs_in = f"{row['engine']}, {row['processor']}" if len(machines) > 1 else row["engine"]
+            cells.append((by, runs_in, row["accuracy"], row["difference"], faster, own, row["settings"]))
         if cells:
             original = next(iter(rows.values()))["original"]
             budget = ", ".join(f"--{k.replace('_', '-')} {v}" for k, v in NETWORKS[name][1].items())

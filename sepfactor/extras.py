@@ -6,6 +6,7 @@ EXTRAS = {
     "images": ("pillow",),
     "html": ("jinja2", "vl-convert-python"),
     "openvino": ("openvino",),
+    "ncnn": ("ncnn", "pnnx"),
     "tune": ("torch",),
 }
 """Extra → the packages of it. A test holds that ``pyproject.toml`` says the same."""

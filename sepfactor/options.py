@@ -193,7 +193,7 @@ class Options(LayerOptions):
     layout: Literal["nchw", "nhwc"] = asked("nchw", "Axis order of inputs made of images.")
     resize: int | None = asked(None, "Shorter side of images before the centre crop.", metavar="PIXELS", ge=1)
     limit: int | None = asked(None, "Use at most so many samples.", metavar="N", ge=1)
-    engine: Literal["onnxruntime", "openvino", "onnxruntime-web", "all"] = asked(
+    engine: Literal["onnxruntime", "openvino", "onnxruntime-web", "ncnn", "all"] = asked(
         "onnxruntime",
         "What networks are timed and judged in, and so planned for; bench takes all that are installed.",
     )

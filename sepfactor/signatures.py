@@ -158,7 +158,7 @@ class _Comparison(TypedDict, total=False):
 
 
 class _Running(TypedDict, total=False):
-    engine: Literal["onnxruntime", "openvino", "onnxruntime-web", "all"] | None
+    engine: Literal["onnxruntime", "openvino", "onnxruntime-web", "ncnn", "all"] | None
     """What networks are timed and judged in, and so planned for; bench takes all that are installed. Default:
     onnxruntime."""
     threads: int | None

@@ -19,6 +19,7 @@ from sepfactor.graph.instrument import with_outputs
 from sepfactor.measure.engine import Feed, HowToTime, Level, NodeTime, Session, Use, ValueInfo, Watch
 from sepfactor.measure.engines import open_engine
 from sepfactor.measure.machine import Environment
+from sepfactor.measure.ncnn_engine import Ncnn
 from sepfactor.measure.onnxruntime_engine import OnnxRuntime
 from sepfactor.measure.onnxruntime_web_engine import OnnxRuntimeWeb
 from sepfactor.measure.openvino_engine import OpenVino
@@ -90,7 +91,7 @@ class DecidedEngine:
     """
 
     cost: NodeCost = by_macs
-    inner: OnnxRuntime | OpenVino | OnnxRuntimeWeb = field(default_factory=OnnxRuntime)
+    inner: OnnxRuntime | OpenVino | OnnxRuntimeWeb | Ncnn = field(default_factory=OnnxRuntime)
     spread: float = 0.0
     known: dict[str, list[NodeTime]] = field(default_factory=dict, compare=False, repr=False)
 

@@ -91,11 +91,12 @@ MAY_IMPORT = {
 """Room → rooms it may know; each may know itself and ``errors``. ``__init__`` holds the version."""
 
 FOREIGN = {
-    "onnx": {"graph", "deliver"},
+    "onnx": {"graph", "deliver", "measure"},
     "onnx_ir": {"graph", "inspection", "pipeline", "tidying", "study", "tune", "fit", "search", "deliver"},
     "onnxscript": {"graph"},
     "onnxruntime": {"measure"},
     "openvino": {"measure"},
+    "ncnn": {"measure"},
     "click": {"cli"},
     "rich": {"cli", "report"},
     "pydantic": {"cli", "journal", "layer_options", "options", "plans", "report", "results"},

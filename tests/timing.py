@@ -86,6 +86,7 @@ def decide_engine(monkeypatch: pytest.MonkeyPatch, cost: NodeCost = of_macs) -> 
         "onnxruntime": engines.OnnxRuntime,
         "openvino": engines.OpenVino,
         "onnxruntime-web": engines.OnnxRuntimeWeb,
+        "ncnn": engines.Ncnn,
     }
     for name, engine in found.items():
         monkeypatch.setitem(engines.ENGINES, name, partial(make, engine))  # type: ignore[arg-type]

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sepfactor.codes import Reason
-from sepfactor.factor.moments import Moments, roots
+from sepfactor.factor.moments import Moments
 from sepfactor.factor.scheme import Decomposition, Rank
+from sepfactor.factor.solving import roots
 from sepfactor.factor.spatial import between, two_sets
 from sepfactor.factor.stage import Chain, Stage
 from sepfactor.factor.subspace import Tucker

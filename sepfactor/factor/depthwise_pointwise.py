@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sepfactor.codes import Reason
-from sepfactor.factor.moments import Moments, Roots, roots
+from sepfactor.factor.moments import Moments
 from sepfactor.factor.scheme import Decomposition, Rank
+from sepfactor.factor.solving import Roots, roots
 from sepfactor.factor.stage import Array, Chain, Stage
 from sepfactor.factor.subspace import LowRank
 

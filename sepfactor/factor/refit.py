@@ -22,7 +22,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from sepfactor.factor.moments import Moments, solve
+from sepfactor.factor.moments import Moments
+from sepfactor.factor.solving import solve
 from sepfactor.factor.stage import Array, Chain, Factorization, Stage
 from sepfactor.factor.statistics import on_grid
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sepfactor.factor.moments import Roots
+from sepfactor.factor.solving import Roots
 from sepfactor.factor.stage import Array
 
 

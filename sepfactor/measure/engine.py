@@ -1,7 +1,8 @@
 """What runs networks, as the rest sees it: open one, run it, time several in turns, profile one.
 
 An engine is a frozen dataclass with these methods; :mod:`sepfactor.measure.onnxruntime_engine` is the first,
-:mod:`sepfactor.measure.openvino_engine` and :mod:`sepfactor.measure.onnxruntime_web_engine` are others, and
+:mod:`sepfactor.measure.openvino_engine`, :mod:`sepfactor.measure.onnxruntime_web_engine` and
+:mod:`sepfactor.measure.ncnn_engine` are others, and
 :mod:`sepfactor.measure.engines` lists them by name.
 """
 
@@ -40,6 +41,15 @@ class ValueInfo(Protocol):
         type: such as ``tensor(float)``.
         shape: a number, a symbolic name or None per axis.
     """
+
+    name: str
+    type: str
+    shape: Sequence[Any]
+
+
+@dataclass
+class PortInfo:
+    """An input or an output, as onnxruntime would describe it."""
 
     name: str
     type: str

@@ -13,6 +13,7 @@ import numpy as np
 from sepfactor.errors import ModelError, OptionError
 from sepfactor.measure.engine import Engine, Feed, HowToTime, Session, Watch
 from sepfactor.measure.in_turns import Runs, time_sessions
+from sepfactor.measure.ncnn_engine import Ncnn
 from sepfactor.measure.onnxruntime_engine import OnnxRuntime
 from sepfactor.measure.onnxruntime_web_engine import OnnxRuntimeWeb
 from sepfactor.measure.openvino_engine import OpenVino
@@ -22,6 +23,7 @@ ENGINES: Mapping[str, Callable[[int, str], Engine]] = {
     "onnxruntime": OnnxRuntime,
     "openvino": OpenVino,
     "onnxruntime-web": OnnxRuntimeWeb,
+    "ncnn": Ncnn,
 }
 """Name → engine with so many threads and this provider."""
 

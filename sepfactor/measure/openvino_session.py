@@ -13,7 +13,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 from sepfactor.errors import ModelError, OptionError
 from sepfactor.extras import how_to_install
-from sepfactor.measure.engine import Feed, NodeTime
+from sepfactor.measure.engine import Feed, NodeTime, PortInfo
 from sepfactor.measure.time_limit import run_seconds
 from sepfactor.scratch import scratch_folder
 from sepfactor.serialized import Serialized
@@ -55,15 +54,6 @@ K = TypeVar("K")
 _WAIT_MS = 50
 _COUNTED = 7  # runs of a network that is compiled once
 _SHARE = 0.25
-
-
-@dataclass
-class PortInfo:
-    """An input or an output, as onnxruntime would describe it."""
-
-    name: str
-    type: str
-    shape: Sequence[Any]
 
 
 def openvino_module() -> Any:

@@ -20,8 +20,8 @@ class Environment(Frozen):
     """What figures depend on beside the model; printed with every one of them.
 
     Attributes:
-        engine: what ran networks to be timed and judged: ``onnxruntime``, ``openvino`` or
-            ``onnxruntime-web``.
+        engine: what ran networks to be timed and judged: ``onnxruntime``, ``openvino``,
+            ``onnxruntime-web`` or ``ncnn``.
         engine_version: of that.
         precision: that it computes networks of float32 in, unless they say otherwise.
         onnxruntime: version; it answers in float32 what results are fitted and compared to.

@@ -72,7 +72,16 @@ def test_reasons_given_for_real_layers_are_in_the_list(name: str) -> None:
 def test_every_flag_it_names_exists(page: Path) -> None:
     commands = [importlib.import_module(f"sepfactor.cli.{name}").command for name in COMMANDS]
     known = {flag for c in commands for p in c.params for flag in (*p.opts, *p.secondary_opts)}
-    foreign = {"--quiet", "--version", "--help", "--strict", "--minutes", "--hypothesis-profile", "--no-…"}
+    foreign = {
+        "--no-deps",
+        "--quiet",
+        "--version",
+        "--help",
+        "--strict",
+        "--minutes",
+        "--hypothesis-profile",
+        "--no-…",
+    }
     text = re.sub(r"<!--.*?-->", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", text)) - {"--no-"}
     assert named <= known | foreign

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sepfactor.factor import Factorization, Stage, moments
-from sepfactor.factor.moments import MomentSums, MovedTargets, roots, solve
+from sepfactor.factor.moments import MomentSums, MovedTargets
+from sepfactor.factor.solving import roots, solve
 from sepfactor.factor.statistics import Statistics, on_grid
 from tests.factor.kinds import by_name, taken_by
 from tests.factor.seen import Rows, correlated, rows_for

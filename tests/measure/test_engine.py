@@ -18,9 +18,14 @@ from sepfactor.measure.rounds import Rounds
 from sepfactor.measure.timing import has_fine_thread_clock
 from sepfactor.study.profiling import profile_layers, time_networks
 from tests.engines import DecidedEngine, macs
-from tests.measure.models import TWO_CONVOLUTIONS, model, scaled
+from tests.measure.models import TWO_CONVOLUTIONS, model
 
 FEED = {"x": np.ones((1, 16, 8, 8), np.float32)}
+SUMS = model(
+    "sum = Add(x, image) map = Relu(x)",
+    "float[N,2,H,W] x, float[N,2,H,W] image",
+    "float[N,2,H,W] map, float[N,2,H,W] sum",
+)
 RELU = model("y = Relu(x)", "float[1,16,8,8] x", "float[1,16,8,8] y")
 
 
@@ -37,14 +42,15 @@ class TestEveryEngine:
         assert 0 <= about.taken <= 1
 
     def test_it_runs_a_file_and_bytes(self, engine: Engine, tmp_path: Path) -> None:
-        (tmp_path / "m.onnx").write_bytes(scaled(2.0))
-        feed = {"x": np.ones((1, 6), np.float32), "image": np.ones((1, 1, 2, 2), np.float32)}
-        for source in (scaled(2.0), tmp_path / "m.onnx"):
+        (tmp_path / "m.onnx").write_bytes(SUMS)
+        feed = {"x": np.ones((1, 2, 3, 3), np.float32), "image": np.full((1, 2, 3, 3), -4, np.float32)}
+        for source in (SUMS, tmp_path / "m.onnx"):
             session = engine.open(source)
             assert [i.name for i in session.get_inputs()] == ["x", "image"]
-            names = [o.name for o in session.get_outputs()]
-            found = dict(zip(names, session.run(feed), strict=True))
-            np.testing.assert_array_equal(found["scores"], 2 * feed["x"])
+            assert [o.name for o in session.get_outputs()] == ["map", "sum"]
+            found, total = session.run(feed)
+            np.testing.assert_array_equal(found, np.maximum(feed["x"], 0))
+            np.testing.assert_array_equal(total, feed["x"] + feed["image"])
 
     def test_it_says_what_it_cannot_run(self, engine: Engine) -> None:
         with pytest.raises(ModelError):

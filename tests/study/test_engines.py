@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 
 import sepfactor
 from sepfactor.errors import OptionError, PlanError
-from sepfactor.measure import engines, open_engine
+from sepfactor.measure import ENGINES, engines, open_engine
 from sepfactor.options import Options, make_options
 from sepfactor.results import Environment
 from sepfactor.results.context import ENGINE_TITLES
@@ -21,9 +21,8 @@ from tests import networks
 from tests.engines import lacks
 from tests.timing import decide_times
 
-needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")
-needs_web = pytest.mark.skipif(lacks("onnxruntime-web"), reason="onnxruntime-web is not installed")
-OTHERS = [pytest.param("openvino", marks=needs_openvino), pytest.param("onnxruntime-web", marks=needs_web)]
+OTHERS = [name for name in ENGINES if name != "onnxruntime" and not lacks(name)]
+needs_openvino = pytest.mark.skipif(lacks("openvino"), reason="openvino is not installed")
 
 QUICK: dict[str, Any] = {"bench_seconds": 0, "limit": 8, "max_error": 0.5, "overwrite": True}
 DATA, UNSEEN = ({"image": networks.images(16, seed=seed)} for seed in (0, 1))
@@ -105,6 +104,21 @@ def test_what_another_engine_took_is_not_known(
     assert study._timing_cache(Options(), other, None).get("key") is None
 
 
+@pytest.mark.skipif("ncnn" not in OTHERS, reason="ncnn is not installed")
+def test_ncnn_is_planned_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    decide_times(monkeypatch, 2.0)
+    result = sepfactor.compress("model.onnx", "out.onnx", data=DATA, engine="ncnn", **QUICK)
+    about = result.report.environment
+    assert about.engine == "ncnn"
+    assert about.line.startswith(f"ncnn {about.engine_version}, CPU in float32 with float16 weights, ")
+    assert any("The result runs in ncnn in float32" in note for note in result.report.notes)
+    image = {"image": UNSEEN["image"][:1]}
+    wanted, found = (
+        open_engine(name).open(Path("out.onnx")).run(image)[0] for name in ("onnxruntime", "ncnn")
+    )
+    assert np.linalg.norm(wanted - found) < 2e-3 * np.linalg.norm(wanted)
+
+
 def test_eight_bits_are_refused_in_another_engine() -> None:
     with pytest.raises(OptionError, match="int8 and engine openvino exclude each other"):
         make_options({"int8": True, "engine": "openvino"})
@@ -117,7 +131,7 @@ def test_only_bench_takes_all() -> None:
             call("model.onnx", data=DATA, engine="all")
 
 
-@needs_openvino
+@pytest.mark.skipif(not OTHERS, reason="no other engine is installed")
 class TestEveryEngine:
     @pytest.fixture(autouse=True)
     def two(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,15 +140,13 @@ class TestEveryEngine:
     def test_every_file_in_every_engine(self) -> None:
         onnx.save(networks.plain(), "other.onnx")
         found = sepfactor.bench(["model.onnx", "other.onnx"], data=DATA, engine="all", bench_seconds=0.1)
+        here = ["onnxruntime", *OTHERS]
         assert [(row.model, row.engine) for row in found.rows] == [
-            ("model.onnx", "onnxruntime"),
-            ("model.onnx", "openvino"),
-            ("other.onnx", "onnxruntime"),
-            ("other.onnx", "openvino"),
+            (name, engine) for name in ("model.onnx", "other.onnx") for engine in here
         ]
-        assert [row.speedup is None for row in found.rows] == [True, False, False, False]
+        assert [row.speedup is None for row in found.rows] == [True] + [False] * (2 * len(here) - 1)
         assert found.environment.engine == "onnxruntime"
-        assert [other.engine for other in found.others] == ["openvino"]
+        assert [other.engine for other in found.others] == OTHERS
         assert found.advice.startswith(("Deploy ", "Stay with model.onnx in onnxruntime"))
 
     def test_what_one_cannot_read_is_left_out_with_its_reason(self) -> None:
@@ -143,6 +155,12 @@ class TestEveryEngine:
         own = networks.network(nodes, {}, {"image": networks.MAP}, {"map": networks.MAP}, opsets=opsets)
         onnx.save(own, "own.onnx")
         found = sepfactor.bench(["model.onnx", "own.onnx"], data=DATA, engine="all", bench_seconds=0.05)
-        assert [(row.model, row.engine) for row in found.rows][2:] == [("own.onnx", "onnxruntime")]
-        (note,) = found.notes
-        assert note.startswith("own.onnx was not timed in openvino. OpenVINO cannot load")
+        assert [(row.model, row.engine) for row in found.rows][1 + len(OTHERS) :] == [
+            ("own.onnx", "onnxruntime")
+        ]
+        for engine in OTHERS:
+            title = ENGINE_TITLES.get(engine, engine)
+            assert any(
+                re.match(f"own.onnx was not timed in {engine}\\. ({title}|pnnx) cannot", note)
+                for note in found.notes
+            )
