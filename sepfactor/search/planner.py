@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -20,7 +20,7 @@ from sepfactor.results import LimitResult, Quality, QualityKind, Ratio
 from sepfactor.search.beside import LOSS, TIME
 from sepfactor.search.gathering import profile_runs, timed_seconds
 from sepfactor.search.loss_search import LossSearch
-from sepfactor.search.points import Judged, LastWord, Point
+from sepfactor.search.points import Judged, LastWord, Making, Point
 from sepfactor.search.settings import SearchSettings
 from sepfactor.search.space import SearchSpace
 from sepfactor.search.telling import trying
@@ -310,7 +310,7 @@ class Planner:
         self.study.progress("plan", number, max(number + 1, most), told)
         plan = make_plan(self.study, self.space.planned(options), self.space.int8(options))
         recipe = plan.model_copy(update={"effort": effort, "tune": tune})
-        make = cache(partial(build, self.study, self.evidence, recipe))
+        make = Making(partial(build, self.study, self.evidence, recipe))
         found = self.study.journal.remember(
             ["built", *self._recipe(options, effort, tune)],
             Judged,
@@ -323,7 +323,14 @@ class Planner:
         self.points.append(point)
         if found.layer_ms:
             self.space = self.space.learn(options, found.layer_ms, found.cost.ms)
+        self._forget_all_but(point, self.best())
         return point
+
+    def _forget_all_but(self, *kept: Point | None) -> None:
+        """Let go of networks that are not likely to be asked for: each is as large as the original."""
+        for point in self.points:
+            if point not in kept:
+                point.make.forget()
 
     def _judged(self, built: Built, predicted: Cost) -> Judged:
         quality = self.judge(self.study.engine.open(serialized(built.model)))

@@ -13,6 +13,28 @@ from sepfactor.plans.document import Plan, Tune
 from sepfactor.results import Quality, Ratio
 
 
+class Making:
+    """Builds a network when it is first asked for, and again if it was forgotten: its weights take memory.
+
+    Args:
+        build: makes it, the same each time.
+    """
+
+    def __init__(self, build: Callable[[], Built]) -> None:
+        self._build = build
+        self._built: Built | None = None
+
+    def __call__(self) -> Built:
+        """The network."""
+        if self._built is None:
+            self._built = self._build()
+        return self._built
+
+    def forget(self) -> None:
+        """Let go of it until it is asked for."""
+        self._built = None
+
+
 @dataclass(frozen=True, eq=False)
 class Point:
     """A plan that was built and judged.
@@ -23,7 +45,7 @@ class Point:
         effort: how carefully it was fitted.
         predicted: what it was expected to cost before building.
         predicted_loss: divergence at the output expected before building.
-        make: builds the network, the first time it is called.
+        make: builds the network.
         tune: how its weights are tuned; None where they are not.
         quality: on held-out data.
         speed: over the original file, where it was timed.
@@ -35,7 +57,7 @@ class Point:
     effort: Effort
     predicted: Cost
     predicted_loss: float
-    make: Callable[[], Built]
+    make: Making
     tune: Tune | None
     quality: Quality
     speed: Ratio | None
