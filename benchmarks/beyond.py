@@ -28,7 +28,7 @@ import numpy as np
 import onnx_ir as ir
 import torch
 from beyond_channels import Block, blocks, build, variants, without
-from beyond_factors import pivots, siblings
+from beyond_factors import pivots, sibling_times, siblings
 from beyond_net import Array, Net, Sample, producers, prunable
 from networks import TASKS, TIMING, Task
 from numpy.typing import NDArray
@@ -333,6 +333,7 @@ def share(arguments: argparse.Namespace) -> None:
     """One first factor for siblings."""
     if arguments.network == "inception":
         siblings(*inception(40))
+        sibling_times(seconds=6.0)
     else:
         subject = Subject.of(arguments.network, arguments.seed)
         siblings(subject.net, subject.sample)

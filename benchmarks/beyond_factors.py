@@ -196,8 +196,11 @@ def sibling_sets(net: Net, sample: Sample) -> Iterator[tuple[str, list[Reader]]]
     yield from found.items()
 
 
-def apart(readers: Sequence[Reader], budget: float) -> float:
-    """Mean share missed where each has its own factor or stays dense, as greed chooses at this cost."""
+def apart(readers: Sequence[Reader], budget: float) -> tuple[float, float]:
+    """Mean share missed, and the cost, where each has its own factor or stays dense, as greed chooses.
+
+    The smallest rank of all may cost more than the budget.
+    """
     curves = []
     for reader in readers:
         basis, (outs, ins, taps) = basis_of([reader]), reader.weight.shape
@@ -219,7 +222,7 @@ def apart(readers: Sequence[Reader], budget: float) -> float:
             if spent + curve[i][0] - curve[at[n]][0] <= budget
         ]
         if not gains:
-            return float(np.mean([curve[i][1] for curve, i in zip(curves, at, strict=True)]))
+            return float(np.mean([curve[i][1] for curve, i in zip(curves, at, strict=True)])), spent
         _, n, at_ = max(gains)
         at[n] = at_
 
@@ -247,6 +250,47 @@ def dropped(readers: Sequence[Reader], rank: int) -> float:
     return float(np.mean([reader.missed(basis) for reader in readers]))
 
 
+TIMED_SETS = ((192, (64, 48, 64), 35, 48), (768, (128, 128, 192), 17, 96), (1280, (448, 384, 320), 8, 208))
+"""Channels read, those of 1×1 siblings, the map, and the rank for all: blocks of Inception-v3."""
+
+
+def _sibling_model(form: str, ins: int, several: Sequence[int], size: int, ranks: tuple[int, int]) -> bytes:
+    """1×1 siblings between a 1×1 before and one that reads all; ``ranks`` for all and for each."""
+    graph = _Graph()
+    value = graph.other("Relu", graph.conv("x", _AROUND, ins))
+    if form == "around alone":
+        return graph.model(graph.conv(value, ins, _AROUND), size)
+    shared = graph.conv(value, ins, ranks[0]) if form == "one for all" else ""
+    made = []
+    for outs in several:
+        if form == "dense":
+            name, width = value, ins
+        elif shared:
+            name, width = shared, ranks[0]
+        else:
+            name, width = graph.conv(value, ins, ranks[1]), ranks[1]
+        made.append(graph.other("Relu", graph.conv(name, width, outs)))
+    both = graph.other("Concat", *made, axis=1)
+    return graph.model(graph.conv(both, sum(several), _AROUND), size)
+
+
+def sibling_times(seconds: float) -> None:
+    """Of 1×1 siblings with one factor for all and with one each, at about the same multiplications."""
+    print("| set | rank for all | one for all, time | multiplications | rank of each | one each | |")
+    for ins, several, size, rank in TIMED_SETS:
+        cost, dense = rank * (ins + sum(several)), ins * sum(several)
+        slope = sum(ins + outs for outs in several)
+        each = max(round(cost / slope / _GRID), 1) * _GRID
+        forms = ("around alone", "dense", "one for all", "one each")
+        models = [(form, _sibling_model(form, ins, several, size, (rank, each))) for form in forms]
+        x = np.random.default_rng(1).normal(size=(1, _AROUND, size, size)).astype(np.float32)
+        rounds = open_and_time(TIMING, models, [{"x": x}], seconds=seconds)
+        whole, together, single = (rounds.median_ms(i) - rounds.median_ms(0) for i in (1, 2, 3))
+        name = f"{ins} → {' '.join(map(str, several))}, {size}²"
+        print(f"| {name} | {rank} | {together / whole:.2f} | {cost / dense:.2f} ", end="")
+        print(f"| {each} | {single / whole:.2f} | {each * slope / dense:.2f} |", flush=True)
+
+
 def siblings(net: Net, sample: Sample) -> None:
     """Errors of one first factor for all, of one each at the same multiplications, and of fewer channels."""
     print("| read | siblings | rank | of dense | one for all | one each | channels dropped |")
@@ -255,17 +299,18 @@ def siblings(net: Net, sample: Sample) -> None:
         dense = sum(reader.dense for reader in readers)
         after = sum(reader.dense / ins for reader in readers)
         basis = basis_of(readers)
-        for share in (0.35, 0.6):
-            rank = int(share * dense / (ins + after)) // _GRID * _GRID
-            if not 0 < rank < ins:
+        ranks = {int(share * dense / (ins + after)) // _GRID * _GRID for share in (0.35, 0.6)}
+        for rank in sorted(ranks - {0}):
+            if rank >= ins:
                 continue
             cost = rank * (ins + after)
             together = float(np.mean([reader.missed(basis[:rank]) for reader in readers]))
+            alone, spent = apart(readers, cost)
             widths = " ".join(f"{len(r.weight)}({r.weight.shape[2]})" for r in readers)
             fewer = min(int(cost / after) // _GRID * _GRID, ins)
             gone = f"{dropped(readers, fewer):.3f} ({fewer})" if fewer < ins else "all kept"
             print(
                 f"| {value} {ins} | {widths} | {rank} | {cost / dense:.2f} | {together:.3f} "
-                f"| {apart(readers, cost):.3f} | {gone} |",
+                f"| {alone:.3f} at {spent / dense:.2f} | {gone} |",
                 flush=True,
             )
