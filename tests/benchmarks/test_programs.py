@@ -23,6 +23,8 @@ def test_it_loads(name: str) -> None:
     pytest.importorskip("PIL")
     if name == "picture":
         pytest.importorskip("vl_convert")
+    if name.startswith("beyond"):
+        pytest.importorskip("torch")
     importlib.import_module(f"benchmarks.{name}" if name in RUN_AS_MODULES else name)
 
 
