@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 # The same examples in every run, and few; explore with --hypothesis-profile=explore.
-settings.register_profile("quick", max_examples=16, deadline=None, derandomize=True, database=None)
+settings.register_profile("quick", max_examples=10, deadline=None, derandomize=True, database=None)
 settings.register_profile("explore", max_examples=300, deadline=None)
 
 # Before numpy is imported: where cores are busy, BLAS threads waiting for each other take most of the time.
