@@ -78,7 +78,13 @@ CASES = {
     "large-answers": (
         lambda: upscaler(8),
         (240, 48),
-        {"max_macs": "70%", "memory": "100MB", "scheme": ["spatial-vertical"], "held_out": 0.95},
+        {
+            "max_macs": "70%",
+            "memory": "100MB",
+            "scheme": ["spatial-vertical"],
+            "held_out": 0.95,
+            "refit": False,
+        },
     ),
 }
 

@@ -20,6 +20,7 @@ from sepfactor.report.text import report_view
 from sepfactor.results import Budget, Tuning
 from tests.docs.blocks import PAGES, ROOT
 from tests.report.samples import rich_report
+from tests.timing import decide_engine
 
 DOCS = ROOT / "docs"
 
@@ -56,7 +57,8 @@ def pattern_of(text: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["digits_resnet", "upscale2x", "fixed_filters"])
-def test_reasons_given_for_real_layers_are_in_the_list(name: str) -> None:
+def test_reasons_given_for_real_layers_are_in_the_list(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    decide_engine(monkeypatch)
     found = [item for reasons in generate.reasons().values() for item in reasons.items()]
     options = {"scheme": "spatial", "max_error": 1e-4, "limit": 1, "refit": False}
     _, plans = sepfactor.plan(f"{ROOT}/models/{name}.onnx", **options)
