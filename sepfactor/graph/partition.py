@@ -199,9 +199,18 @@ class Partition:
         inputs = [name for name in read if name not in made and name not in self._initializers]
         needed = [name for name in made if name in self._number and self._last_use.get(name, -1) >= end]
         outputs = sorted((name for name in needed if name not in self._lists), key=self._number.__getitem__)
+        return self._segment(nodes, constants, inputs, outputs)
+
+    def _segment(
+        self,
+        nodes: Iterable[onnx.NodeProto],
+        initializers: Iterable[onnx.TensorProto],
+        inputs: Iterable[str],
+        outputs: Iterable[str],
+    ) -> Segment:
         return Segment(
             tuple(nodes),
-            tuple(constants),
+            tuple(initializers),
             tuple(inputs),
             tuple(outputs),
             self._opsets,
@@ -216,20 +225,12 @@ class Partition:
         made = {name for node in whole.nodes for name in node.output}
         return replace(whole, outputs=tuple(name for name in self._outputs if name in made))
 
-    def stand_in(
-        self, nodes: Sequence[ir.Node], initializers: Sequence[ir.Value], reads: str, writes: str
+    def between(
+        self, reads: str, writes: str, nodes: Iterable[ir.Node], initializers: Iterable[ir.Value]
     ) -> Segment:
-        """Other nodes, between two values of the network, without putting them into it."""
-        return Segment(
-            tuple(map(ir.serde.serialize_node, nodes)),
-            tuple(map(_serialized, initializers)),
-            (reads,),
-            (writes,),
-            self._opsets,
-            self._functions,
-            self._ir_version,
-            self._folder,
-        )
+        """Other nodes from one value of the network to another, without putting them into it."""
+        made = map(ir.serde.serialize_node, nodes)
+        return self._segment(made, map(_serialized, initializers), (reads,), (writes,))
 
     def _makers(self, names: Iterable[str]) -> list[int]:
         """Positions of the nodes that make those of these values that are no tensors, in order."""

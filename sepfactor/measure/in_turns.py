@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from typing_extensions import Unpack
+from typing_extensions import Self, Unpack
 
 from sepfactor.measure.engine import Engine, Feed, HowToTime, Session
 from sepfactor.measure.rounds import Rounds
@@ -24,6 +25,29 @@ class Runs(NamedTuple):
     engine: Engine
     session: Session
     feeds: Sequence[Feed]
+
+
+@dataclass(frozen=True)
+class TimesInTurns:
+    """What engines have in common that time their own sessions in turns.
+
+    Attributes:
+        threads: threads of one run; 0 leaves the number to the engine.
+        provider: what runs the operators, in the engine's own words.
+    """
+
+    threads: int = 1
+    provider: str = "cpu"
+
+    def with_threads(self, threads: int) -> Self:
+        """The same with another number of threads."""
+        return replace(self, threads=threads)
+
+    def time(
+        self: Engine, runs: Sequence[tuple[Session, Sequence[Feed]]], **how: Unpack[HowToTime]
+    ) -> Rounds:
+        """Time sessions in turns; see :meth:`sepfactor.measure.engine.Engine.time`."""
+        return time_sessions([Runs(self, *one) for one in runs], **how)
 
 
 def time_sessions(runs: Sequence[Runs], **how: Unpack[HowToTime]) -> Rounds:

@@ -16,7 +16,6 @@ is counted. One that is not finite in the reference is left out: nothing can be 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,12 +26,12 @@ from sepfactor.errors import DataError
 from sepfactor.measure.histogram import HistogramMeter
 from sepfactor.measure.parts import PartMeter, samples_of
 from sepfactor.measure.proportions import TargetMeter, compare_hits
+from sepfactor.measure.spread import pieces_of
 from sepfactor.results import OutputDifference, TopK
 
 Array = NDArray[Any]
 Shape = tuple[int | None, ...]
 
-_PIECE = 500_000
 _SUM_TOLERANCE = 1e-3  # of rows that are probabilities already
 _LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)  # a softmax in float32 underflows to 0
 
@@ -172,7 +171,7 @@ class OutputMeter:
         are_scores = looks_like_class_scores(reference) and (batch is None or len(reference) in (1, batch))
         self._scores = self._scores and are_scores
         if reference.dtype.kind in "biuf":
-            for ours, theirs in zip(_pieces(reference), _pieces(candidate), strict=True):
+            for (_, ours), (_, theirs) in zip(pieces_of(reference), pieces_of(candidate), strict=True):
                 self._noise.update(ours, theirs)
                 self._errors.update(ours, theirs)
             self._update_parts(reference, candidate, batch)
@@ -265,12 +264,6 @@ class OutputMeter:
             return None
         before, after = ranks < k
         return compare_hits(before, after)
-
-
-def _pieces(values: Array) -> Iterator[Array]:
-    """The elements some millions at a time: in float64, and with what is computed of them, they take more."""
-    flat = values.reshape(-1)
-    return (flat[begin : begin + _PIECE] for begin in range(0, max(len(flat), 1), _PIECE))
 
 
 def log_scores(scores: Array) -> NDArray[np.float64]:

@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import subprocess
-import textwrap
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -25,6 +24,7 @@ from onnx.external_data_helper import load_external_data_for_model
 from sepfactor.errors import ModelError, OptionError
 from sepfactor.measure.engine import PortInfo
 from sepfactor.measure.ncnn_writer import Converted, Unwritable, attributes, constants, written
+from sepfactor.measure.sentences import one_line
 from sepfactor.measure.time_limit import run_seconds
 from sepfactor.scratch import scratch_folder
 from sepfactor.serialized import Serialized
@@ -39,7 +39,7 @@ _MOST_BYTES = 2**31 - 1
 
 _converted: OrderedDict[str, Converted] = OrderedDict()
 
-_FAMILIES = {
+FAMILIES = {
     "Convolution": "Conv",
     "ConvolutionDepthWise": "Conv",
     "Convolution1D": "Conv",
@@ -243,7 +243,7 @@ def _origins(lines: Sequence[str], proto: onnx.ModelProto) -> dict[str, tuple[st
     origins = {}
     for line in lines[2:]:
         words = line.split()
-        family = _FAMILIES.get(words[0])
+        family = FAMILIES.get(words[0])
         if family is None:
             continue
         said = dict(word.split("=", 1) for word in words if "=" in word)
@@ -301,5 +301,4 @@ def _last_words(said: str) -> str:
 
 
 def _line(said: str) -> str:
-    said = textwrap.shorten(said, 240, placeholder=" …") or "it did not say why"
-    return said if said.endswith((".", "…")) else said + "."
+    return one_line(said, "it did not say why")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from typing_extensions import Unpack
-
 from sepfactor.errors import OptionError
-from sepfactor.measure.engine import Feed, HowToTime, Level, NodeTime, Session, Use, Watch
-from sepfactor.measure.in_turns import Runs, time_sessions
+from sepfactor.measure.engine import Feed, Level, NodeTime, Session, Use, Watch
+from sepfactor.measure.in_turns import TimesInTurns
 from sepfactor.measure.machine import this_machine
 from sepfactor.measure.ncnn_session import (
     PRECISION,
@@ -23,22 +21,18 @@ from sepfactor.measure.ncnn_session import (
     run_once,
 )
 from sepfactor.measure.onnxruntime_engine import OnnxRuntime
-from sepfactor.measure.rounds import Rounds
 from sepfactor.measure.timing import Call, Meter, SeveralThreads, WorkOfThisThread, has_fine_thread_clock
 from sepfactor.results import Clock, Environment
 
 
 @dataclass(frozen=True)
-class Ncnn:
+class Ncnn(TimesInTurns):
     """ncnn with so many threads.
 
     Attributes:
         threads: threads of one run; 0 leaves the number to ncnn.
         provider: what runs networks; there is ``cpu``.
     """
-
-    threads: int = 1
-    provider: str = "cpu"
 
     def __post_init__(self) -> None:
         if self.threads < 0:
@@ -62,10 +56,6 @@ class Ncnn:
         on AVX-512, 8 channels take as long as 4, 16 less than 14, and 18 or 22 twice as long as 20 or 24.
         """
         return 8
-
-    def with_threads(self, threads: int) -> Ncnn:
-        """The same with another number of threads."""
-        return replace(self, threads=threads)
 
     @property
     def clock(self) -> Clock:
@@ -99,10 +89,6 @@ class Ncnn:
         device_name(self.provider)
         ncnn_module()
         return NcnnSession.of(model, self.threads)
-
-    def time(self, runs: Sequence[tuple[Session, Sequence[Feed]]], **how: Unpack[HowToTime]) -> Rounds:
-        """Time sessions in turns; see :meth:`sepfactor.measure.engine.Engine.time`."""
-        return time_sessions([Runs(self, *one) for one in runs], **how)
 
     def failures(self) -> tuple[type[Exception], ...]:
         """What a run raises where it fails."""

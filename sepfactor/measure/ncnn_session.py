@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from sepfactor.errors import ModelError, OptionError
 from sepfactor.extras import how_to_install
 from sepfactor.measure.engine import Feed, NodeTime, PortInfo
-from sepfactor.measure.ncnn_convert import converted, gives, read, takes
+from sepfactor.measure.ncnn_convert import FAMILIES, converted, gives, read, takes
 from sepfactor.measure.ncnn_writer import Converted
 from sepfactor.measure.onnxruntime_engine import OnnxRuntime
+from sepfactor.measure.sentences import shape_text, taken_and_fed
 from sepfactor.scratch import scratch_folder
 
 Array = NDArray[Any]
@@ -43,14 +44,7 @@ _AS_IT_IS = 1
 """Of ``extract``: leave the channels packed, as the next layer takes them."""
 
 _OPERATORS = {
-    "Convolution": "Conv",
-    "ConvolutionDepthWise": "Conv",
-    "Convolution1D": "Conv",
-    "ConvolutionDepthWise1D": "Conv",
-    "Convolution3D": "Conv",
-    "Deconvolution": "ConvTranspose",
-    "DeconvolutionDepthWise": "ConvTranspose",
-    "InnerProduct": "Gemm",
+    **FAMILIES,
     "ReLU": "Relu",
     "Interp": "Resize",
     "PixelShuffle": "DepthToSpace",
@@ -158,11 +152,7 @@ class NcnnSession:
         """
         loaded, samples = self.prepared(feed)
         try:
-            runs = [run_once(loaded, sample) for sample in samples]
-            return [
-                np.stack([_shaped(loaded, number, run[number]) for run in runs])
-                for number in range(len(loaded.files.outputs))
-            ]
+            return _answers(loaded, samples)
         except failures() as error:
             raise self._cannot_run(feed, str(error)) from error
 
@@ -193,12 +183,7 @@ class NcnnSession:
         wanted = OnnxRuntime().open(self.proto.SerializeToString()).run(feed)
         loaded = _Loaded(network, files, [array.shape[1:] for array in wanted])
         try:
-            runs = [run_once(loaded, one) for one in samples]
-            found = [
-                np.stack([_shaped(loaded, number, run[number]) for run in runs])
-                for number in range(len(wanted))
-            ]
-            distances = [_distance(*pair) for pair in zip(wanted, found, strict=True)]
+            distances = [_distance(*pair) for pair in zip(wanted, _answers(loaded, samples), strict=True)]
         except failures() as error:
             raise self._cannot_run(feed, str(error)) from error
         for port, far in zip(self.get_outputs(), distances, strict=True):
@@ -211,12 +196,8 @@ class NcnnSession:
         return loaded
 
     def _cannot_run(self, feed: Feed, said: str) -> ModelError:
-        wanted = "; ".join(f"{p.name}: {p.type} {_words(p.shape)}" for p in self.get_inputs())
-        got = "; ".join(f"{name}: {array.dtype} {_words(array.shape)}" for name, array in feed.items())
-        return ModelError(
-            f"ncnn cannot run the model: {said}. It takes {wanted or 'nothing'}; it was fed "
-            f"{got or 'nothing'}."
-        )
+        about = taken_and_fed(self.get_inputs(), feed)
+        return ModelError(f"ncnn cannot run the model: {said}. {about}")
 
 
 def check_layers(files: Converted) -> None:
@@ -363,6 +344,19 @@ def _misfit(ports: Sequence[PortInfo], feed: Feed) -> str:
     return ""
 
 
+def _answers(loaded: _Loaded, samples: Sequence[Sequence[Any]]) -> list[Array]:
+    """Every output of all samples.
+
+    Raises:
+        NotOk: a run fails, or an output is of another size than in onnxruntime.
+    """
+    runs = [run_once(loaded, sample) for sample in samples]
+    return [
+        np.stack([_shaped(loaded, number, run[number]) for run in runs])
+        for number in range(len(loaded.files.outputs))
+    ]
+
+
 def _shaped(loaded: _Loaded, number: int, array: Any) -> Array:
     """One sample of an output, without ncnn's padding.
 
@@ -374,7 +368,9 @@ def _shaped(loaded: _Loaded, number: int, array: Any) -> Array:
         return found
     wanted = loaded.shapes[number]
     if found.size != int(np.prod(wanted)):
-        raise NotOk(f"output {number + 1} is {_words(found.shape)}, and {_words(wanted)} in onnxruntime")
+        raise NotOk(
+            f"output {number + 1} is {shape_text(found.shape)}, and {shape_text(wanted)} in onnxruntime"
+        )
     return found.reshape(wanted)
 
 
@@ -383,7 +379,3 @@ def _distance(wanted: Array, found: Array) -> float:
     size = float(np.linalg.norm(wanted.ravel()))
     far = float(np.linalg.norm((wanted - found).ravel()))
     return far / size if size else far
-
-
-def _words(shape: Sequence[object]) -> str:
-    return "(" + ", ".join("?" if axis is None else str(axis) for axis in shape) + ")"

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
-from typing_extensions import Unpack
 
 from sepfactor.errors import OptionError
 from sepfactor.layout import BLOCK
-from sepfactor.measure.engine import Feed, HowToTime, Level, NodeTime, Session, Use, ValueInfo, Watch
-from sepfactor.measure.in_turns import Runs, time_sessions
+from sepfactor.measure.engine import Feed, Level, NodeTime, Session, Use, ValueInfo, Watch
+from sepfactor.measure.in_turns import TimesInTurns
 from sepfactor.measure.machine import this_machine
 from sepfactor.measure.onnxruntime_session import (
     CPU,
@@ -24,7 +23,6 @@ from sepfactor.measure.onnxruntime_session import (
     run_session,
 )
 from sepfactor.measure.profile import profile_nodes
-from sepfactor.measure.rounds import Rounds
 from sepfactor.measure.timing import (
     Call,
     Meter,
@@ -70,16 +68,13 @@ class OnnxSession:
 
 
 @dataclass(frozen=True)
-class OnnxRuntime:
+class OnnxRuntime(TimesInTurns):
     """onnxruntime with so many threads and this execution provider.
 
     Attributes:
         threads: threads within one operator; 0 leaves the number to onnxruntime.
         provider: execution provider, short (``cpu``, ``cuda``) or in full (``CPUExecutionProvider``).
     """
-
-    threads: int = 1
-    provider: str = "cpu"
 
     def __post_init__(self) -> None:
         if self.threads < 0:
@@ -109,10 +104,6 @@ class OnnxRuntime:
     def block(self) -> int:
         """Channels in a block of its layout."""
         return BLOCK
-
-    def with_threads(self, threads: int) -> OnnxRuntime:
-        """The same with another number of threads within one operator."""
-        return replace(self, threads=threads)
 
     @property
     def clock(self) -> Clock:
@@ -150,10 +141,6 @@ class OnnxRuntime:
                 use=use,
             )
         )
-
-    def time(self, runs: Sequence[tuple[Session, Sequence[Feed]]], **how: Unpack[HowToTime]) -> Rounds:
-        """Time sessions in turns; see :meth:`sepfactor.measure.engine.Engine.time`."""
-        return time_sessions([Runs(self, *one) for one in runs], **how)
 
     def failures(self) -> tuple[type[Exception], ...]:
         """What a run raises where it fails."""

@@ -7,7 +7,6 @@ does without it.
 from __future__ import annotations
 
 import re
-import textwrap
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from sepfactor.errors import ModelError, OptionError, OutputError
 from sepfactor.measure.engine import Feed, Level, Use
+from sepfactor.measure.sentences import one_line, taken_and_fed
 from sepfactor.measure.time_limit import TooLong, watched
 from sepfactor.serialized import Serialized
 
@@ -149,12 +149,8 @@ def run_session(
             "smaller inputs (--input-shape, --resize), or set SEPFACTOR_RUN_SECONDS to what a run may take."
         ) from None
     except failures() as error:
-        takes = "; ".join(f"{i.name}: {i.type} {_shape(i.shape)}" for i in session.get_inputs())
-        got = "; ".join(f"{k}: {_dtype(v)} {_shape(np.shape(v))}" for k, v in feed.items())
-        raise ModelError(
-            f"onnxruntime cannot run the model: {complaint(error)} "
-            f"It takes {takes or 'nothing'}; it was fed {got or 'nothing'}."
-        ) from error
+        about = taken_and_fed(session.get_inputs(), feed)
+        raise ModelError(f"onnxruntime cannot run the model: {complaint(error)} {about}") from error
     outputs = [_stacked(output) for output in outputs]
     for about, output in zip(session.get_outputs(), outputs, strict=True):
         if not isinstance(output, np.ndarray):
@@ -187,8 +183,7 @@ def complaint(error: BaseException) -> str:
     said = re.sub(r"Load model \S.*? failed[.:]\s*", "", said)
     said = said.split("Please fix either")[0]
     said = re.sub(rf"(?:{_RUNNING})+(?={_RUNNING})", "", said)  # what is inside what fails says why
-    said = textwrap.shorten(said, 240, placeholder=" …") or type(error).__name__
-    return said if said.endswith((".", "…")) else said + "."
+    return one_line(said, type(error).__name__)
 
 
 _UNKNOWN = (
@@ -263,12 +258,3 @@ def failures() -> tuple[type[Exception], ...]:
 
 def _called(model: Path | bytes) -> str:
     return str(model) if isinstance(model, Path) else "the model"
-
-
-def _dtype(value: object) -> str:
-    return str(value.dtype) if isinstance(value, np.ndarray) else type(value).__name__
-
-
-def _shape(shape: object) -> str:
-    axes = shape if isinstance(shape, list | tuple) else ()
-    return "(" + ", ".join("?" if axis is None else str(axis) for axis in axes) + ")"

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
-from typing_extensions import Unpack
 
 from sepfactor.errors import OptionError
 from sepfactor.layout import BLOCK
-from sepfactor.measure.engine import Feed, HowToTime, Level, NodeTime, Session, Use, ValueInfo, Watch
-from sepfactor.measure.in_turns import Runs, time_sessions
+from sepfactor.measure.engine import Feed, Level, NodeTime, Session, Use, ValueInfo, Watch
+from sepfactor.measure.in_turns import TimesInTurns
 from sepfactor.measure.machine import this_machine
 from sepfactor.measure.onnxruntime_engine import OnnxRuntime
 from sepfactor.measure.onnxruntime_web_session import (
@@ -30,7 +29,6 @@ from sepfactor.measure.onnxruntime_web_session import (
     run_opened,
     time_of_run,
 )
-from sepfactor.measure.rounds import Rounds
 from sepfactor.measure.timing import (
     Call,
     Elsewhere,
@@ -74,16 +72,13 @@ class OnnxWebSession:
 
 
 @dataclass(frozen=True)
-class OnnxRuntimeWeb:
+class OnnxRuntimeWeb(TimesInTurns):
     """onnxruntime-web in Node.js.
 
     Attributes:
         threads: 1; or 0 for what it takes by itself, which is 1 as well on most pages.
         provider: ``cpu``, also called ``wasm``.
     """
-
-    threads: int = 1
-    provider: str = "cpu"
 
     def __post_init__(self) -> None:
         if self.threads not in (0, 1):
@@ -115,10 +110,6 @@ class OnnxRuntimeWeb:
         """
         return BLOCK
 
-    def with_threads(self, threads: int) -> OnnxRuntimeWeb:
-        """The same with another number of threads."""
-        return replace(self, threads=threads)
-
     @property
     def clock(self) -> Clock:
         """The processor's work: one thread does all of it."""
@@ -148,10 +139,6 @@ class OnnxRuntimeWeb:
         Optimised graphs stay within: none is written.
         """
         return OnnxWebSession(opened(model, level=level, use=use))
-
-    def time(self, runs: Sequence[tuple[Session, Sequence[Feed]]], **how: Unpack[HowToTime]) -> Rounds:
-        """Time sessions in turns; see :meth:`sepfactor.measure.engine.Engine.time`."""
-        return time_sessions([Runs(self, *one) for one in runs], **how)
 
     def failures(self) -> tuple[type[Exception], ...]:
         """What a run raises where it fails."""

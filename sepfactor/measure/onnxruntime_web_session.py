@@ -11,10 +11,9 @@ import os
 import re
 import shutil
 import subprocess
-import textwrap
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sepfactor.errors import ModelError, OptionError
-from sepfactor.measure.engine import Feed, Level, NodeTime, Use
+from sepfactor.measure.engine import Feed, Level, NodeTime, PortInfo, Use
 from sepfactor.measure.node_process import Answer, NodeFailure, NodeProcess, NodeTooLong
 from sepfactor.measure.profile import DROPPED, times_of_events
+from sepfactor.measure.sentences import one_line, taken_and_fed
 from sepfactor.measure.time_limit import run_seconds
 
 PACKAGE = "onnxruntime-web"
@@ -47,15 +47,6 @@ _EXTERNAL = re.compile(rb"\n\x08location\x12([\x01-\x7f])")
 """Before the name of a file that a tensor lies in, in a ModelProto; and how long that is."""
 
 
-@dataclass
-class ValueAbout:
-    """An input or an output, as onnxruntime would describe it."""
-
-    name: str
-    type: str
-    shape: Sequence[Any]
-
-
 class Opened:
     """A network in the process, which forgets it when this is collected.
 
@@ -69,8 +60,8 @@ class Opened:
     def __init__(self, process: NodeProcess, answer: Answer) -> None:
         self.process = process
         self.number = int(answer.head["made"])
-        self.inputs = [_value_about(one) for one in answer.head["inputs"]]
-        self.outputs = [_value_about(one) for one in answer.head["outputs"]]
+        self.inputs = [_port(one) for one in answer.head["inputs"]]
+        self.outputs = [_port(one) for one in answer.head["outputs"]]
         weakref.finalize(self, process.forget, "sessions", [self.number]).atexit = False
 
 
@@ -255,12 +246,8 @@ def run_opened(network: Opened, feed: Feed) -> list[NDArray[Any]]:
             "smaller inputs (--input-shape, --resize), or raise SEPFACTOR_RUN_SECONDS."
         ) from None
     except failures() as error:
-        takes = "; ".join(f"{i.name}: {i.type} {_shape(i.shape)}" for i in network.inputs)
-        got = "; ".join(f"{k}: {np.asarray(v).dtype} {_shape(np.shape(v))}" for k, v in feed.items())
-        raise ModelError(
-            f"{PACKAGE} cannot run the model: {complaint(error)} It takes {takes or 'nothing'}; it was fed "
-            f"{got or 'nothing'}."
-        ) from error
+        about = taken_and_fed(network.inputs, feed)
+        raise ModelError(f"{PACKAGE} cannot run the model: {complaint(error)} {about}") from error
     return [
         np.frombuffer(data, np.dtype(about["type"])).reshape(about["shape"])
         for about, data in zip(answer.head["outputs"], answer.buffers, strict=True)
@@ -324,14 +311,9 @@ def complaint(error: BaseException) -> str:
     said = re.sub(r"(?:Can't create a session|failed to call OrtRun\(\))\. ", "", str(error))
     said = re.sub(r"ERROR_CODE: \d+, ERROR_MESSAGE: ", "", said)
     said = re.sub(r"\S+\.(?:cc|cpp|h|hpp):\d+ (?:[\w:~<>*& ]+\([^()]*\)(?: const)? |\w+ )?", "", said)
-    said = textwrap.shorten(said, 240, placeholder=" …") or type(error).__name__
-    return said if said.endswith((".", "…")) else said + "."
+    return one_line(said, type(error).__name__)
 
 
-def _value_about(about: Mapping[str, Any]) -> ValueAbout:
+def _port(about: Mapping[str, Any]) -> PortInfo:
     kind = str(about["type"])
-    return ValueAbout(str(about["name"]), f"tensor({_TYPES.get(kind, kind)})", tuple(about["shape"]))
-
-
-def _shape(shape: Sequence[Any]) -> str:
-    return "(" + ", ".join("?" if axis is None else str(axis) for axis in shape) + ")"
+    return PortInfo(str(about["name"]), f"tensor({_TYPES.get(kind, kind)})", tuple(about["shape"]))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
-from typing_extensions import Unpack
 
 from sepfactor.errors import OptionError
-from sepfactor.measure.engine import Feed, HowToTime, Level, NodeTime, Session, Use, ValueInfo, Watch
-from sepfactor.measure.in_turns import Runs, time_sessions
+from sepfactor.measure.engine import Feed, Level, NodeTime, Session, Use, ValueInfo, Watch
+from sepfactor.measure.in_turns import TimesInTurns
 from sepfactor.measure.machine import this_machine
 from sepfactor.measure.onnxruntime_engine import OnnxRuntime
 from sepfactor.measure.openvino_session import (
@@ -27,7 +26,6 @@ from sepfactor.measure.openvino_session import (
     run_request,
     value_info,
 )
-from sepfactor.measure.rounds import Rounds
 from sepfactor.measure.timing import (
     Call,
     Meter,
@@ -70,16 +68,13 @@ class OpenVinoSession:
 
 
 @dataclass(frozen=True)
-class OpenVino:
+class OpenVino(TimesInTurns):
     """OpenVINO with so many threads, on this device.
 
     Attributes:
         threads: threads of one run; 0 leaves the number to OpenVINO.
         provider: device, such as ``cpu``.
     """
-
-    threads: int = 1
-    provider: str = "cpu"
 
     def __post_init__(self) -> None:
         if self.threads < 0:
@@ -106,10 +101,6 @@ class OpenVino:
         8, 16 and 32.
         """
         return 8
-
-    def with_threads(self, threads: int) -> OpenVino:
-        """The same with another number of threads."""
-        return replace(self, threads=threads)
 
     @property
     def clock(self) -> Clock:
@@ -144,10 +135,6 @@ class OpenVino:
         """
         found = compiled(model, threads=self.threads, device=device_name(self.provider))
         return OpenVinoSession(found, found.create_infer_request())
-
-    def time(self, runs: Sequence[tuple[Session, Sequence[Feed]]], **how: Unpack[HowToTime]) -> Rounds:
-        """Time sessions in turns; see :meth:`sepfactor.measure.engine.Engine.time`."""
-        return time_sessions([Runs(self, *one) for one in runs], **how)
 
     def failures(self) -> tuple[type[Exception], ...]:
         """What a run raises where it fails."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import textwrap
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from sepfactor.errors import ModelError, OptionError
 from sepfactor.extras import how_to_install
 from sepfactor.measure.engine import Feed, NodeTime, PortInfo
+from sepfactor.measure.sentences import one_line, taken_and_fed
 from sepfactor.measure.time_limit import run_seconds
 from sepfactor.scratch import scratch_folder
 from sepfactor.serialized import Serialized
@@ -155,12 +155,8 @@ def run_request(request: Any, feed: Feed) -> list[NDArray[Any]]:
             "Feed it smaller inputs (--input-shape, --resize), or raise SEPFACTOR_RUN_SECONDS."
         ) from None
     except failures() as error:
-        takes = "; ".join(f"{i.name}: {i.type} {_shape(i.shape)}" for i in map(value_info, ports))
-        got = "; ".join(f"{name}: {array.dtype} {_shape(array.shape)}" for name, array in feed.items())
-        raise ModelError(
-            f"OpenVINO cannot run the model: {complaint(error)} It takes {takes or 'nothing'}; it was fed "
-            f"{got or 'nothing'}."
-        ) from error
+        about = taken_and_fed([value_info(port) for port in ports], feed)
+        raise ModelError(f"OpenVINO cannot run the model: {complaint(error)} {about}") from error
 
 
 def profiled(
@@ -262,8 +258,7 @@ def complaint(error: BaseException) -> str:
     said = re.sub(r"Exception from \S+:\d+:", "", str(error))
     said = re.sub(r"Check '.*?' failed at \S+:\d+:", "", said)
     said = re.sub(r"FrontEnd API failed with \w+:|Summary:|To facilitate .*", "", said, flags=re.DOTALL)
-    said = textwrap.shorten(said, 240, placeholder=" …") or type(error).__name__
-    return said if said.endswith((".", "…")) else said + "."
+    return one_line(said, type(error).__name__)
 
 
 @cache
@@ -319,7 +314,3 @@ def _counted(nodes: Sequence[Any], called: Mapping[str, str]) -> Mapping[tuple[s
             kind, name = str(node.node_type), str(node.node_name)
             found[called.get(name, name), _OPERATORS.get(kind, kind)] += node.real_time.total_seconds() * 1e3
     return found
-
-
-def _shape(shape: Sequence[int | None]) -> str:
-    return "(" + ", ".join("?" if axis is None else str(axis) for axis in shape) + ")"

@@ -103,7 +103,7 @@ class EachAlone:
             dtype=site.dtype,
             opset=partition.opset,
         )
-        return partition.stand_in(lowered.nodes, lowered.initializers, site.input, site.output)
+        return partition.between(site.input, site.output, lowered.nodes, lowered.initializers)
 
     def _open(self, segment: Segment, site: Site) -> Session:
         sample = self._original.sample(name for name in segment.inputs if name != site.output)

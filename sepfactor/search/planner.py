@@ -54,7 +54,6 @@ class Planner:
     judge: Judge
     last_word: LastWord | None = None
     points: list[Point] = field(default_factory=list)
-    _said: dict[int, Quality] = field(default_factory=dict)
 
     @property
     def original(self) -> Cost:
@@ -75,15 +74,11 @@ class Planner:
         return quality, results, None if limit is None else limit.kind
 
     def _last_quality(self, last_word: LastWord, point: Point) -> Quality:
-        number = self.points.index(point)
-        if number not in self._said:
+        def judged() -> Quality:
+            return last_word.judge(self.study.engine.open(serialized(point.built.model)))
 
-            def judged() -> Quality:
-                return last_word.judge(self.study.engine.open(serialized(point.built.model)))
-
-            what = ["last word", *self._recipe(point.options, point.effort, point.tune)]
-            self._said[number] = self.study.journal.remember(what, Quality, judged)
-        return self._said[number]
+        what = ["last word", *self._recipe(point.options, point.effort, point.tune)]
+        return self.study.journal.remember(what, Quality, judged)
 
     def _recipe(self, options: Sequence[int], effort: Effort, tune: Tune | None) -> list[Any]:
         """All that what is built depends on in this run, as JSON."""
