@@ -192,6 +192,13 @@ class Options(LayerOptions):
     std: Numbers = asked((), "Divides what is left, one or one per channel, in the unit of --mean.")
     layout: Literal["nchw", "nhwc"] = asked("nchw", "Axis order of inputs made of images.")
     resize: int | None = asked(None, "Shorter side of images before the centre crop.", metavar="PIXELS", ge=1)
+    letterbox: bool = asked(
+        False,
+        "Fit images whole into the input, with borders, as YOLO does; instead of the centre crop.",
+    )
+    border: int = asked(
+        114, "Value of pixels in the borders of --letterbox, before --scale.", metavar="0..255", ge=0, le=255
+    )
     limit: int | None = asked(None, "Use at most so many samples.", metavar="N", ge=1)
     engine: Literal["onnxruntime", "openvino", "onnxruntime-web", "ncnn", "all"] = asked(
         "onnxruntime",

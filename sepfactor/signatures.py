@@ -120,6 +120,10 @@ class _Data(TypedDict, total=False):
     """Axis order of inputs made of images. Default: nchw."""
     resize: int | None
     """Shorter side of images before the centre crop."""
+    letterbox: bool | None
+    """Fit images whole into the input, with borders, as YOLO does; instead of the centre crop."""
+    border: int | None
+    """Value of pixels in the borders of --letterbox, before --scale. Default: 114."""
 
 
 class _Fitting(TypedDict, total=False):

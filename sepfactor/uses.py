@@ -46,7 +46,10 @@ GROUPS = (
     Group("Delivery", ("plan", "force"), ("compress",)),
     Group(
         "Data",
-        ("data", "input_shape", "limit", "seed", "color", "scale", "mean", "std", "layout", "resize"),
+        (
+            *("data", "input_shape", "limit", "seed"),
+            *("color", "scale", "mean", "std", "layout", "resize", "letterbox", "border"),
+        ),
         _ALL,
     ),
     Group("Fitting", ("held_out", "refit", "memory"), (*_BUILD, "profile")),

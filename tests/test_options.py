@@ -57,6 +57,8 @@ EXAMPLES: dict[str, Any] = {
     "std": [0.1, 0.2, 0.3],
     "layout": "nhwc",
     "resize": 8,
+    "letterbox": True,
+    "border": 0,
     "limit": 9,
     "threads": 2,
     "provider": "cuda",

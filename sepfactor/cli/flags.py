@@ -25,6 +25,9 @@ Decorator = Callable[[F], F]
 _OF_TABLES = ("layers", "keep")
 """Options of which only config files can speak."""
 
+_BOUNDS = (("ge", "min", None), ("le", "max", None), ("gt", "min", True), ("lt", "max", True))
+"""Bound of a field, the same in click, and whether it is left out itself."""
+
 _OF_ALL_COMMANDS = ("overwrite",)
 """Options that every command has, whatever its function uses: it is the command that writes."""
 
@@ -145,7 +148,7 @@ def _type(kind: Any, metadata: Sequence[Any], limits: dict[str, Any]) -> Any:
         return str
     bounds: dict[str, Any] = {}
     for part in metadata:
-        for sign, bound, is_open in (("ge", "min", None), ("gt", "min", True), ("lt", "max", True)):
+        for sign, bound, is_open in _BOUNDS:
             if hasattr(part, sign):
                 bounds |= {bound: getattr(part, sign)} | ({f"{bound}_open": True} if is_open else {})
     bounds |= limits

@@ -32,7 +32,10 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
     "Eight bits": ("int8",),
     "Exact rewriting": ("tidy",),
     "Data": ("data", "eval_data", "labels", "targets", "held_out", "input_shape", "limit", "seed"),
-    "How images become inputs": ("color", "scale", "mean", "std", "layout", "resize"),
+    "How images become inputs": (
+        *("color", "scale", "mean", "std", "layout"),
+        *("resize", "letterbox", "border"),
+    ),
     "Fitting": ("refit", "tune", "memory"),
     "Running and timing": ("engine", "threads", "provider", "bench_seconds", "profile", "cache"),
     "What is built and written": ("plan", "force", "overwrite", "pictures"),

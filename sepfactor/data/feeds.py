@@ -31,8 +31,8 @@ class Frame:
     Attributes:
         picture: width and height, pixels.
         scale: by which it was resized.
-        offset: pixels of the resized picture that were cut off left and above.
-        size: width and height of what is left, pixels.
+        offset: pixels of the resized picture that were cut off left and above; below 0 of borders put there.
+        size: width and height of what is seen, pixels.
     """
 
     picture: tuple[float, float]

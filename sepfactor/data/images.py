@@ -1,10 +1,7 @@
-"""Images to inputs: decode, colour, resize, centre crop, scale.
+"""Images to inputs: decode, colour, bring to size, scale.
 
-The shorter side is resized (bilinear, antialiased) to ``resize`` or, by default, to what the crop
-needs, the other side in proportion; then the centre is cut out, as ImageNet evaluation does. Where
-the model leaves height or width open there is no crop on that axis, and the image keeps its size
-unless ``resize`` is given. Pictures are turned upright first, as their EXIF data says. Transparency
-is dropped. Pillow is imported only when an image is read.
+How they are brought to the size of the input, :mod:`sepfactor.data.placing` says. Pictures are turned upright
+first, as their EXIF data says. Transparency is dropped. Pillow is imported only when an image is read.
 """
 
 from __future__ import annotations
@@ -15,7 +12,6 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +19,7 @@ import numpy as np
 
 from sepfactor.data.feeds import Feed, Frame, Source
 from sepfactor.data.inputs import InputSpec, brief, conform, listing, shape_text
+from sepfactor.data.placing import place
 from sepfactor.data.preprocessing import Preprocessing
 from sepfactor.errors import DataError, OptionError
 from sepfactor.extras import how_to_install
@@ -52,12 +49,12 @@ class _Reader:
     Attributes:
         spec: the input, of rank 4.
         preprocessing: with ``color`` resolved.
-        crop: ``(height, width)``, ``None`` where the model leaves it open.
+        view: ``(height, width)`` of the input, ``None`` where the model leaves it open.
     """
 
     spec: InputSpec
     preprocessing: Preprocessing
-    crop: tuple[int | None, int | None]
+    view: tuple[int | None, int | None]
 
     def check(self, path: Path) -> None:
         """Raise DataError unless the file starts like an image."""
@@ -81,16 +78,9 @@ class _Reader:
                 width, height = image.size[::-1] if turned else image.size
         except _READ_ERRORS as error:
             raise _unreadable(path, error) from error
-        tall, wide = resized((height, width), self.preprocessing.resize, self.crop)
-        rows, cols = (
-            _centre(size, crop).indices(size) for size, crop in zip((tall, wide), self.crop, strict=True)
-        )
-        return Frame(
-            (width, height),
-            (wide / width, tall / height),
-            (cols[0], rows[0]),
-            (cols[1] - cols[0], rows[1] - rows[0]),
-        )
+        placed = place((height, width), self.view, self.preprocessing)
+        (tall, wide), (top, left), seen = placed
+        return Frame((width, height), (wide / width, tall / height), (left, top), (seen[1], seen[0]))
 
     def _pixels(self, image: Image.Image, path: Path) -> np.ndarray:
         """``(height, width, channels)`` uint8, cropped, in the order fed."""
@@ -100,35 +90,18 @@ class _Reader:
         upright = _eight_bits(ImageOps.exif_transpose(image), path)
         upright = upright.convert("L" if color == "gray" else "RGB")
         width, height = upright.size
-        size = resized((height, width), self.preprocessing.resize, self.crop)
-        if size[0] * size[1] > _PIXELS:
+        placed = place((height, width), self.view, self.preprocessing)
+        most = [max(sides) for sides in zip(placed.size, placed.seen, strict=True)]
+        if most[0] * most[1] > _PIXELS:
             raise DataError(
-                f"{path}: the image of {width} by {height} would become {size[1]} by {size[0]}, more than "
+                f"{path}: the image of {width} by {height} would become {most[1]} by {most[0]}, more than "
                 f"{_PIXELS:,} pixels: set a smaller resize or --input-shape, or leave it out."
             )
-        if size != (height, width):
-            upright = upright.resize(size[::-1], Image.Resampling.BILINEAR)
-        pixels = np.asarray(upright)
-        pixels = pixels[_centre(size[0], self.crop[0]), _centre(size[1], self.crop[1])]
-        if color == "gray":
-            return pixels[..., None]
+        if placed.size != (height, width):
+            upright = upright.resize(placed.size[::-1], Image.Resampling.BILINEAR)
+        pixels = np.atleast_3d(np.asarray(upright))
+        pixels = placed.cut(pixels, self.preprocessing.border)
         return pixels[..., ::-1] if color == "bgr" else pixels
-
-
-def resized(
-    size: tuple[int, int], shorter: int | None, crop: tuple[int | None, int | None]
-) -> tuple[int, int]:
-    """``(height, width)`` an image of ``size`` is resized to: proportional, and never below ``crop``."""
-    needed = [Fraction(c, s) for c, s in zip(crop, size, strict=True) if c is not None]
-    if shorter is not None:
-        needed.append(Fraction(shorter, min(size)))
-    factor = max(needed, default=Fraction(1))
-    return max(1, int(size[0] * factor)), max(1, int(size[1] * factor))
-
-
-def _centre(size: int, crop: int | None) -> slice:
-    start = 0 if crop is None else round((size - crop) / 2)
-    return slice(start, None if crop is None else start + crop)
 
 
 def _eight_bits(image: Image.Image, path: Path) -> Image.Image:
@@ -269,15 +242,23 @@ def _reader(inputs: Sequence[InputSpec], preprocessing: Preprocessing, origin: s
             f"but the input {spec} has {channel}: "
             + ("set color to auto or gray." if channel in (1, 3) else f"{mend}.")
         )
-    crop = (
+    view = (
         height if isinstance(height, int) else None,
         width if isinstance(width, int) else None,
     )
-    if preprocessing.resize is not None and preprocessing.resize < min(
-        (c for c in crop if c is not None), default=1
-    ):
+    _check_view(view, preprocessing, spec)
+    return _Reader(spec, replace(preprocessing, color=color).fitted(spec, channels), view)
+
+
+def _check_view(view: tuple[int | None, int | None], settings: Preprocessing, spec: InputSpec) -> None:
+    """Raise OptionError where images cannot be brought to the size of an input."""
+    if settings.letterbox and None in view:
         raise OptionError(
-            f"resize is {preprocessing.resize}, but the input {spec} is cut from the centre of the "
+            f"letterbox fits images into a size, and the input {spec} leaves height or width open: say with "
+            "--input-shape what it runs on."
+        )
+    if settings.resize is not None and settings.resize < min((v for v in view if v is not None), default=1):
+        raise OptionError(
+            f"resize is {settings.resize}, but the input {spec} is cut from the centre of the "
             "resized image: give the shorter side of the input or more."
         )
-    return _Reader(spec, replace(preprocessing, color=color).fitted(spec, channels), crop)

@@ -34,6 +34,7 @@ class Preprocessing(ImageSettings):
         self._check_units()
         if self.resize is not None and self.resize < 1:
             raise OptionError(f"resize is {self.resize}; give the shorter side in pixels.")
+        self._check_borders()
 
     def _check_units(self) -> None:
         """Fail where mean or std are plainly of other units than the scaled pixels.
@@ -57,6 +58,18 @@ class Preprocessing(ImageSettings):
         if top > 100 and is_small and (any(sizes) or any(value < 1 for value in self.std)):
             raise OptionError(
                 f"{says}. Leave --scale out if they are for pixels in 0..1, or multiply them by 255."
+            )
+
+    def _check_borders(self) -> None:
+        if self.letterbox and self.resize is not None:
+            raise OptionError(
+                "resize is of the centre crop, and letterbox fits images whole into the input: leave one out."
+            )
+        if not 0 <= self.border <= 255:
+            raise OptionError(f"border is {self.border}; give the value of a pixel, 0 to 255.")
+        if self.border != ImageSettings.border and not self.letterbox:
+            raise OptionError(
+                f"border is {self.border}, but only a letterbox has borders: add letterbox, or leave it out."
             )
 
     @property

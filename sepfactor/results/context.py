@@ -87,6 +87,8 @@ class ImageSettings:
         std: likewise; empty: 1.
         layout: ``nchw`` or ``nhwc``.
         resize: shorter side in pixels before the centre crop; ``None``: as small as the crop allows.
+        letterbox: whether images are fitted whole into the input, with borders, and not cut.
+        border: value of pixels of those borders, 0..255.
     """
 
     color: Literal["auto", "rgb", "bgr", "gray"] = "auto"
@@ -95,6 +97,8 @@ class ImageSettings:
     std: tuple[float, ...] = ()
     layout: Literal["nchw", "nhwc"] = "nchw"
     resize: int | None = None
+    letterbox: bool = False
+    border: int = 114
 
 
 _FEW = 3

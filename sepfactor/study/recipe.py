@@ -21,7 +21,8 @@ from sepfactor.user_code import names_function
 
 _BUILDING = (
     *("data", "input-shape", "limit", "seed", "held-out", "refit", "memory", "ignore"),
-    *("color", "scale", "mean", "std", "layout", "resize", "linear-layers", "dequantize", "int8"),
+    *("color", "scale", "mean", "std", "layout", "resize", "letterbox", "border"),
+    *("linear-layers", "dequantize", "int8"),
 )
 """Options that what is built depends on beside the plan."""
 

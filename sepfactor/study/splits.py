@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,9 @@ from sepfactor.measure.engine import Engine, Session
 from sepfactor.measure.relatives import Groups, relatives
 from sepfactor.memory import Pool
 from sepfactor.options import Options
+
+_IMAGES = [field.name for field in fields(Preprocessing)]
+"""Options that say how images become inputs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,9 +78,7 @@ def open_splits(
         value.name for value in loaded.model.graph.inputs if value.shape is not None and not value.shape
     }
     inputs = [InputSpec.of(one, is_scalar=one.name in scalars) for one in session.get_inputs()]
-    settings = Preprocessing(
-        options.color, options.scale, options.mean, options.std, options.layout, options.resize
-    )
+    settings = Preprocessing(**{name: getattr(options, name) for name in _IMAGES})
     common: dict[str, Any] = {
         "preprocessing": settings,
         "shapes": options.input_shape,

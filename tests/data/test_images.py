@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sepfactor.data import InputSpec, Preprocessing, open_feeds
-from sepfactor.data.images import find_images, resized
+from sepfactor.data.images import find_images
+from sepfactor.data.placing import fitted, place, resized
 from sepfactor.errors import DataError, OptionError
 
 PIXELS = np.array(
@@ -44,6 +45,8 @@ def test_default_is_rgb_between_0_and_1(folder):
         "std": (),
         "layout": "nchw",
         "resize": None,
+        "letterbox": False,
+        "border": 114,
     }
     assert feeds[0]["x"].dtype == np.float32
     np.testing.assert_allclose(feeds[0]["x"][0], PIXELS.transpose(2, 0, 1) / 255, rtol=1e-6)
@@ -137,6 +140,57 @@ def test_resized_covers_the_crop_and_keeps_the_proportions(size, crop, shorter):
         assert height == crop[0] or width == crop[1]
     elif shorter >= max(crop):
         assert min(height, width) == shorter
+
+
+def ultralytics(height, width, size):
+    """Rows, columns, and borders above, below, left and right, as ``LetterBox`` of ultralytics 8 has them."""
+    ratio = min(size[0] / height, size[1] / width)
+    new = round(height * ratio), round(width * ratio)
+    dh, dw = (size[0] - new[0]) / 2, (size[1] - new[1]) / 2
+    return *new, round(dh - 0.1), round(dh + 0.1), round(dw - 0.1), round(dw + 0.1)
+
+
+@given(size=st.tuples(sides, sides), view=st.tuples(sides, sides))
+def test_a_letterbox_lies_where_that_of_yolo_does(size, view):
+    placed = place(size, view, Preprocessing(letterbox=True))
+    wanted = ultralytics(*size, view)
+    tall, wide = placed.size
+    assert (tall, wide) == (max(1, wanted[0]), max(1, wanted[1])) == fitted(size, view)
+    assert placed.seen == view
+    if min(wanted[:2]) > 0:
+        assert (-placed.start[0], -placed.start[1]) == (wanted[2], wanted[4])
+        assert view[0] - tall + placed.start[0] == wanted[3]
+        assert view[1] - wide + placed.start[1] == wanted[5]
+    cut = placed.cut(np.ones((tall, wide, 1), np.uint8), 7)
+    assert cut.shape == (*view, 1)
+    assert (cut == 1).sum() == tall * wide
+    assert (cut == 7).sum() == view[0] * view[1] - tall * wide
+
+
+@pytest.mark.parametrize(("settings", "border"), [({}, 114), ({"border": 0}, 0)])
+def test_letterbox(folder, settings, border):
+    for color in ("rgb", "bgr"):
+        found = only(folder, 1, 3, 5, 3, scale=1, letterbox=True, color=color, **settings)
+        assert (found[:, 1:3] == PIXELS[..., :: -1 if color == "bgr" else 1].transpose(2, 0, 1)).all()
+        assert (found[:, [0, 3, 4]] == border).all()
+    gray = only(folder, 1, 1, 2, 6, scale=1, letterbox=True, **settings)
+    assert (gray[..., [0, 4, 5]] == border).all()
+    found = only(folder, 1, 3, 5, 3, letterbox=True, mean=(0.5,), std=(0.5,), **settings)
+    assert found[:, 0] == pytest.approx((border / 255 - 0.5) / 0.5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "settings", "message"),
+    [
+        ((1, 3, "h", 4), {"letterbox": True}, "leaves height or width open: say with --input-shape"),
+        ((1, 3, 4, 4), {"letterbox": True, "resize": 8}, "leave one out"),
+        ((1, 3, 4, 4), {"border": 3}, "only a letterbox has borders"),
+        ((1, 3, 4, 4), {"letterbox": True, "border": 256}, "border is 256"),
+    ],
+)
+def test_letterboxes_that_cannot_be(folder, shape, settings, message):
+    with pytest.raises(OptionError, match=message):
+        only(folder, *shape, **settings)
 
 
 def test_given_shapes_fix_the_crop(folder):

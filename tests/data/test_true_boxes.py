@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sepfactor.data import Feeds, InputSpec, open_feeds
+from sepfactor.data import Feeds, InputSpec, Preprocessing, open_feeds
 from sepfactor.errors import DataError, OptionError
 
 CUT = InputSpec("x", np.dtype(np.float32), ("batch", 3, 40, 40))
@@ -95,6 +95,31 @@ def test_every_form_says_where_the_network_sees_them(
     assert d[0, 5] == 9
     assert feeds.labels is None
     assert any("4 boxes" in note or "3 boxes" in note for note in feeds.notes)
+
+
+@pytest.mark.parametrize("form", [coco, yolo, arrays])
+@pytest.mark.parametrize("size", [(40, 40), (61, 50), (60, 300)])
+def test_boxes_lie_on_what_they_are_of_in_a_letterbox(
+    images: Path, tmp_path: Path, form: Callable[[Path], Path], size: tuple[int, int]
+) -> None:
+    """A picture that is white where its box is: so is what the network sees of it."""
+    for name, boxes in BOXES.items():
+        pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+        for (x0, y0, x1, y1), _ in boxes[:1]:
+            pixels[y0:y1, x0:x1] = 255
+        Image.fromarray(pixels).save(images / name)
+    spec = InputSpec("x", np.dtype(np.float32), ("batch", 3, *size))
+    settings = Preprocessing(letterbox=True, border=0)
+    feeds = open_feeds(str(images), [spec], labels=form(tmp_path), preprocessing=settings)
+    for feed, boxes in zip(feeds, given(feeds), strict=True):
+        assert not boxes[:, 6].any()  # nothing is cut away
+        if len(boxes):
+            bright = feed["x"][0, 0]
+            x0, y0, x1, y1 = boxes[0, :4]
+            assert bright.sum() == pytest.approx((x1 - x0) * (y1 - y0), rel=0.02)
+            y, x = np.mgrid[: size[0], : size[1]] + 0.5
+            centre = [(bright * along).sum() / bright.sum() for along in (x, y)]
+            assert centre == pytest.approx([(x0 + x1) / 2, (y0 + y1) / 2], abs=0.15)
 
 
 def test_cocos_classes_are_numbered_by_their_categories(images: Path, tmp_path: Path) -> None:
