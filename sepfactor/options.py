@@ -146,8 +146,8 @@ class Options(LayerOptions):
     cache: bool = asked(True, "Remember layer times on disk, and use those remembered.")
     data: Any = asked(
         None,
-        "Inputs to fit and judge on: .npz, .npy, a folder of them, a folder of images, or file.py:function. "
-        "Without it, synthetic images are used, and no accuracy is claimed.",
+        "Inputs to fit and judge on: .npz, .npy, a folder of them, of images or of .wav files, or "
+        "file.py:function. Without it, synthetic images are used, and no accuracy is claimed.",
         metavar="X",
     )
     eval_data: Any = asked(
@@ -198,6 +198,14 @@ class Options(LayerOptions):
     )
     border: int = asked(
         114, "Value of pixels in the borders of --letterbox, before --scale.", metavar="0..255", ge=0, le=255
+    )
+    sample_rate: int | None = asked(
+        None,
+        "Rate at which the network hears sounds, which .wav files of another are resampled to.",
+        metavar="HZ",
+        shown="that of the files",
+        ge=1,
+        le=768_000,
     )
     limit: int | None = asked(None, "Use at most so many samples.", metavar="N", ge=1)
     engine: Literal["onnxruntime", "openvino", "onnxruntime-web", "ncnn", "all"] = asked(

@@ -100,10 +100,13 @@ class _Delivery(TypedDict, total=False):
 
 class _Data(TypedDict, total=False):
     data: Any
-    """Inputs to fit and judge on: .npz, .npy, a folder of them, a folder of images, or file.py:function.
-    Without it, synthetic images are used, and no accuracy is claimed."""
+    """Inputs to fit and judge on: .npz, .npy, a folder of them, of images or of .wav files, or
+    file.py:function. Without it, synthetic images are used, and no accuracy is claimed."""
     input_shape: Mapping[str, Sequence[int]] | None
     """Fix symbolic dimensions of an input: name → shape."""
+    sample_rate: int | None
+    """Rate at which the network hears sounds, which .wav files of another are resampled to. Default: that of
+    the files."""
     limit: int | None
     """Use at most so many samples."""
     seed: int | None

@@ -47,7 +47,7 @@ GROUPS = (
     Group(
         "Data",
         (
-            *("data", "input_shape", "limit", "seed"),
+            *("data", "input_shape", "sample_rate", "limit", "seed"),
             *("color", "scale", "mean", "std", "layout", "resize", "letterbox", "border"),
         ),
         _ALL,

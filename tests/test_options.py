@@ -57,6 +57,7 @@ EXAMPLES: dict[str, Any] = {
     "std": [0.1, 0.2, 0.3],
     "layout": "nhwc",
     "resize": 8,
+    "sample_rate": 16000,
     "letterbox": True,
     "border": 0,
     "limit": 9,

@@ -31,7 +31,17 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
     ),
     "Eight bits": ("int8",),
     "Exact rewriting": ("tidy",),
-    "Data": ("data", "eval_data", "labels", "targets", "held_out", "input_shape", "limit", "seed"),
+    "Data": (
+        "data",
+        "eval_data",
+        "labels",
+        "targets",
+        "held_out",
+        "input_shape",
+        "sample_rate",
+        "limit",
+        "seed",
+    ),
     "How images become inputs": (
         *("color", "scale", "mean", "std", "layout"),
         *("resize", "letterbox", "border"),

@@ -31,8 +31,8 @@ from sepfactor.options import make_options
     "tidy",
     data=flag(
         "data",
-        "Inputs to time and compare on, beside those that are made up: .npz, .npy, a folder of them, a "
-        "folder of images, or file.py:function.",
+        "Inputs to time and compare on, beside those that are made up: .npz, .npy, a folder of them, of "
+        "images or of .wav files, or file.py:function.",
     ),
     bench_seconds=flag(
         "bench_seconds",

@@ -50,7 +50,7 @@ _MOST_NUMBERS = 2**28
 _MOST_SAMPLES = 2**24
 """Of one array: each is counted in memory."""
 
-KINDS = "a .npz or .npy file, a folder of them or of images, or file.py:function"
+KINDS = "a .npz or .npy file, a folder of them, of images or of .wav files, or file.py:function"
 
 _READ_ERRORS = (
     *(OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError),

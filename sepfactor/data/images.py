@@ -146,21 +146,6 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     )
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
-
-
-def find_images(folder: Path) -> tuple[Path, ...]:
-    """Image files in a folder and below, sorted by path; hidden files and folders are left out."""
-    return tuple(
-        sorted(
-            path
-            for path in folder.rglob("*")
-            if path.suffix.lower() in SUFFIXES and not _is_hidden(path.relative_to(folder)) and path.is_file()
-        )
-    )
-
-
 def open_images(
     paths: Sequence[Path],
     names: Sequence[str],

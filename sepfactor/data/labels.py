@@ -11,10 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from sepfactor.data import images, wave_files
 from sepfactor.data.feeds import Source
-from sepfactor.data.images import SUFFIXES
 from sepfactor.data.inputs import listing
 from sepfactor.errors import DataError
+
+_SUFFIXES = images.SUFFIXES | {wave_files.SUFFIX}
+"""Of files that a table may name."""
 
 _DIGITS = 19
 """Whole numbers of fewer digits fit 64 bits."""
@@ -85,7 +88,7 @@ class LabelTable:
 
     def _looks_like_names(self, number: int) -> bool:
         cells = self.columns[number]
-        if all(Path(cell).suffix.lower() in SUFFIXES for cell in cells):
+        if all(Path(cell).suffix.lower() in _SUFFIXES for cell in cells):
             return True
         if not self._head_is_in(number, _NAME_HEADS):
             return False
@@ -200,11 +203,11 @@ class Finder:
 
     @cached_property
     def _files(self) -> Counter[str]:
-        return Counter(Path(name).name for name in self.source.names)
+        return Counter(Path(name).name for name in {*self.source.names})
 
     @cached_property
     def _stems(self) -> Counter[str]:
-        return Counter(Path(name).stem for name in self.source.names)
+        return Counter(Path(name).stem for name in {*self.source.names})
 
 
 def finder(cells: Sequence[str], source: Source) -> Finder:
@@ -212,7 +215,7 @@ def finder(cells: Sequence[str], source: Source) -> Finder:
     known = frozenset(map(_path, cells))
     files = Counter(Path(path).name for path in known)
     by_name = {Path(path).name: path for path in known if files[Path(path).name] == 1}
-    has_suffixes = any(Path(path).suffix.lower() in SUFFIXES for path in known)
+    has_suffixes = any(Path(path).suffix.lower() in _SUFFIXES for path in known)
     return Finder(known, by_name, {} if has_suffixes else by_name, source)
 
 
@@ -236,7 +239,7 @@ def _matched(cells: Sequence[str], values: np.ndarray, source: Source, where: st
         name = names.find(image)
         if name is None:
             raise DataError(
-                f"{where}: there is no row for the image {image!r} of {source.origin}, and it names "
+                f"{where}: there is no row for {image!r} of {source.origin}, and it names "
                 f"{listing([*cells[:2]])}: add one, with its path in that folder."
             )
         labels.append(table[name])

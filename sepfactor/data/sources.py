@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sepfactor.data import images, synthetic
+from sepfactor.data import images, sounds, synthetic
 from sepfactor.data.arrays import KINDS, Table, check_target, joined, open_tables, read_table
 from sepfactor.data.doubts import doubts
 from sepfactor.data.feeds import Feeds, Source
+from sepfactor.data.folders import contents, kind_of
 from sepfactor.data.ground_truth import labels_of, targets_of
 from sepfactor.data.inputs import (
     LABELS,
@@ -30,22 +31,18 @@ from sepfactor.data.inputs import (
     said_of_names,
     to_array,
 )
+from sepfactor.data.making import Kind, Making
 from sepfactor.data.preprocessing import Preprocessing
 from sepfactor.data.true_boxes import are_boxes, boxes_of
 from sepfactor.errors import DataError, ModelError, OptionError
 from sepfactor.memory import Pool, Stored
 from sepfactor.user_code import at_home, guarded, load_function, names_function
 
-_DEFAULT = Preprocessing()
-
 _Bounds = tuple[int | None, Pool]
 """At most so many runs, and what keeps them."""
 
 MOST_ITEMS, MOST_BYTES = 10_000, 2 * 10**9
 """So many runs, and bytes of them, are taken from a function or an iterator that no limit is given for."""
-
-_SOUNDS = frozenset({".wav", ".flac", ".mp3", ".ogg"})
-"""Files whose samples a user reads."""
 
 
 def open_feeds(
@@ -55,7 +52,8 @@ def open_feeds(
     labels: object = None,
     labels_by_name: bool = False,
     targets: object = None,
-    preprocessing: Preprocessing = _DEFAULT,
+    preprocessing: Preprocessing = Preprocessing(),  # noqa: B008, of values only
+    sample_rate: int | None = None,
     shapes: Mapping[str, tuple[int, ...]] = {},
     limit: int | None = None,
     seed: int = 0,
@@ -65,8 +63,8 @@ def open_feeds(
     """Feeds for a model with these inputs.
 
     Args:
-        data: a path to a ``.npz`` or ``.npy`` file, to a folder of them, to an image or a folder of
-            images; ``file.py:function`` or ``package.module:function``; a callable; an object with
+        data: a path to a ``.npz`` or ``.npy`` file, an image or a ``.wav`` file, or to a folder of either;
+            ``file.py:function`` or ``package.module:function``; a callable; an object with
             ``get_next()``; an iterable of ``{name: array}``; a mapping name → array; ``None`` for
             synthetic inputs.
         inputs: what the model declares.
@@ -77,6 +75,7 @@ def open_feeds(
         targets: what dense outputs should be: a path to ``.npy`` or ``.npz``, or an array, one entry
             per sample. ``None``: an array ``target`` or ``targets`` that comes with the data, if any.
         preprocessing: how an image becomes an input.
+        sample_rate: values a second that sounds are fed with; None: as many as in their files.
         shapes: full shapes for inputs with open dimensions.
         limit: at most so many runs: the first of an iterator, otherwise drawn with ``seed`` and
             kept in order.
@@ -97,13 +96,14 @@ def open_feeds(
     if not inputs:
         raise ModelError("The model has no inputs, so there is nothing to feed it: give one that has.")
     specs = resolve(inputs, shapes)
+    making = Making(preprocessing, sample_rate)
     pool = pool or Pool()
     if data is None:
         source = synthetic.open_synthetic(specs, preprocessing, min(samples, limit or samples), seed)
     elif isinstance(data, str | os.PathLike):
-        source = _open_named(os.fspath(data), specs, (labels, targets), preprocessing, (limit, pool))
+        source = _open_named(os.fspath(data), specs, (labels, targets), making, (limit, pool))
     else:
-        check_arrays(preprocessing, f"the {type(data).__name__} given")
+        making.check("arrays", f"the {type(data).__name__} given")
         source = _open_object(data, specs, f"the {type(data).__name__} given", (limit, pool))
     boxes: np.ndarray | None = None
     said: tuple[str, ...] = ()
@@ -119,76 +119,32 @@ def open_feeds(
     return feeds if feeds.preprocessing or feeds.synthetic else feeds.noting(doubts(feeds, specs))
 
 
-def check_arrays(preprocessing: Preprocessing, origin: str) -> None:
-    """Refuse options that are for images, where arrays are fed as they are.
-
-    Raises:
-        OptionError: one is given; the message names it, and what does the same to an array.
-    """
-    given = [name for name, value in vars(preprocessing).items() if value != getattr(_DEFAULT, name)]
-    if not given:
-        return
-    flags = ", ".join(f"--{name}" for name in given) + (" is" if len(given) == 1 else " are")
-    raise OptionError(
-        f"{flags} for images, but {origin} gives arrays, which are fed as they are. Leave it out, and bring "
-        "them into the form of the input yourself, such as x.transpose(0, 3, 1, 2) / 255; or give a folder "
-        "of images."
-    )
-
-
 def _open_named(
-    name: str,
-    specs: Sequence[InputSpec],
-    beside: Sequence[object],
-    preprocessing: Preprocessing,
-    bounds: _Bounds,
+    name: str, specs: Sequence[InputSpec], beside: Sequence[object], making: Making, bounds: _Bounds
 ) -> Source:
     path = Path(name)
     if path.is_dir():
-        return _open_folder(path, specs, beside, preprocessing)
+        apart = [Path(given) for given in beside if isinstance(given, str | os.PathLike)]
+        return _open_files(*contents(path, apart), path, specs, making, str(path))
     if path.is_file():
-        if path.suffix.lower() in images.SUFFIXES:
-            return images.open_images([path], [path.name], specs, preprocessing, name)
-        check_arrays(preprocessing, name)
-        return open_tables([read_table(path)], specs, name)
+        return _open_files(kind_of(path), [path], path.parent, specs, making, name)
     if names_function(name):
-        check_arrays(preprocessing, name)
+        making.check("arrays", name)
         with at_home(name):
             return _open_object(load_function(name), specs, name, bounds)
     raise DataError(f"There is no file or folder {name!r}: give {KINDS}.")
 
 
-def _open_folder(
-    folder: Path, specs: Sequence[InputSpec], beside: Sequence[object], preprocessing: Preprocessing
+def _open_files(
+    kind: Kind, paths: Sequence[Path], folder: Path, specs: Sequence[InputSpec], making: Making, origin: str
 ) -> Source:
-    apart = [Path(given) for given in beside if isinstance(given, str | os.PathLike)]
-    arrays = [
-        path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in (".npz", ".npy") and not path.name.startswith(".")
-        if not any(file.exists() and path.samefile(file) for file in apart)
-    ]
-    pictures = images.find_images(folder)
-    if arrays and pictures:
-        raise DataError(
-            f"{folder}: the folder holds both arrays ({arrays[0].name}) and images "
-            f"({pictures[0].name}), so it is unclear which to use: move one kind elsewhere."
-        )
-    if pictures:
-        names = [path.relative_to(folder).as_posix() for path in pictures]
-        return images.open_images(pictures, names, specs, preprocessing, str(folder))
-    if not arrays:
-        if any(path.suffix.lower() in _SOUNDS for path in folder.rglob("*")):
-            raise DataError(
-                f"{folder}: the folder holds sounds, which a function of yours must read: networks differ "
-                "in rate and length: give file.py:function, as the manual's page on sound shows."
-            )
-        raise DataError(
-            f"{folder}: the folder holds no .npz, .npy or image files "
-            f"({', '.join(sorted(images.SUFFIXES))}): name a folder that does."
-        )
-    check_arrays(preprocessing, str(folder))
-    return open_tables([read_table(path) for path in arrays], specs, str(folder))
+    making.check(kind, origin)
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    if kind == "images":
+        return images.open_images(paths, names, specs, making.images, origin)
+    if kind == "sounds":
+        return sounds.open_sounds(paths, names, specs, making.sample_rate, origin)
+    return open_tables([read_table(path) for path in paths], specs, origin)
 
 
 # Functions and iterables -------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from sepfactor.study.study import Study
 from sepfactor.user_code import names_function
 
 _BUILDING = (
-    *("data", "input-shape", "limit", "seed", "held-out", "refit", "memory", "ignore"),
+    *("data", "input-shape", "sample-rate", "limit", "seed", "held-out", "refit", "memory", "ignore"),
     *("color", "scale", "mean", "std", "layout", "resize", "letterbox", "border"),
     *("linear-layers", "dequantize", "int8"),
 )

@@ -81,6 +81,7 @@ def open_splits(
     settings = Preprocessing(**{name: getattr(options, name) for name in _IMAGES})
     common: dict[str, Any] = {
         "preprocessing": settings,
+        "sample_rate": options.sample_rate,
         "shapes": options.input_shape,
         "limit": options.limit,
         "seed": options.seed,

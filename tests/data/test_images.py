@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sepfactor.data import InputSpec, Preprocessing, open_feeds
-from sepfactor.data.images import find_images
+from sepfactor.data.folders import find_files
+from sepfactor.data.images import SUFFIXES
 from sepfactor.data.placing import fitted, place, resized
 from sepfactor.errors import DataError, OptionError
 
@@ -324,7 +325,7 @@ def test_labels_by_file_name(tmp_path):
     # Sorted: 3.png, a/1.png, b/1.png, b/2.png
     assert open_feeds(folder, spec, labels=table).labels.tolist() == [3, 11, 21, 2]
     table.write_text("file,label\n3.png,3\n2.png,2\n1.png,1\n")
-    with pytest.raises(DataError, match=r"labels\.csv: there is no row for the image 'a/1\.png'"):
+    with pytest.raises(DataError, match=r"labels\.csv: there is no row for 'a/1\.png'"):
         open_feeds(folder, spec, labels=table)
     table.write_text("3.png,3\n3.png,4\n")
     with pytest.raises(DataError, match=r"'3\.png' has the labels 3 and 4"):
@@ -350,5 +351,5 @@ def test_tiff_is_data_and_what_notebooks_keep_is_not(suffix: str, tmp_path: Path
     (tmp_path / "of a class").mkdir()
     for name in (f"one{suffix}", f"of a class/two{suffix}", f".ipynb_checkpoints/one-checkpoint{suffix}"):
         Image.new("RGB", (8, 8), (10, 20, 30)).save(tmp_path / name)
-    found = find_images(tmp_path)
+    found = find_files(tmp_path, SUFFIXES)
     assert [path.stem for path in found] == ["two", "one"]

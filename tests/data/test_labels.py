@@ -81,7 +81,7 @@ def test_the_column_may_stand_first_and_among_others(folder: Path) -> None:
     ],
 )
 def test_names_that_are_not_of_these_images_are_refused(folder: Path, text: str) -> None:
-    with pytest.raises(DataError, match=r"no row for the image '.*'"):
+    with pytest.raises(DataError, match=r"no row for '.*'"):
         read(folder, text)
 
 

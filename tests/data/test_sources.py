@@ -139,7 +139,7 @@ def test_truncated_npy(tmp_path):
 def test_nothing_there(tmp_path):
     with pytest.raises(DataError, match=r"no file or folder 'nowhere/x\.npz': give a \.npz"):
         open_feeds("nowhere/x.npz", [X])
-    with pytest.raises(DataError, match=r"holds no \.npz, \.npy or image files"):
+    with pytest.raises(DataError, match=r"holds no \.npz, \.npy, \.wav or image files"):
         open_feeds(tmp_path, [X])
 
 
@@ -394,7 +394,7 @@ def test_labels_that_do_not_serve(tmp_path):
         open_feeds(None, [X], labels=[1])
 
 
-def test_a_folder_of_sounds_is_told_how_they_are_read(tmp_path: Path) -> None:
-    (tmp_path / "a.wav").write_bytes(b"RIFF")
-    with pytest.raises(DataError, match=r"holds sounds.*file\.py:function"):
+def test_a_folder_of_packed_sounds_is_told_how_they_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a.mp3").write_bytes(b"ID3")
+    with pytest.raises(DataError, match=r"only \.wav files are read.*file\.py:function"):
         open_feeds(tmp_path, [X])
