@@ -14,7 +14,7 @@ from sepfactor.errors import ModelError, within_means
 from sepfactor.graph.load import ModelSource, load
 from sepfactor.measure.accuracy import compare_sessions
 from sepfactor.measure.engines import open_engine
-from sepfactor.measure.quality import by_boxes
+from sepfactor.measure.quality import Judge, by_boxes
 from sepfactor.options import make_options
 from sepfactor.progress import Progress, silent
 from sepfactor.results import Comparison
@@ -71,7 +71,8 @@ def compare(
     )
     if feeds.boxes is not None:
         found = found.model_copy(update={"boxes": by_boxes(first, second, feeds, feeds.boxes)})
-    notes = [*data.notes, *two_engines(environment)]
+    judge = None if asked.task is None else Judge(first, feeds, feeds.labels, task=asked.task)
+    notes = [*data.notes, *(judge.notes if judge else ()), *two_engines(environment)]
     if feeds.synthetic:
         notes.append("SYNTHETIC IMAGES were used, since no --data was given. No accuracy is claimed.")
     if (right := found.baseline_at_chance) is not None:
@@ -86,6 +87,8 @@ def compare(
         environment=environment,
         data=describe_data(data, asked),
         accuracy=found,
+        tasks=judge.described() if judge else (),
+        quality=judge(second) if judge else None,
         pictures=book.pages(),
         notes=tuple(notes),
     )

@@ -123,7 +123,6 @@ class Options(LayerOptions):
     task: Literal["classifier", "detector", "segmentation", "text", "embedding", "dense"] | None = asked(
         None,
         "What outputs are, and so how they are judged, where that is not recognised.",
-        shown="recognised",
     )
     int8: bool = asked(
         False,

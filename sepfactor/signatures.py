@@ -42,12 +42,15 @@ class _CostBudgets(TypedDict, total=False):
 class _Choosing(TypedDict, total=False):
     metric: str | Callable[[Mapping[str, Any], Mapping[str, Any]], float] | None
     """Judge by your own function (outputs, inputs) → score of one run, higher is better."""
-    task: Literal["classifier", "detector", "segmentation", "text", "embedding", "dense"] | None
-    """What outputs are, and so how they are judged, where that is not recognised. Default: recognised."""
     rank: int | None
     """Use this rank everywhere, instead of a budget."""
     profile: str | os.PathLike[str] | None
     """Choose by another machine's layer times, from `sepfactor profile`."""
+
+
+class _Judging(TypedDict, total=False):
+    task: Literal["classifier", "detector", "segmentation", "text", "embedding", "dense"] | None
+    """What outputs are, and so how they are judged, where that is not recognised."""
 
 
 class _Schemes(TypedDict, total=False):
@@ -189,6 +192,7 @@ class CompressOptions(
     _QualityBudgets,
     _CostBudgets,
     _Choosing,
+    _Judging,
     _Schemes,
     _Candidates,
     _Layers,
@@ -214,6 +218,7 @@ class PlanOptions(
     _QualityBudgets,
     _CostBudgets,
     _Choosing,
+    _Judging,
     _Schemes,
     _Candidates,
     _Layers,
@@ -296,6 +301,7 @@ class BenchOptions(
 
 
 class CompareOptions(
+    _Judging,
     _Data,
     _Labels,
     _Comparison,

@@ -36,7 +36,8 @@ GROUPS = (
         ("speedup", "latency_ms", "max_macs", "max_params"),
         ("compress", "plan", "profile"),  # a profile holds the times of the candidates that suit them
     ),
-    Group("Choosing", ("metric", "task", "rank", "profile"), ("compress", "plan")),
+    Group("Choosing", ("metric", "rank", "profile"), ("compress", "plan")),
+    Group("Judging", ("task",), ("compress", "plan", "compare")),
     Group("Schemes", ("scheme",), ("compress", "plan", "profile", "inspect")),
     Group("Candidates", ("max_error", "cache"), ("compress", "plan", "profile")),
     Group("Layers", ("ignore", "layers", "keep"), (*_BUILD, "profile")),

@@ -26,6 +26,7 @@ from sepfactor.cli.headings import UnderHeadings
 @options_of(
     "compare",
     labels=flag("labels", "True classes of the inputs (.npy, .npz, .csv), or boxes (.json, .npz, a folder)."),
+    task=flag("task", "Judge outputs as compress would, too: by boxes found again, characters, pixels …"),
 )
 @output_options
 def command(

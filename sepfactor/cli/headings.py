@@ -17,7 +17,6 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
         "max_macs",
         "max_params",
         "metric",
-        "task",
     ),
     "Rules instead of a budget": (
         "scheme",
@@ -36,6 +35,7 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
         "eval_data",
         "labels",
         "targets",
+        "task",
         "held_out",
         "input_shape",
         "sample_rate",

@@ -106,14 +106,16 @@ def comparison_view(comparison: Comparison) -> View:
                 ]
             )
         )
+    judged = [] if comparison.quality is None else [comparison.quality, *comparison.quality.others]
     return View(
         *blocks,
+        tasks_facts(comparison.tasks),
         Notes(comparison.notes),
         Facts(
             ("A", comparison.reference),
             ("B", comparison.candidate),
             *((f"Output {o.name}", o.line(labels=False)) for o in outputs),
-            *((one.kind, one.line) for one in comparison.accuracy.boxes),
+            *((one.kind, one.line) for one in (*judged, *comparison.accuracy.boxes)),
             *((f"Errors {o.name}", line) for o in outputs if (line := _distribution(o))),
             ("Data", comparison.data.line),
             ("Measured", comparison.environment.line),

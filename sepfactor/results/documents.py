@@ -17,7 +17,7 @@ from sepfactor.results.layers import (
     Totals,
     Tuning,
 )
-from sepfactor.results.quality import OutputTask
+from sepfactor.results.quality import OutputTask, Quality
 from sepfactor.results.tidied import RewriteRow
 from sepfactor.results.timing import Ratio, Speed, Timing
 from sepfactor.words import decibel, percent, points
@@ -298,6 +298,8 @@ class Comparison(Document):
         environment: machine and software.
         data: what they were run on.
         accuracy: every output of the candidate against the reference's.
+        tasks: what outputs were taken for, where it was asked for one.
+        quality: the candidate beside the reference, judged by these; None where it was not asked for.
         pictures: samples on which the two differ, if they are images.
         notes: what a reader must not miss.
     """
@@ -307,6 +309,8 @@ class Comparison(Document):
     environment: Environment
     data: Data
     accuracy: Accuracy
+    tasks: tuple[OutputTask, ...] = ()
+    quality: Quality | None = None
     pictures: tuple[Picture, ...] = ()
     notes: tuple[str, ...] = ()
 

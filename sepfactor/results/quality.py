@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from sepfactor.results.base import Count, Frozen, Unbounded
-from sepfactor.words import percent, points
+from sepfactor.words import decibel, percent, points
 
 QualityKind = Literal[
     "top-1",
@@ -122,7 +122,9 @@ class Quality(Frozen):
 
     @property
     def line(self) -> str:
-        """Of shares: ``41.2 % → 41.0 %, drop 0.20 points (up to 0.90 points)``."""
+        """``41.2 % → 41.0 %, drop 0.20 points (up to 0.90 points)``; of noise ``48.1 dB``."""
+        if self.is_noise:
+            return f"{decibel(self.result)}{f' in {self.where}' * bool(self.where)}"
         most = self.original - self.pessimistic
         upper = f" (up to {points(most)})" if most > self.drop else ""
         return f"{percent(self.original)} → {percent(self.result)}, drop {points(self.drop)}{upper}"

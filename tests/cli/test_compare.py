@@ -72,6 +72,23 @@ class TestCommand:
         assert sum(errors["counts"]) + errors["equal"] == 6 * COUNT
         assert errors["edges"][-2] <= output["max_abs"] <= errors["edges"][-1]
 
+    def test_a_task_is_judged_as_compress_does(self, sepfactor: Run) -> None:
+        assert strict(sepfactor(*GIVEN, "--json", "-").stdout)["quality"] is None
+        run = sepfactor(*GIVEN, "--task", "classifier", "--json", "-")
+        found = strict(run.stdout)
+        Draft202012Validator(published("comparison")).validate(found)
+        a, b = classes("a.onnx"), classes("b.onnx")
+        assert (found["quality"]["kind"], found["quality"]["result"]) == ("agreement", np.mean(a == b))
+        assert [one["task"] for one in found["tasks"]] == ["classifier"]
+        shown = sepfactor(*GIVEN, "--task", "dense", env={"COLUMNS": "160"}).stdout
+        (snr,) = (line for line in shown.splitlines() if line.split()[:1] == ["snr"])
+        worst = strict(sepfactor(*GIVEN, "--json", "-").stdout)["accuracy"]["outputs"][0]["worst_snr_db"]
+        assert f"{worst:.1f} dB" in snr
+        assert "Judged as" in shown
+        run = sepfactor(*GIVEN, "--task", "detector")
+        assert run.exit_code == 2
+        assert "can be judged as --task detector" in run.stderr
+
     def test_pictures_are_of_the_images_whose_class_changed(self, sepfactor: Run) -> None:
         found = strict(sepfactor(*GIVEN, "--json", "-").stdout)
         a, b = classes("a.onnx"), classes("b.onnx")
