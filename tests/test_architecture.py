@@ -66,6 +66,7 @@ MAY_IMPORT = {
     "reads": {"graph", "options"},
     "layer_options": {"factor"},
     "contradictions": {"layer_options"},
+    "choices": {"factor", "measure"},
     "options": {"amounts", "config", "contradictions", "layer_options", "uses"},
     "signatures": {"amounts", "options", "plans"},
     "factor": {"threads"},
@@ -84,8 +85,8 @@ MAY_IMPORT = {
     "pipeline": {*_DELIVER, "deliver", "outputs", "reads", "signatures", "uses"},
     "tidying": {*_DELIVER, "deliver", "pipeline", "signatures"},
     "cli": {
-        *("__init__", "benchmark", "comparison", "deliver", "inspection", "options", "outputs", "pipeline"),
-        *("progress", "reads", "report", "tidying", "uses", "visible"),
+        *("__init__", "benchmark", "choices", "comparison", "deliver", "inspection", "options", "outputs"),
+        *("pipeline", "progress", "reads", "report", "tidying", "uses", "visible"),
     },
 }
 """Room → rooms it may know; each may know itself and ``errors``. ``__init__`` holds the version."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_or
 import click
 from pydantic import BeforeValidator
 
+from sepfactor.cli.completion import COMPLETE
 from sepfactor.options import Options, default_text
 from sepfactor.uses import USES
 
@@ -73,6 +74,7 @@ def flag(name: str, help: str | None = None, **limits: Any) -> Callable[[F], F]:
     metavar = extra["metavar"] if isinstance(extra, dict) else None
     spelled = f"--{name.replace('_', '-')}"
     settings: dict[str, Any] = {"help": help or field.description, "default": None, "metavar": metavar}
+    settings["shell_complete"] = COMPLETE.get(name)
     default = default_text(name)
     if default and field.annotation is not bool:
         settings["help"] += f"  [default: {default}]"

@@ -48,8 +48,13 @@ def provider_name(provider: str) -> str:
             return str(name)
     raise OptionError(
         f"This onnxruntime has no execution provider {provider!r}. Available are "
-        f"{', '.join(name.removesuffix(_SUFFIX).lower() for name in available)}."
+        f"{', '.join(provider_names())}."
     )
+
+
+def provider_names() -> list[str]:
+    """Short names of what this onnxruntime can run operators with."""
+    return [name.removesuffix(_SUFFIX).lower() for name in onnxruntime_module().get_available_providers()]
 
 
 def open_inference_session(

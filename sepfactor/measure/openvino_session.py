@@ -78,12 +78,21 @@ def device_name(provider: str) -> str:
     Raises:
         OptionError: OpenVINO is not installed, or has no such device here.
     """
-    wanted, devices = provider.removesuffix("ExecutionProvider").upper(), _core(os.getpid()).available_devices
+    wanted, devices = provider.removesuffix("ExecutionProvider").lower(), device_names()
     if wanted in devices:
-        return wanted
+        return wanted.upper()
     raise OptionError(
-        f"This OpenVINO has no device {provider!r} for --provider. There are: {', '.join(devices).lower()}."
+        f"This OpenVINO has no device {provider!r} for --provider. There are: {', '.join(devices)}."
     )
+
+
+def device_names() -> list[str]:
+    """Devices that there are here, as ``--provider`` names them.
+
+    Raises:
+        OptionError: OpenVINO is not installed.
+    """
+    return [str(device).lower() for device in _core(os.getpid()).available_devices]
 
 
 def precision_of(device: str) -> str:
