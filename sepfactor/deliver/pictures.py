@@ -34,6 +34,9 @@ _LEAST_SIDE = 8
 _BRIGHT = 0.5
 """Differences are made strong enough that the largest of them are so bright, white being 1."""
 
+_SCALES = ((0.0, 1.0, 0.0), (-1.0, 1.0, -1.0), (0.0, 255.0, 16.0))
+"""Ends of what images are in, and the least that the brightest pixel has: few normalised ones reach 16."""
+
 _GAINS = tuple(m * 10**k for k in range(7) for m in (1, 2, 5))
 
 
@@ -195,11 +198,12 @@ def _channels_last(values: Array) -> Array | None:
 
 
 def _range(image: Array) -> tuple[float, float]:
-    """Lowest value and span of what seems to be the scale of an image: 0–1, 0–255, or its own."""
+    """Lowest value and span of what seems to be the scale of an image: 0–1, 0–255, −1–1, or its own."""
     low, high = float(np.quantile(image, 0.001)), float(np.quantile(image, 0.999))
-    for most in (1.0, 255.0):
-        if low >= -0.1 * most and high <= 1.1 * most:
-            return 0.0, most
+    for least, most, brightest in _SCALES:
+        near = 0.1 * (most - least)
+        if low >= least - near and brightest <= high <= most + near:
+            return least, most - least
     return low, max(high - low, 1e-12)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,6 +106,43 @@ class TestImagesThatComeOut:
         noise = np.random.default_rng(0).random((6, 3, 300, 300))
         pages = dense(noise, noise[::-1])
         assert 0 < sum(len(page.model_dump_json()) for page in pages) < 600_000
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("scale", "mean", "std"),
+    [
+        (1, 0, 1),
+        (1 / 255, 0, 1),
+        (1 / 127.5, 1, 1),
+        (1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        (1, (123.7, 116.8, 103.9), 1),
+        (1, 127, 128),
+        (1 / 255, 0.45, 0.225),
+        (257, 0, 1),
+    ],
+)
+def test_pictures_of_any_scale_can_be_seen(scale: float, mean: Any, std: Any, seed: int) -> None:
+    """Arrays do not say how they were made of pixels; what is shown looks like the photograph."""
+    image = photo(seed).astype(float)
+    values = np.moveaxis((image * scale - np.array(mean)) / np.array(std), -1, 0)[None]
+    book = PictureBook()
+    scores = np.array([[1.0, 0.0]])
+    book.look({"x": values}, {"y": scores}, {"y": scores[:, ::-1]})
+    (page,) = dense(values, values + 0.05 * values.std())
+    for shown in (book.pages()[0].input, page.input, page.original):
+        found = pixels(shown).astype(float)
+        for channel in range(3):
+            assert np.corrcoef(found[..., channel].ravel(), image[..., channel].ravel())[0, 1] > 0.99
+        assert 0.7 < found.std() / image.std() < 1.4
+        assert abs(found.mean() - image.mean()) < 30
+
+
+@pytest.mark.parametrize("scale", [1.0, 1 / 255])
+def test_what_is_dark_stays_dark(scale: float) -> None:
+    night = scale * np.moveaxis(0.3 * photo(0), -1, 0)[None]
+    (page,) = dense(night, night + scale)
+    assert 60 < pixels(page.original).max() < 90
 
 
 class TestClassifiers:
