@@ -10,7 +10,7 @@ from sepfactor.factor.scheme import Spectrum
 from sepfactor.fit.build import Built, FittedLayer
 from sepfactor.memory import peak_bytes
 from sepfactor.options import OBJECTS, Options
-from sepfactor.results import Data, EightBits, Environment, Json, Layer, MemoryUse
+from sepfactor.results import Data, EightBits, Environment, Json, Layer, MemoryUse, StageRow
 from sepfactor.results.context import ENGINE_TITLES
 from sepfactor.study.profiling import LayerTimes
 from sepfactor.study.splits import Splits
@@ -57,9 +57,28 @@ def layer_row(
             "scheme": planned.scheme,
             "form": form_of(planned.scheme),
             "rank": planned.rank,
+            "chains": _chains(layer),
             "exact": layer.exact,
         }
     return Layer.model_validate(row | _errors(layer))
+
+
+def _chains(layer: FittedLayer) -> list[list[StageRow]]:
+    """The stages of what a layer became, but for one whose input was only averaged."""
+    if layer.factorization is None or layer.block is not None:
+        return []
+    own, found = layer.evidence.site.kind.own, []
+    for chain in layer.factorization.chains:
+        size, rows = layer.evidence.size, []
+        for stage in chain.stages:
+            shape = (*stage.weight.shape[:2], *own(stage.kernel_shape))
+            macs = stage.macs(size) if size else None
+            rows.append(
+                StageRow(weight_shape=shape, group=stage.group, strides=own(stage.strides), macs=macs)
+            )
+            size = stage.output_size(size) if size else size
+        found.append(rows)
+    return found
 
 
 def eight_bits(built: Built, times: LayerTimes) -> EightBits | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sepfactor.errors import OptionError
 from sepfactor.extras import how_to_install
+from sepfactor.report.became import drawing
 from sepfactor.report.charts import charts, front_as_measured, front_chart, what_became
 from sepfactor.report.front import front_files, front_table
 from sepfactor.report.grid import Grid
@@ -107,6 +108,7 @@ def report_html(report: Report | Planning) -> str:
         tiles=_tiles(report),
         columns=COLUMNS,
         rows=[_row(number, layer) for number, layer in enumerate(report.layers, 1)],
+        became=drawing(report.layers),
         pictures=_pictures(report),
         outputs=_outputs(report),
         rewrites=_cells(rewrites_table(report.rewrites)) if report.rewrites else None,

@@ -25,6 +25,7 @@ from sepfactor.results.layers import (
     LayerInspection,
     LimitResult,
     Picture,
+    StageRow,
     Totals,
     Tuning,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "RewriteRow",
     "Share",
     "Speed",
+    "StageRow",
     "Target",
     "Tidied",
     "Timing",

@@ -9,6 +9,22 @@ from sepfactor.results.base import Amount, Count, Frozen, Unbounded
 from sepfactor.results.quality import Quality, QualityKind
 
 
+class StageRow(Frozen):
+    """One convolution of what a layer became.
+
+    Attributes:
+        weight_shape: ``(out, in/group, *kernel)``.
+        group: of channels.
+        strides: along each axis.
+        macs: multiply-accumulates of one run; None where the map is unknown.
+    """
+
+    weight_shape: tuple[Count, ...]
+    group: int = 1
+    strides: tuple[int, ...] = ()
+    macs: Count | None = None
+
+
 class Layer(Frozen):
     """One Conv of the network.
 
@@ -24,6 +40,8 @@ class Layer(Frozen):
         scheme: name of the scheme it was factored by; empty where it stays.
         form: the stages it became.
         rank: one number or several, as the scheme has it.
+        chains: stages in a row, whose sum stands for it; empty where it stays, or is the same kernel on
+            another map.
         exact: whether that is lossless but for rounding.
         precision: what the layer, or what it became, computes in: ``float`` or ``int8``.
         macs_before: multiply-accumulates of one run.
@@ -60,6 +78,7 @@ class Layer(Frozen):
     scheme: str = ""
     form: str = ""
     rank: tuple[int, ...] = ()
+    chains: tuple[tuple[StageRow, ...], ...] = ()
     exact: bool = False
     precision: Precision = "float"
     macs_before: Count | None = None
@@ -319,6 +338,7 @@ __all__ = [
     "LayerInspection",
     "LimitResult",
     "Picture",
+    "StageRow",
     "Totals",
     "Tuning",
 ]

@@ -13,7 +13,7 @@ import pytest
 
 from sepfactor.codes import Reason
 from sepfactor.report.html import COLUMNS, report_html
-from sepfactor.results import Layer
+from sepfactor.results import Layer, StageRow
 from tests.report.samples import FITTED, KEPT, layer, planning, rich_report
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -81,6 +81,7 @@ def wide() -> Layer:
         "trial_interval": (11.59, 12.75),
         "scheme": "separable-depthwise",
         "rank": (48, 64),
+        "chains": 3 * (3 * (StageRow(weight_shape=(1024, 1, 3, 1), group=1024, strides=(2, 1), macs=9),),),
         "spectrum": {"separable-depthwise": ((1, 0.5), (2, 0.2), (3, 0.0))},
     }
     return layer(name="backbone/stage3/block12/depthwise_conv", replaced=True, **FITTED | longest)
