@@ -48,11 +48,6 @@ class _Choosing(TypedDict, total=False):
     """Choose by another machine's layer times, from `sepfactor profile`."""
 
 
-class _Judging(TypedDict, total=False):
-    task: Literal["classifier", "detector", "segmentation", "text", "embedding", "dense"] | None
-    """What outputs are, and so how they are judged, where that is not recognised."""
-
-
 class _Schemes(TypedDict, total=False):
     scheme: str | Sequence[str] | None
     """Use only these schemes, or families of schemes."""
@@ -160,6 +155,11 @@ class _Labels(TypedDict, total=False):
     .npz itself needs no flag."""
 
 
+class _Judging(TypedDict, total=False):
+    task: Literal["classifier", "detector", "segmentation", "text", "embedding", "dense"] | None
+    """What outputs are, and so how they are judged, where that is not recognised."""
+
+
 class _Comparison(TypedDict, total=False):
     targets: Any
     """What dense outputs should be, for their PSNR against the truth (.npy, .npz)."""
@@ -192,7 +192,6 @@ class CompressOptions(
     _QualityBudgets,
     _CostBudgets,
     _Choosing,
-    _Judging,
     _Schemes,
     _Candidates,
     _Layers,
@@ -205,6 +204,7 @@ class CompressOptions(
     _Tuning,
     _Evaluation,
     _Labels,
+    _Judging,
     _Comparison,
     _Running,
     _Timing,
@@ -218,7 +218,6 @@ class PlanOptions(
     _QualityBudgets,
     _CostBudgets,
     _Choosing,
-    _Judging,
     _Schemes,
     _Candidates,
     _Layers,
@@ -230,6 +229,7 @@ class PlanOptions(
     _Tuning,
     _Evaluation,
     _Labels,
+    _Judging,
     _Running,
     _Timing,
     total=False,
@@ -301,9 +301,9 @@ class BenchOptions(
 
 
 class CompareOptions(
-    _Judging,
     _Data,
     _Labels,
+    _Judging,
     _Comparison,
     _Running,
     total=False,

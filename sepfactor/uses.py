@@ -37,7 +37,6 @@ GROUPS = (
         ("compress", "plan", "profile"),  # a profile holds the times of the candidates that suit them
     ),
     Group("Choosing", ("metric", "rank", "profile"), ("compress", "plan")),
-    Group("Judging", ("task",), ("compress", "plan", "compare")),
     Group("Schemes", ("scheme",), ("compress", "plan", "profile", "inspect")),
     Group("Candidates", ("max_error", "cache"), ("compress", "plan", "profile")),
     Group("Layers", ("ignore", "layers", "keep"), (*_BUILD, "profile")),
@@ -57,6 +56,7 @@ GROUPS = (
     Group("Tuning", ("tune",), _BUILD),
     Group("Evaluation", ("eval_data",), _BUILD),
     Group("Labels", ("labels",), (*_BUILD, "compare")),
+    Group("Judging", ("task",), ("compress", "plan", "compare")),
     Group("Comparison", ("targets", "pictures"), ("compress", "apply", "compare")),
     Group("Running", ("engine", "threads", "provider"), _ALL),
     Group("Timing", ("bench_seconds",), (*_BUILD, "profile", "tidy", "bench")),
