@@ -12,7 +12,7 @@ import pytest
 from sepfactor.graph.instrument import serialized
 from sepfactor.graph.prepare import prepare
 from sepfactor.graph.survey import survey
-from tests.graph.build import assert_same, model, norm_of, normal, run, with_weights_as_inputs
+from tests.graph.build import assert_same, model, norm_of, normal, run, run_reference, with_weights_as_inputs
 from tests.robustness.way import attempt, pretend_faster
 
 CONV = "[k] a = Conv<pads = [1,1,1,1]>(x, w)"
@@ -93,7 +93,8 @@ def test_weights_leave(body, constants, listed) -> None:
     proto = listing(model(body, "float[N,4,6,7] x", "float[N,8,6,7] y", **constants), *listed)
     prepared = prepare(ir.from_proto(proto))
     assert [value.name for value in prepared.graph.inputs] == ["x"]
-    assert_same(run(serialized(prepared), X), run(proto, X))
+    # Not onnxruntime: 1.23, the last for Python 3.10, crashes over weights computed of listed values.
+    assert_same(run(serialized(prepared), X), run_reference(proto, X))
 
 
 @pytest.mark.parametrize("version", [3, 8])
