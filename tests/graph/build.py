@@ -53,16 +53,19 @@ def as_bytes(source: Any) -> bytes:
     return (ir.to_proto(source) if isinstance(source, ir.Model) else source).SerializeToString()
 
 
-def session(source: Any, optimised: Any = None) -> onnxruntime.InferenceSession:
+def session(source: Any, optimised: Any = None, *, plain: bool = False) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
+    if plain:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads, options.log_severity_level = 1, 4
     if optimised is not None:
         options.optimized_model_filepath = str(optimised)
     return onnxruntime.InferenceSession(as_bytes(source), options, providers=["CPUExecutionProvider"])
 
 
-def run(source: Any, feed: Feed) -> list[np.ndarray]:
-    return session(source).run(None, dict(feed))
+def run(source: Any, feed: Feed, *, plain: bool = False) -> list[np.ndarray]:
+    """What onnxruntime answers; ``plain``: without its optimisations."""
+    return session(source, plain=plain).run(None, dict(feed))
 
 
 def run_reference(source: Any, feed: Feed) -> list[np.ndarray]:

@@ -69,8 +69,9 @@ def test_weights_become_the_floats_they_stand_for(body: str, more: dict[str, Any
     assert "DequantizeLinear" not in operators(network)
     check(network)
     feed = {"x": normal(2, 4, 7, 8)}
-    assert_same(run(network, feed), run(proto, feed))
-    assert_same(run_reference(network, feed), run(proto, feed))
+    wanted = run(proto, feed, plain=True)  # 1.23 optimises what is turned over wrongly
+    assert_same(run(network, feed), wanted)
+    assert_same(run_reference(network, feed), wanted)
     assert survey(prepare(ir.from_proto(proto)))[0].skipped is not None
 
 

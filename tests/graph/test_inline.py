@@ -252,6 +252,8 @@ ENDS = {
 @pytest.mark.parametrize("with_sum", [False, True])
 def test_a_fused_convolution_comes_apart(kind: str, with_sum: bool, opset: int) -> None:
     """As onnxruntime fused it where it does, and with a sum as only its own format says it."""
+    if with_sum and onnxruntime.__version__.startswith(("1.20", "1.21", "1.22", "1.23")):
+        pytest.skip("an onnxruntime that does not run it")
     params = {"LeakyRelu": [0.3], "HardSigmoid": [0.4, 0.3], "Clip": [-0.2, 0.7]}.get(kind, [])
     fused = helper.make_node(
         "FusedConv", ["x", "w", "c", "x"][: 3 + with_sum], ["y"], domain="com.microsoft", pads=[1] * 4
