@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sepfactor.amounts import Amount
+from sepfactor.budgets.drop import MaxDrop
 from sepfactor.errors import OptionError
 from sepfactor.measure.tasks import Answers, Found, Wanted, recognise
 from sepfactor.measure.tasks.text import edit_distance
@@ -175,6 +177,16 @@ class TestEmbedding:
         runs = self.rows(rng)[:count]
         (quality,) = found(runs, "embedding").task.judge([runs])
         assert quality.kind == "cosine"
+
+    @pytest.mark.parametrize("count", [8, 9])
+    def test_a_cosine_shows_nothing_where_neighbours_cannot_be_told(
+        self, rng: np.random.Generator, count: int
+    ) -> None:
+        runs = self.rows(rng)[:count]
+        near = [run + 1e-3 * rng.standard_normal(run.shape) for run in runs]
+        cosine, *neighbours = found(runs, "embedding").task.judge([near])
+        limit = MaxDrop.of(Amount(0.5, True), "cosine", 1.0)
+        assert limit.result(cosine).is_met == bool(neighbours)
 
     def test_coordinates_are_none(self, rng: np.random.Generator) -> None:
         """Points that vary little around places of their own, and rows of other sizes."""
