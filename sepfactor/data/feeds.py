@@ -53,7 +53,7 @@ class Source:
         probe: a check of one run, done for all of them at the start; ``None`` if none is needed.
         labels: ``(samples, ...)`` that came with the data.
         target: what came with the data for dense outputs, of one run.
-        names: relative path of each sample, for images.
+        names: relative path of the file of each sample, for images and sounds.
         frame: number of a sample → what is seen of its picture, for images.
         partial: whether an iterator was left before its end.
         notes: what a user should know of how the data were read, in sentences.
