@@ -12,7 +12,7 @@ import numpy as np
 from sepfactor.budgets import CostLimit
 from sepfactor.fit.viewing import sizes_of
 from sepfactor.graph.instrument import serialized, value_of, with_node_names
-from sepfactor.graph.int8 import Unit, in_eight_bits_for_timing, int8_units, raw
+from sepfactor.graph.int8 import Unit, added_around, in_eight_bits_for_timing, int8_units, raw
 from sepfactor.graph.lower import border_model
 from sepfactor.measure.engine import NodeTime
 from sepfactor.measure.engines import open_and_time
@@ -22,8 +22,9 @@ from sepfactor.plans.knapsack import Options as Columns
 from sepfactor.study.profiling import CONVOLUTIONS
 from sepfactor.study.study import Study
 
-TIME, LOSS, INT8 = "time", "loss", "int8"
-"""Quantities that every option has, beside those that a budget limits; the last counts what is in int8."""
+TIME, LOSS, INT8, FLOAT = "time", "loss", "int8", "float"
+"""Quantities that every option has, beside those that a budget limits; the last two count what is in
+eight bits, and what is not though it may be."""
 
 _RUNS = 20
 
@@ -64,6 +65,7 @@ class Beside:
                     TIME: extra * side,
                     LOSS: loss * side,
                     INT8: side,
+                    FLOAT: 1.0 - side,
                     **{limit.option: (extra if limit.of_time else 0.0) * side for limit in limits},
                 },
                 side,
@@ -77,12 +79,15 @@ class Beside:
         return [replace(border, quantities=names) for border in self.borders]
 
 
-def gather_beside(study: Study, floats: Sequence[NodeTime]) -> Beside:
+def gather_beside(study: Study, floats: Sequence[NodeTime]) -> tuple[Beside, dict[str, float]]:
     """Time the network in eight bits beside itself in float, node by node, and what changing between costs.
 
     Args:
         study: the run, with a network in which something has a form in eight bits.
         floats: times of its nodes in float, in milliseconds of one run.
+
+    Returns:
+        The nodes beside the layers; and by output name of a layer, its milliseconds dense in eight bits.
     """
     model, feeds = study.prepared, study.splits.judged_on
     units = int8_units(model)
@@ -94,18 +99,20 @@ def gather_beside(study: Study, floats: Sequence[NodeTime]) -> Beside:
     ints = _by_value(scaled_to(nodes, rounds.median_ms(0)))
     beside = _by_value(node for node in floats if node.op_type not in CONVOLUTIONS)
     sites = {site.output: number for number, site in enumerate(study.sites)}
-    numbers, names, extra = dict[str, int](), list[str](), list[float]()
+    numbers, names, extra, dense = dict[str, int](), list[str](), list[float](), dict[str, float]()
     for unit in units.values():
         own = str(unit.node.outputs[0].name)
+        called = dict.fromkeys((*_called(own, unit.name), *added_around(unit.name)))
+        took = sum(ints.get(value, 0.0) for value in called)
         if own in sites:
-            numbers[unit.name] = sites[own]
+            numbers[unit.name], dense[own] = sites[own], took
             continue
         numbers[unit.name] = len(sites) + len(names)
         names.append(unit.name)
         before = sum(beside.get(value, 0.0) for value in _called(own, unit.name))
-        extra.append(sum(ints.get(value, 0.0) for value in _called(own, unit.name)) - before)
+        extra.append(took - before)
     borders = tuple(_borders(study, units, numbers))
-    return Beside(tuple(names), tuple(extra), borders, (0.0,) * len(names))
+    return Beside(tuple(names), tuple(extra), borders, (0.0,) * len(names)), dense
 
 
 def _called(*values: str) -> dict[str, None]:

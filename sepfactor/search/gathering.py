@@ -60,8 +60,9 @@ def gather_space(
     study.progress("time", len(evidence), len(evidence), "")
     fixed = network.prepared_ms - sum(layer.ms for layer in layers)
     beside = Beside()
-    if any(candidate.is_int8 for layer in layers for candidate in layer.candidates):
-        beside = gather_beside(study, network.nodes)
+    if any(layer.dense_int8 for layer in layers):
+        beside, dense = gather_beside(study, network.nodes)
+        layers = [layer.seen_in_eight_bits(dense.get(layer.evidence.site.output)) for layer in layers]
     whole = (network.original_ms, network.prepared_ms, (max(fixed, 0.0),))
     return SearchSpace(tuple(layers), *whole, beside)
 
@@ -176,7 +177,8 @@ def _choices(
     timed = [(c, t) for c, t in zip(candidates, found, strict=True) if t is not None]
     if not timed:
         return LayerChoices(seen, reason=_NOT_IN_PROFILE, spectra=spectra)
-    good = [(c, t) for c, t in timed if is_faster(t) or by_size]
+    # In eight bits what counts is what a layer takes among others in eight bits, and what borders then cost.
+    good = [(c, t) for c, t in timed if is_faster(t) or by_size or c.is_int8]
     if not good:
         candidate, nearest = max(timed, key=lambda pair: pair[1].speedup)
         return LayerChoices(seen, reason=no_gain(candidate, nearest), nearest=nearest, spectra=spectra)

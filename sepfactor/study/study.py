@@ -149,6 +149,8 @@ def open_study(
     if engine != engine.exact:
         engine.open(network.loaded.runnable)  # what it cannot read is told before the work
     progress("prepare", 2, 2, "")
+    if options.int8:
+        network = network.in_opset(INT8_OPSET, linear_layers=options.linear_layers)
     here = engine.environment
     cache = RecordingCache(_timing_cache(options, here, machine))
     if rewrites is not None:
@@ -157,8 +159,6 @@ def open_study(
         network = rewritten_where_faster(
             network, splits, options, engine, cache, progress, may_time=machine is None
         )
-    if options.int8:
-        network = network.in_opset(INT8_OPSET, linear_layers=options.linear_layers)
     journal = open_journal(network, splits, options, here) if chooses else Journal()
     if len(journal):
         told = f"going on from {len(journal)} measurements of a search that did not come to its end"

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from sepfactor.factor.rounding import Rounded
-from sepfactor.graph.int8.fill import Filler
+from sepfactor.graph.int8.fill import PREFIX, Filler
 from sepfactor.graph.int8.units import LARGEST_CODE, Grid, Unit, int8_units
 from sepfactor.graph.load import quiet
 from sepfactor.graph.prepare import infer_shapes
@@ -45,7 +45,7 @@ def quantized(
     """
     copy = model.clone()
     own = _named(copy, chosen)
-    filler = Filler(copy.graph, free_prefix("sepfactor/filled", taken_names(copy.graph)), grids, weights)
+    filler = Filler(copy.graph, free_prefix(PREFIX, taken_names(copy.graph)), grids, weights)
     filler.fill(own)
     grids, weights = filler.grids, filler.weights
     infer_shapes(copy)
