@@ -9,7 +9,8 @@ from __future__ import annotations
 from sepfactor.budgets import QualityLimits
 from sepfactor.graph.instrument import serialized
 from sepfactor.measure.engines import open_and_time
-from sepfactor.search.beside import FLOAT, INT8
+from sepfactor.progress import in_shares
+from sepfactor.search.beside import FLOAT, INT8, LOSS, TIME
 from sepfactor.search.gathering import timed_seconds
 from sepfactor.search.planner import Planner
 from sepfactor.search.points import Point
@@ -33,12 +34,19 @@ def build_dense_int8(planner: Planner) -> Point | None:
 def build_of_one_precision(planner: Planner, limit: QualityLimits, start: float) -> None:
     """The fastest plans that keep a limit on loss in float alone, and in eight bits wherever there is a form.
 
+    Where not even a plan that is expected to lose ``start`` comes near the fastest so far, none is built.
+
     Args:
         planner: has built plans that mix them.
         limit: on what is lost.
         start: expected loss to begin at.
     """
     for avoided in (INT8, FLOAT):
+        likely, best = planner.solve(TIME, {LOSS: start, avoided: 0.0}), planner.best()
+        if likely is None:
+            continue
+        if best is not None and planner.space.milliseconds(likely) > _NEAR * planner.milliseconds(best):
+            continue
         found = planner.cheapest(limit, start, **{avoided: 0.0})
         if found is not None:
             planner.in_full(found)
@@ -60,6 +68,7 @@ def time_in_turns(planner: Planner) -> None:
             seconds=timed_seconds(study, planner.settings) * len(networks),
             min_rounds=planner.settings.fewest_rounds,
             seed=study.options.seed,
+            watch=in_shares(study.progress, "time", "the fastest plans, in turns"),
         )
         return [rounds.ratio(number, seed=study.options.seed).ratio for number in range(1, len(networks))]
 

@@ -137,7 +137,7 @@ def _with_int8_form(study: Study) -> set[str]:
 
 
 def _in_eight_bits(layer: PlainLayer, candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Candidates in eight bits: the layer itself, and what it may be factored into."""
+    """Candidates in eight bits: the layer itself, and what it may become in float."""
     dense = Factorized(
         scheme=KEEP,
         form="",
@@ -150,8 +150,7 @@ def _in_eight_bits(layer: PlainLayer, candidates: Sequence[Candidate]) -> list[C
         precision="int8",
         factorization=layer.dense,
     )
-    others = [replace(c, precision="int8", exact=False) for c in candidates if isinstance(c, Factorized)]
-    return [dense, *others]
+    return [dense, *(replace(one, precision="int8", exact=False) for one in candidates)]
 
 
 def _choices(

@@ -17,7 +17,7 @@ from sepfactor.errors import NothingToReplace, OptionError, PlanError
 from sepfactor.plans.document import Plan, read_plan
 from tests.fit.small import outputs, smooth, weights
 from tests.graph.build import model
-from tests.timing import fit_briefly, times_by_macs
+from tests.timing import decide_layers, fit_briefly, times_by_macs
 
 DATA = smooth(48)
 ASKED: dict[str, Any] = {"data": {"x": DATA}, "bench_seconds": 0, "int8": True, "tidy": False}
@@ -67,6 +67,25 @@ def test_eight_bits_where_they_are_asked_for_and_keep_the_budget() -> None:
     plain = sepfactor.compress(wanted, min_snr=25.0, **{**ASKED, "int8": False})
     assert set(precisions(plain.plan).values()) == {"float"}
     assert plain.plan.int8 is None
+
+
+ALL_INT8 = "all in eight bits, nothing factored"
+
+
+def test_what_quantisation_alone_makes_of_it_is_always_among_what_is_built() -> None:
+    found = sepfactor.compress(network(), min_snr=25.0, **ASKED)
+    assert ALL_INT8 in {point.label for point in found.report.front}
+
+
+def test_the_result_is_not_behind_eight_bits_alone_whatever_layers_promised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Alone, factors in float look twenty times faster; built, they cost what they have of work."""
+    decide_layers(monkeypatch.setattr, lambda dense, other, _: 20.0 if len(other.chains[0].stages) > 1 else 1)
+    found = sepfactor.compress(network(), min_snr=25.0, **ASKED)
+    speeds = {point.label: point.speedup or 0.0 for point in found.report.front}
+    (chosen,) = (point.speedup or 0.0 for point in found.report.front if point.chosen)
+    assert chosen >= 0.99 * speeds[ALL_INT8]
 
 
 def test_a_budget_that_eight_bits_do_not_keep_keeps_them_out() -> None:

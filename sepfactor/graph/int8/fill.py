@@ -43,6 +43,11 @@ class Filler:
         self._graph, self._prefix = graph, prefix
         self.grids, self.weights = dict(grids), dict(weights)
         self._full: dict[ir.Value, tuple[ir.Value, int]] = {}
+        self._pads = set[ir.Node]()
+
+    def made(self, node: ir.Node) -> bool:
+        """Whether a node was put before a unit, to fill up what it reads."""
+        return node in self._pads
 
     def fill(self, units: Iterable[Unit]) -> None:
         """Fill up all that would be slow otherwise."""
@@ -85,6 +90,7 @@ class Filler:
         own, _ = added_around(unit.name, self._prefix)
         pads = self._constant(f"{own}.pads", np.array([0, 0, 0, 0, 0, more, 0, 0], np.int64))
         node = ir.node("Pad", [value, pads], name=own, outputs=[ir.val(own)])
+        self._pads.add(node)
         self._graph.insert_before(unit.node, node)
         unit.node.replace_input_with(0, node.outputs[0])
         self.grids[own] = self.grids[str(value.name)]

@@ -64,6 +64,9 @@ def quantized(
             values[unit.name] = writer.cut_off(unit)
     for name, nodes in reading.items():
         writer.value(name, values[name], nodes, is_made=name in made)
+    for unit in own:
+        if (fills := unit.inputs[0].producer()) is not None and filler.made(fills):
+            writer.fill_codes(fills)
     with quiet():
         ir.passes.common.RemoveUnusedNodesPass()(copy)
         infer_shapes(copy)
@@ -124,6 +127,21 @@ class _Writer:
             self._graph.insert_before(self._graph[0], made)
         else:
             self._graph.insert_after(producer, made)
+
+    def fill_codes(self, fills: ir.Node) -> None:
+        """Let channels of zeros be put behind codes, not before them: those are a quarter of the bytes."""
+        filled, source = fills.outputs[0], fills.inputs[0]
+        (use,) = filled.uses()
+        quantize, codes = use.node, use.node.outputs[0]
+        assert source is not None
+        quantize.replace_input_with(0, source)
+        codes.replace_all_uses_with(filled)
+        fills.resize_inputs(3)
+        fills.replace_input_with(0, codes)
+        fills.replace_input_with(2, quantize.inputs[2])
+        filled.type = filled.shape = codes.shape = None
+        self._graph.remove(fills)
+        self._graph.insert_after(quantize, fills)
 
     def cut_off(self, unit: Unit) -> ir.Value:
         """Take a Relu or a Clip out, where codes end where it cuts off: QuantizeLinear cuts off there.
