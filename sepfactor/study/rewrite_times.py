@@ -139,15 +139,18 @@ def measured_whole(trial: Trial, model: ir.Model, names: Sequence[str]) -> Ratio
     return _measured_anew(trial, names, both)
 
 
-def measured_in_eight_bits(trial: Trial, model: ir.Model, names: Sequence[str]) -> Ratio | None:
-    """The network with rules in float against the same in eight bits, opened several times.
+def measured_in_eight_bits(
+    trial: Trial, floats: ir.Model, model: ir.Model, names: Sequence[str]
+) -> Ratio | None:
+    """A network in eight bits against one in float, opened several times.
 
     Args:
         trial: in eight bits.
-        model: with the rules.
-        names: of the rules.
+        floats: the one in float, of more rules.
+        model: the other.
+        names: of the rules of the latter.
     """
-    both = [("in float", serialized(model)), ("in eight bits", trial.as_timed(model))]
+    both = [("in float", serialized(floats)), ("in eight bits", trial.as_timed(model))]
     return _measured_anew(trial, names, both)
 
 

@@ -160,7 +160,7 @@ def confirmed(trial: Trial, choice: Choice) -> Choice:
 
 
 def for_eight_bits(trial: Trial, choice: Choice) -> Choice:
-    """The same without the rules that the network is slower for in eight bits, if it is faster there at all.
+    """The same without the rules that the network is slower for in eight bits, if it is faster there then.
 
     Args:
         trial: the network.
@@ -170,14 +170,15 @@ def for_eight_bits(trial: Trial, choice: Choice) -> Choice:
     if choice.model is None or not kept:
         return choice
     int8 = replace(trial, precision="int8")
-    gain = measured_in_eight_bits(int8, choice.model, kept)
-    if gain is None or gain.low <= 1.0:
-        return choice
     worth = measured(int8, rewrite_by_name(trial.prepared, kept)) or {}
     against = {name for name in kept if name in worth and _is_slower(worth[name].speedup)}
     if not against:
         return choice
-    found = rewrite_by_name(trial.prepared, [name for name in kept if name not in against])
+    left = [name for name in kept if name not in against]
+    found = rewrite_by_name(trial.prepared, left)
+    gain = measured_in_eight_bits(int8, choice.model, found.model, left)
+    if gain is None or gain.low <= 1.0:
+        return choice
     rows = (
         row.model_copy(update={"reason": _SLOWER_IN_EIGHT_BITS}) if row.rule in against else row
         for row in choice.rows
