@@ -61,7 +61,8 @@ def gather_space(
     fixed = network.prepared_ms - sum(layer.ms for layer in layers)
     beside = Beside()
     if any(layer.dense_int8 for layer in layers):
-        beside, dense = gather_beside(study, network.nodes)
+        beside = gather_beside(study, network.nodes)
+        dense = {} if beside.times is None else beside.times.layers
         layers = [layer.seen_in_eight_bits(dense.get(layer.evidence.site.output)) for layer in layers]
     whole = (network.original_ms, network.prepared_ms, (max(fixed, 0.0),))
     return SearchSpace(tuple(layers), *whole, beside)

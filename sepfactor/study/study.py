@@ -137,6 +137,11 @@ def open_study(
             f"The times in {options.profile} are of {machine.engine}, and the plan is for {engine.name}. Say "
             f"--engine {machine.engine}, or make a profile with `sepfactor profile --engine {engine.name}`."
         )
+    if machine is not None and options.int8 and machine.int8 is None:
+        raise PlanError(
+            f"The times in {options.profile} are of float alone, and the plan may be in eight bits. Make the "
+            "profile again with `sepfactor profile --int8`, or leave int8 out."
+        )
     progress("prepare", 0, 2, "making the model plain")
     network = open_drawing(
         loaded, engine.exact, dequantize=options.dequantize, linear_layers=options.linear_layers

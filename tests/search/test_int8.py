@@ -175,6 +175,28 @@ def test_the_same_bytes_whatever_memory_there_is() -> None:
     assert graphs[0] == graphs[1]
 
 
-def test_eight_bits_are_timed_where_they_run() -> None:
-    with pytest.raises(OptionError, match="int8 and profile exclude each other"):
-        sepfactor.compress(network(), min_snr=25.0, profile="other.json", **ASKED)
+def test_another_machine_says_what_eight_bits_take_there() -> None:
+    asked: dict[str, Any] = {"data": {"x": DATA}, "tidy": False}
+    far = sepfactor.profile(network(), int8=True, **asked)
+    assert far.int8 is not None
+    assert far.int8.layers.keys() == {"a", "b", "y"}
+    Path("far.json").write_text(far.to_json())
+    _, (plan,) = sepfactor.plan(network(), profile="far.json", int8=True, min_snr=20.0, **asked)
+    assert "int8" in precisions(plan).values()
+    (dear, borders) = (far.int8.layers, far.int8.borders)
+    slow = far.int8.model_copy(
+        update={
+            "layers": {name: 1e3 * ms for name, ms in dear.items()},
+            "borders": borders.model_copy(update={"up": (1.0,) * 3, "down": (1.0,) * 3}),
+        }
+    )
+    Path("slow.json").write_text(far.model_copy(update={"int8": slow}).to_json())
+    _, (plan,) = sepfactor.plan(network(), profile="slow.json", int8=True, min_snr=20.0, **asked)
+    assert set(precisions(plan).values()) == {"float"}
+
+
+def test_a_profile_of_float_alone_does_not_say_what_eight_bits_take() -> None:
+    asked: dict[str, Any] = {"data": {"x": DATA}, "tidy": False}
+    Path("far.json").write_text(sepfactor.profile(network(), **asked).to_json())
+    with pytest.raises(PlanError, match="of float alone"):
+        sepfactor.plan(network(), profile="far.json", int8=True, min_snr=20.0, **asked)
