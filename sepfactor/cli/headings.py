@@ -29,7 +29,7 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
         "layers",
         "keep",
     ),
-    "Eight bits": ("int8",),
+    "Eight bits": ("int8", "reduce_range"),
     "Exact rewriting": ("tidy",),
     "Data": ("data", "eval_data", "labels", "targets", "held_out", "input_shape", "limit", "seed"),
     "How images become inputs": ("color", "scale", "mean", "std", "layout", "resize"),

@@ -22,6 +22,7 @@ from sepfactor.user_code import names_function
 _BUILDING = (
     *("data", "input-shape", "limit", "seed", "held-out", "refit", "memory", "ignore"),
     *("color", "scale", "mean", "std", "layout", "resize", "linear-layers", "dequantize", "int8"),
+    "reduce-range",
 )
 """Options that what is built depends on beside the plan."""
 

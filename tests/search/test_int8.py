@@ -147,6 +147,17 @@ def test_on_the_command_line() -> None:
     assert any(node.op_type == "QuantizeLinear" for node in made.graph.node)
 
 
+def test_weights_of_seven_bits_cannot_saturate() -> None:
+    found = sepfactor.compress(network(), "out.onnx", min_snr=20.0, reduce_range=True, **ASKED)
+    stored = [onnx.numpy_helper.to_array(one) for one in onnx.load("out.onnx").graph.initializer]
+    codes = [array for array in stored if array.dtype == np.int8 and array.ndim == 4]
+    assert codes
+    assert max(2 * 255 * int(np.abs(array).max()) for array in codes) < 2**15
+    assert not any("saturate" in note for note in found.report.notes)
+    again = sepfactor.apply(network(), found.plan, data={"x": DATA}, bench_seconds=0)
+    assert ir.to_proto(again.model).graph == onnx.load("out.onnx").graph
+
+
 def test_an_older_network_is_raised_and_that_is_said() -> None:
     old = network()
     old.opset_import[0].version = 11
