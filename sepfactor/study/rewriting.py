@@ -33,7 +33,9 @@ _WORSE = 0.99
 
 _DIFFERS = Reason("differs", "the network cannot be run with it, or its outputs differ by more than rounding")
 _SLOWER = Reason("slower", "the network is slower with it")
-_SLOWER_IN_EIGHT_BITS = Reason("slower", "the network is slower with it", "in eight bits")
+_SLOWER_IN_EIGHT_BITS = Reason(
+    "slower-in-int8", "it makes eight bits slower, and those are faster than float without it"
+)
 _NO_FASTER = Reason("no-faster", "it adds nodes, and the network is no faster with it")
 _NO_GAIN = Reason("no-gain", "all together make it no faster")
 _NO_TIMES = Reason("no-times", "the profile of the other machine does not hold what it is worth")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 
 import sepfactor
 from sepfactor.cli import main
+from sepfactor.deliver.result import Result
 from sepfactor.errors import NothingToReplace, OptionError, PlanError
 from sepfactor.plans.document import Plan, read_plan
 from tests.fit.small import outputs, smooth, weights
@@ -47,6 +49,12 @@ def network() -> onnx.ModelProto:
     )
 
 
+@cache
+def compressed() -> Result:
+    """What becomes of it within a budget: searched for once, as it is the same each time."""
+    return sepfactor.compress(network(), min_snr=25.0, **ASKED)
+
+
 def snr(one: Any, other: Any) -> float:
     feeds = [{"x": image[None]} for image in smooth(8, seed=9)]
     a, b = outputs(one, feeds), outputs(other, feeds)
@@ -73,7 +81,7 @@ ALL_INT8 = "all in eight bits, nothing factored"
 
 
 def test_what_quantisation_alone_makes_of_it_is_always_among_what_is_built() -> None:
-    found = sepfactor.compress(network(), min_snr=25.0, **ASKED)
+    found = compressed()
     assert ALL_INT8 in {point.label for point in found.report.front}
 
 
@@ -109,7 +117,7 @@ def test_the_plan_is_enough_to_write_the_same_bytes() -> None:
 
 
 def test_values_that_are_taken_out_of_the_plan_are_found_anew() -> None:
-    found = sepfactor.compress(network(), min_snr=25.0, **ASKED)
+    found = compressed()
     assert found.plan.int8 is not None
     without = found.plan.model_copy(update={"int8": found.plan.int8.model_copy(update={"values": ()})})
     again = sepfactor.apply(network(), without, data={"x": DATA}, bench_seconds=0)
@@ -118,7 +126,7 @@ def test_values_that_are_taken_out_of_the_plan_are_found_anew() -> None:
 
 
 def test_a_plan_that_cannot_be() -> None:
-    found = sepfactor.compress(network(), min_snr=25.0, **ASKED)
+    found = compressed()
     assert found.plan.int8 is not None
     one = found.plan.int8.model_copy(update={"values": found.plan.int8.values[:1]})
     with pytest.raises(PlanError, match="says nothing of the codes"):
@@ -178,7 +186,7 @@ def test_precisions_written_into_a_plan_by_hand_are_built() -> None:
 
 
 def test_the_same_bytes_whatever_memory_there_is() -> None:
-    found = sepfactor.compress(network(), min_snr=25.0, **ASKED)
+    found = compressed()
     graphs = []
     for memory in ("2GB", "100KB"):
         again = sepfactor.apply(network(), found.plan, data={"x": DATA}, bench_seconds=0, memory=memory)
