@@ -7,9 +7,9 @@ def run() -> None:
     """The command line."""
     try:
         from sepfactor.cli import main
-        from sepfactor.cli.streams import let_readers_leave
+        from sepfactor.cli.streams import never_fail_to_write
 
-        let_readers_leave()
+        never_fail_to_write()
         main(prog_name="sepfactor")
     except KeyboardInterrupt:
         sys.stderr.write("Error: Interrupted. No file was left half-written.\n")

@@ -207,8 +207,8 @@ class Options(LayerOptions):
     overwrite: bool = asked(False, "Replace existing output files.")
     bench_seconds: float = asked(
         8.0,
-        "Time spent on timing the whole networks, at most: it ends when the interval is narrow. 0 leaves it "
-        "out.",
+        "Time spent on timing the whole networks, at most: it ends when the interval is narrow. A busy "
+        "machine takes up to three times as long for it. 0 leaves it out.",
         metavar="S",
         shown="8",
         ge=0,

@@ -171,8 +171,8 @@ class _Running(TypedDict, total=False):
 
 class _Timing(TypedDict, total=False):
     bench_seconds: float | None
-    """Time spent on timing the whole networks, at most: it ends when the interval is narrow. 0 leaves it out.
-    Default: 8."""
+    """Time spent on timing the whole networks, at most: it ends when the interval is narrow. A busy machine
+    takes up to three times as long for it. 0 leaves it out. Default: 8."""
 
 
 class _Writing(TypedDict, total=False):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,8 +118,6 @@ def deliver(table: View, json_text: str, json_to: str | None, quiet: bool) -> No
     save_json(json_text, json_to)
     meta = click.get_current_context().meta
     if not quiet or meta.get(MARKDOWN):
-        with suppress(AttributeError):  # a terminal without our signs shows question marks
-            sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
         shown = table.opened() if meta.get(EVERY_LAYER) else table
         if meta.get(MARKDOWN):
             from sepfactor.report.markup import markdown

@@ -57,6 +57,9 @@ _SHORT_S = 2e-3
 _WARMS = 2
 """After so many runs of its own a network is as fast as it gets."""
 
+_PATIENCE = 3.0
+"""On a busy machine timing may take so many times as long, for as many runs as an idle one makes."""
+
 _WORKED = (1.05, 0.02)
 """A run takes up to this times, and so many milliseconds more than, what its thread worked, if left alone."""
 
@@ -87,8 +90,9 @@ class WorkOfThisThread:
         return time.perf_counter(), time.thread_time()
 
     def now(self) -> float:
-        """Seconds that passed."""
-        return time.perf_counter()
+        """Seconds of work, or a third of what passed: what others take of a core is no time for timing."""
+        passed, worked = self.read()
+        return max(worked, passed / _PATIENCE)
 
     def rounds(self, passed: Samples, other: Samples) -> Rounds:
         """By processor time; disturbed is what passed longer than it worked."""

@@ -92,6 +92,16 @@ def test_the_whole_way_in_a_process(root: Path, tmp_path: Path) -> None:
     assert b"smooth.blur9" in done.stdout
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "cp437"])  # of ASCII click makes UTF-8
+def test_signs_that_an_encoding_lacks_are_written_plainly(root: Path, tmp_path: Path, encoding: str) -> None:
+    """Also where errors are asked to be strict."""
+    model = str(tmp_path / "a→b×c.onnx")
+    missing = run(root, "-m", "sepfactor", "inspect", model, env={"PYTHONIOENCODING": f"{encoding}:strict"})
+    assert (missing.returncode, missing.stdout) == (1, b"")
+    times = "×".encode(encoding, "replace").replace(b"?", b"x")
+    assert b"a->b" + times + b"c.onnx." in missing.stderr
+
+
 def test_an_error_in_a_process(root: Path) -> None:
     done = run(root, "-m", "sepfactor", "inspect", "nowhere.onnx")
     assert (done.returncode, done.stdout) == (1, b"")

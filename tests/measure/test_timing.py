@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sepfactor.measure import ratio, summarise
-from sepfactor.measure.timing import Call, WallClock, time_in_turns
+from sepfactor.measure.timing import Call, WallClock, WorkOfThisThread, time_in_turns
 from sepfactor.results import Ratio, Timing
 
 
@@ -124,6 +124,19 @@ def test_the_budget_ends_it_but_not_before_min_rounds() -> None:
     assert rounds(10.0) == 5
     assert rounds(0.0625) == 16
     assert rounds(1e-6) == 50
+
+
+@pytest.mark.parametrize(("waiting", "rounds"), [(1.0, 16), (2.0, 16), (3.0, 16), (6.0, 8)])
+def test_beside_others_as_many_rounds_are_timed_for_up_to_three_times_as_long(
+    monkeypatch: pytest.MonkeyPatch, waiting: float, rounds: int
+) -> None:
+    """Time in which others had the core is not what timing may take, but it does end."""
+    worked = Clock()
+    monkeypatch.setattr("time.thread_time", worked)
+    monkeypatch.setattr("time.perf_counter", lambda: waiting * worked.now)
+    call = worked.call(0, lambda: 0.0625)
+    timed = time_in_turns([call], WorkOfThisThread(), seconds=1.0, min_rounds=5, max_rounds=50, warmup=0)
+    assert timed.samples.shape[1] == rounds
 
 
 def test_precision_stops_sooner_and_delivers() -> None:
