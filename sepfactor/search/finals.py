@@ -6,6 +6,8 @@ layouts, and where what comes together is in two of them, it turns maps around t
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sepfactor.budgets import QualityLimits
 from sepfactor.graph.instrument import serialized
 from sepfactor.measure.engines import open_and_time
@@ -59,8 +61,10 @@ def time_in_turns(planner: Planner) -> None:
         return
 
     def ratios() -> list[float]:
-        networks = [("the original", study.loaded.runnable)]
-        networks += [(point.label, serialized(point.built.model)) for point in points]
+        networks: list[tuple[str, Path | bytes]] = [("the original", study.loaded.runnable)]
+        for point in points:
+            networks.append((point.label, serialized(point.built.model)))
+            planner.forget_all_but(planner.best())
         rounds = open_and_time(
             study.engine,
             networks,

@@ -344,10 +344,10 @@ class Planner:
         self.points.append(point)
         if found.layer_ms:
             self.space = self.space.learn(options, found.layer_ms, found.cost.ms)
-        self._forget_all_but(point, self.best())
+        self.forget_all_but(point, self.best())
         return point
 
-    def _forget_all_but(self, *kept: Point | None) -> None:
+    def forget_all_but(self, *kept: Point | None) -> None:
         """Let go of networks that are not likely to be asked for: each is as large as the original."""
         for point in self.points:
             if point not in kept:
