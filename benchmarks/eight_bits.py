@@ -11,6 +11,7 @@ that decided nothing, and timed in turns with the original by the processor's cl
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -34,7 +35,8 @@ NOTES = (
     "settings, chosen on held-out calibration inputs. The other two are `sepfactor compress` to the budget, "
     "without and with `--int8`. Judged on inputs that decided nothing, ± the standard error of the paired "
     "difference; timed in turns with the original and each other, by the processor's work, with a 95 % "
-    "interval.",
+    "interval. The load, where it is given, is that of the machine when they were timed: it widens "
+    "intervals. ResNet-20 was timed on a machine that was busy as well, how busy was not written down.",
 )
 COLUMNS = ("network, budget", "by", "original", "result", "difference", "faster than the file")
 COLUMNS += ("in eight bits, factored",)
@@ -109,8 +111,10 @@ def measured(name: str, seed: int, seconds: float) -> Rows:
     task = make()
     said = ", ".join(f"`--{key.replace('_', '-')} {value}`" for key, value in budget.items())
     with tempfile.TemporaryDirectory() as place:
-        about = f"{name}, {said}, {len(task.calibrate())} inputs, seed {seed}"
-        return judged_and_timed(task, about, [*results(task, budget, seed, Path(place))], seconds)
+        found = [*results(task, budget, seed, Path(place))]
+        load = f"load {os.getloadavg()[0]:.0f}"
+        about = f"{name}, {said}, {len(task.calibrate())} inputs, seed {seed}, {load}"
+        return judged_and_timed(task, about, found, seconds)
 
 
 def main() -> None:

@@ -18,7 +18,6 @@ class Asked(Protocol):
     engine: Any
     int8: Any
     metric: Any
-    profile: Any
     rank: Any
     refit: Any
     task: Any
@@ -61,8 +60,6 @@ def _of_int8(asked: Asked) -> Iterator[str]:
             f"int8 is chosen under a budget, and {_rule(asked)} alone decides without one: give max-drop or "
             "another budget instead of it"
         )
-    if asked.profile is not None:
-        yield "int8 and profile exclude each other: what eight bits take is measured here only"
     if asked.engine != "onnxruntime":
         yield (
             f"int8 and engine {asked.engine} exclude each other: what eight bits take is known of "

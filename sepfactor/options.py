@@ -129,6 +129,10 @@ class Options(LayerOptions):
         "Let layers and what is between them compute in 8-bit integers, factored or not, where that is "
         "faster and keeps the budget.",
     )
+    reduce_range: bool = asked(
+        False,
+        "With --int8, weights of 7 bits: no sum of two products saturates on x86 without VNNI.",
+    )
     tune: float | None = asked(
         None,
         "Tune weights for so many seconds towards what the original answers, without labels; needs the extra "

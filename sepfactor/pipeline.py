@@ -195,6 +195,7 @@ def profile(
         prepared_ms=space.prepared_ms,
         layers={c.evidence.site.output: c.ms for c in space.layers if c.candidates},
         times=study.timing_cache.entries,
+        int8=space.beside.times,
         notes=study.network.notes,
     )
 

@@ -81,6 +81,8 @@ class _Precision(TypedDict, total=False):
     int8: bool | None
     """Let layers and what is between them compute in 8-bit integers, factored or not, where that is faster
     and keeps the budget."""
+    reduce_range: bool | None
+    """With --int8, weights of 7 bits: no sum of two products saturates on x86 without VNNI."""
 
 
 class _Tidying(TypedDict, total=False):

@@ -84,6 +84,7 @@ EXAMPLES: dict[str, Any] = {
     "cache": False,
     "tidy": False,
     "int8": True,
+    "reduce_range": True,
 }
 
 

@@ -12,9 +12,13 @@ import pytest
 
 from sepfactor import tidy
 from sepfactor.errors import ModelError, OptionError, OutputError
+from sepfactor.graph.load import load
 from sepfactor.graph.rewrites import Rule
+from sepfactor.options import Options
+from sepfactor.progress import silent
 from sepfactor.results import Tidied
 from sepfactor.study import rewriting
+from sepfactor.study.study import open_study
 from tests.engines import Shapes
 from tests.graph.build import assert_same, check, interface, model, normal, run
 from tests.timing import decide_engine
@@ -121,6 +125,25 @@ def test_what_is_slower_only_once_others_are_left_out_is_left_out_too(
     result = tidy(network())
     assert codes(result) == {"one": "slower", "two": "slower"}
     assert not result.is_changed
+
+
+def test_what_eight_bits_are_slower_for_is_left_out_where_they_may_be_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def cost(node: onnx.NodeProto, shapes: Shapes) -> float:
+        is_int8 = any(name.startswith("sepfactor/int8") for name in node.input)
+        return {"PRelu": 60.0, "Conv": 20.0}.get(node.op_type, 1.0) if not is_int8 else 1.0
+
+    decide_engine(monkeypatch, cost)
+
+    def rules(**asked: Any) -> tuple[str, ...]:
+        feeds = {"x": normal(8, 16, 12, 12)}
+        options = Options(data=feeds, bench_seconds=0, cache=False, **asked)
+        return open_study(load(network().SerializeToString()), options, silent).network.rewrites
+
+    assert "prelu" in rules()
+    assert "prelu" not in rules(int8=True, min_snr=20)
+    assert "hard-swish" in rules(int8=True, min_snr=20)
 
 
 def test_what_is_no_faster_in_the_end_stays_as_it_was(tmp_path: Path, decide: Decide) -> None:

@@ -28,7 +28,7 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
         "layers",
         "keep",
     ),
-    "Eight bits": ("int8",),
+    "Eight bits": ("int8", "reduce_range"),
     "Exact rewriting": ("tidy",),
     "Data": (
         "data",

@@ -231,7 +231,7 @@ def _notes(written: Written, accuracy: Accuracy | None) -> tuple[str, ...]:
     judged_on = study.splits.judged_on
     notes = [*study.loaded.notes, *study.splits.notes, *two_engines(study.environment)]
     if written.built.is_int8:
-        notes += [*_raised(study), NEEDS_DOT_PRODUCTS]
+        notes += [*_raised(study), *([] if study.options.reduce_range else [NEEDS_DOT_PRODUCTS])]
     elif study.options.int8:
         notes.append(
             "Nothing is in eight bits: of the float32 layers that have such a form (Conv of two axes, Gemm) "
@@ -288,8 +288,8 @@ def _raised(study: Study) -> list[str]:
 
 NEEDS_DOT_PRODUCTS = (
     "Products of eight bits are exact on processors with VNNI, AMX or the dot products of ARMv8.2. On x86 "
-    "without them they saturate, which may cost accuracy: where it will run, compare it with the original "
-    "(`sepfactor compare`), or compress it there."
+    "without them they saturate, which may cost accuracy: give --reduce-range for those, or compare it with "
+    "the original where it will run (`sepfactor compare`)."
 )
 
 

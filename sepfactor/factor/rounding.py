@@ -16,6 +16,9 @@ from sepfactor.factor.stage import Array
 STEPS = 127
 """Codes on either side of zero."""
 
+REDUCED_STEPS = 63
+"""The same of 7 bits: two products with bytes, 2 · 255 · 63, are then less than 2¹⁵."""
+
 _BLOCK = 64
 """Entries that are rounded before what is behind them is brought up to date."""
 
@@ -42,25 +45,27 @@ class Rounded:
         return replace(self, codes=np.ascontiguousarray(np.moveaxis(self.codes, 0, axis)))
 
 
-def rounded(weight: Array) -> Rounded:
+def rounded(weight: Array, steps: int = STEPS) -> Rounded:
     """To the nearest codes, whatever is read.
 
     Args:
         weight: ``(out, …)``.
+        steps: codes on either side of zero.
     """
     rows = weight.reshape(len(weight), -1).astype(np.float64)
-    scales = _scales(rows)
-    codes = _nearest(rows / scales.astype(np.float64)[:, None])
+    scales = _scales(rows, steps)
+    codes = _nearest(rows / scales.astype(np.float64)[:, None], steps)
     return Rounded(codes.astype(np.int8).reshape(weight.shape), scales, np.zeros(len(weight)))
 
 
-def rounded_to_data(weight: Array, patches: Array, group: int = 1) -> Rounded:
+def rounded_to_data(weight: Array, patches: Array, group: int = 1, steps: int = STEPS) -> Rounded:
     """To the codes that change least what is answered to ``patches``.
 
     Args:
         weight: ``(out, in/group, *kernel)``.
         patches: ``(samples, in, *kernel)`` of what is read.
         group: of the convolution.
+        steps: codes on either side of zero.
     """
     out = len(weight)
     rows = weight.reshape(group, out // group, -1).astype(np.float64)
@@ -68,14 +73,14 @@ def rounded_to_data(weight: Array, patches: Array, group: int = 1) -> Rounded:
     mean = read.mean(axis=1)
     centred = read - mean[:, None]
     covariance = centred.swapaxes(1, 2) @ centred / max(len(patches), 1)
-    scales = _scales(rows.reshape(out, -1))
-    steps = scales.astype(np.float64).reshape(group, -1, 1)
-    codes = _compensated(rows, steps, covariance)
-    shift = ((rows - codes * steps) @ mean[:, :, None]).reshape(out)
+    scales = _scales(rows.reshape(out, -1), steps)
+    step = scales.astype(np.float64).reshape(group, -1, 1)
+    codes = _compensated(rows, step, covariance, steps)
+    shift = ((rows - codes * step) @ mean[:, :, None]).reshape(out)
     return Rounded(codes.reshape(weight.shape).astype(np.int8), scales, shift)
 
 
-def _compensated(rows: Array, steps: Array, covariance: Array) -> Array:
+def _compensated(rows: Array, step: Array, covariance: Array, steps: int) -> Array:
     """Codes ``(group, out, entries)``, those of entries that vary most first."""
     size = rows.shape[-1]
     variances = np.einsum("gii->gi", covariance)
@@ -88,8 +93,8 @@ def _compensated(rows: Array, steps: Array, covariance: Array) -> Array:
         end = min(begin + _BLOCK, size)
         off = np.zeros((*rows.shape[:2], end - begin))
         for j in range(begin, end):
-            codes[:, :, j] = _nearest(left[:, :, j] / steps[:, :, 0])
-            own = (left[:, :, j] - codes[:, :, j] * steps[:, :, 0]) / factor[:, j, j, None]
+            codes[:, :, j] = _nearest(left[:, :, j] / step[:, :, 0], steps)
+            own = (left[:, :, j] - codes[:, :, j] * step[:, :, 0]) / factor[:, j, j, None]
             left[:, :, j + 1 : end] -= own[:, :, None] * factor[:, None, j, j + 1 : end]
             off[:, :, j - begin] = own
         left[:, :, end:] -= off @ factor[:, begin:end, end:]
@@ -98,10 +103,10 @@ def _compensated(rows: Array, steps: Array, covariance: Array) -> Array:
     return np.asarray(codes[:, :, back])
 
 
-def _scales(rows: Array) -> np.ndarray:
+def _scales(rows: Array, steps: int) -> np.ndarray:
     largest = np.abs(rows).max(axis=1)
-    return np.asarray((np.where(largest > 0, largest, 1.0) / STEPS).astype(np.float32))
+    return np.asarray((np.where(largest > 0, largest, 1.0) / steps).astype(np.float32))
 
 
-def _nearest(values: Array) -> Array:
-    return np.asarray(np.clip(np.rint(values), -STEPS, STEPS))
+def _nearest(values: Array, steps: int) -> Array:
+    return np.asarray(np.clip(np.rint(values), -steps, steps))

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from sepfactor.data.patches import gather_patches, sample_positions, usable
-from sepfactor.factor.rounding import Rounded, rounded, rounded_to_data
+from sepfactor.factor.rounding import REDUCED_STEPS, STEPS, Rounded, rounded, rounded_to_data
 from sepfactor.factor.stage import Array
 from sepfactor.fit.viewing import Walk, in_parts
 from sepfactor.graph.int8 import Unit
@@ -40,6 +40,7 @@ def rounded_weights(study: Study, model: ir.Model, chosen: Sequence[Unit]) -> di
     names = {str(unit.node.outputs[0].name): unit for unit in chosen if unit.is_weighted}
     sites = [s for s in survey(model, linear_layers=True) if s.output in names and _is_narrow(s)]
     patches = _patches(study, model, sites)
+    steps = REDUCED_STEPS if study.options.reduce_range else STEPS
     found: dict[str, Rounded] = {}
     with one_blas_thread():
         for site in sites:
@@ -47,8 +48,8 @@ def rounded_weights(study: Study, model: ir.Model, chosen: Sequence[Unit]) -> di
             assert stage is not None
             if site.output in patches:
                 read = np.concatenate(patches.pop(site.output))
-                found[site.output] = rounded_to_data(stage.weight, read, stage.group)
-    return {unit.name: _as_stored(unit, found.get(output)) for output, unit in names.items()}
+                found[site.output] = rounded_to_data(stage.weight, read, stage.group, steps)
+    return {unit.name: _as_stored(unit, found.get(output), steps) for output, unit in names.items()}
 
 
 def _is_narrow(site: Site) -> bool:
@@ -56,10 +57,10 @@ def _is_narrow(site: Site) -> bool:
     return stage is not None and not site.nested and stage.weight[0].size <= _WIDEST
 
 
-def _as_stored(unit: Unit, found: Rounded | None) -> Rounded:
+def _as_stored(unit: Unit, found: Rounded | None, steps: int) -> Rounded:
     """With codes as the weight lies in the graph; rounded to the nearest where nothing was seen."""
     weight = np.moveaxis(unit.weight, unit.weight_axis, 0)
-    found = found or rounded(weight)
+    found = found or rounded(weight, steps)
     return replace(found, codes=found.codes.reshape(weight.shape)).along(unit.weight_axis)
 
 

@@ -2,15 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sepfactor.errors import PlanError
 
 _MOST_BYTES = 256 * 2**20
+
+
+class BorderTimes(BaseModel):
+    """Milliseconds a number, of crossing borders with maps of some sizes: large ones do not stay in caches.
+
+    Attributes:
+        sizes: of maps, in numbers, rising.
+        up: of bringing an activation into eight bits.
+        down: of bringing it back.
+        sums: of a sum with what comes back: in float alone it would be part of the convolution before it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sizes: tuple[int, ...] = (1,)
+    up: tuple[float, ...] = (0.0,)
+    down: tuple[float, ...] = (0.0,)
+    sums: tuple[float, ...] = (0.0,)
+
+    def of(self, rates: Sequence[float], size: int) -> float:
+        """Milliseconds for a map of this size, by one of the rates."""
+        return size * float(np.interp(math.log(max(size, 1)), np.log(self.sizes), rates))
+
+
+class Int8Times(BaseModel):
+    """What a network takes in eight bits on one machine.
+
+    Attributes:
+        layers: output name of a Conv → milliseconds, dense, where all that can be is in eight bits.
+        nodes: name of a node beside the layers → milliseconds beyond what it takes in float; less than
+            nothing where it is faster.
+        borders: what changing between float and eight bits costs.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    layers: Mapping[str, float] = {}
+    nodes: Mapping[str, float] = {}
+    borders: BorderTimes = BorderTimes()
 
 
 class MachineProfile(BaseModel):
@@ -22,6 +63,7 @@ class MachineProfile(BaseModel):
         original_ms, prepared_ms: one run of the network, as loaded and made plain.
         layers: output name of a Conv → milliseconds in the network.
         times: what was timed of candidates, by shape.
+        int8: the network in eight bits; None where that was not asked for.
         notes: what a reader must know of it, in sentences.
     """
 
@@ -36,6 +78,7 @@ class MachineProfile(BaseModel):
     prepared_ms: float
     layers: Mapping[str, float]
     times: Mapping[str, Mapping[str, float]]
+    int8: Int8Times | None = None
     notes: tuple[str, ...] = ()
 
     @property

@@ -60,8 +60,10 @@ def gather_space(
     study.progress("time", len(evidence), len(evidence), "")
     fixed = network.prepared_ms - sum(layer.ms for layer in layers)
     beside = Beside()
-    if any(candidate.is_int8 for layer in layers for candidate in layer.candidates):
+    if any(layer.dense_int8 for layer in layers):
         beside = gather_beside(study, network.nodes)
+        dense = {} if beside.times is None else beside.times.layers
+        layers = [layer.seen_in_eight_bits(dense.get(layer.evidence.site.output)) for layer in layers]
     whole = (network.original_ms, network.prepared_ms, (max(fixed, 0.0),))
     return SearchSpace(tuple(layers), *whole, beside)
 
@@ -136,7 +138,7 @@ def _with_int8_form(study: Study) -> set[str]:
 
 
 def _in_eight_bits(layer: PlainLayer, candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Candidates in eight bits: the layer itself, and what it may be factored into."""
+    """Candidates in eight bits: the layer itself, and what it may become in float."""
     dense = Factorized(
         scheme=KEEP,
         form="",
@@ -149,8 +151,7 @@ def _in_eight_bits(layer: PlainLayer, candidates: Sequence[Candidate]) -> list[C
         precision="int8",
         factorization=layer.dense,
     )
-    others = [replace(c, precision="int8", exact=False) for c in candidates if isinstance(c, Factorized)]
-    return [dense, *others]
+    return [dense, *(replace(one, precision="int8", exact=False) for one in candidates)]
 
 
 def _choices(
@@ -176,7 +177,8 @@ def _choices(
     timed = [(c, t) for c, t in zip(candidates, found, strict=True) if t is not None]
     if not timed:
         return LayerChoices(seen, reason=_NOT_IN_PROFILE, spectra=spectra)
-    good = [(c, t) for c, t in timed if is_faster(t) or by_size]
+    # In eight bits what counts is what a layer takes among others in eight bits, and what borders then cost.
+    good = [(c, t) for c, t in timed if is_faster(t) or by_size or c.is_int8]
     if not good:
         candidate, nearest = max(timed, key=lambda pair: pair[1].speedup)
         return LayerChoices(seen, reason=no_gain(candidate, nearest), nearest=nearest, spectra=spectra)

@@ -43,6 +43,7 @@ class Planner:
         judge: on held-out data.
         last_word: on data given to judge on; None where there are none.
         points: everything built so far.
+        in_turns: milliseconds of those that were timed in turns with each other.
     """
 
     study: Study
@@ -54,6 +55,7 @@ class Planner:
     judge: Judge
     last_word: LastWord | None = None
     points: list[Point] = field(default_factory=list)
+    in_turns: Mapping[Point, float] = field(default_factory=dict)
 
     @property
     def original(self) -> Cost:
@@ -77,8 +79,12 @@ class Planner:
         def judged() -> Quality:
             return last_word.judge(self.study.engine.open(serialized(point.built.model)))
 
-        what = ["last word", *self._recipe(point.options, point.effort, point.tune)]
+        what = ["last word", *self.recipe_of(point)]
         return self.study.journal.remember(what, Quality, judged)
+
+    def recipe_of(self, point: Point) -> list[Any]:
+        """All that a plan that was built depends on in this run, as JSON."""
+        return self._recipe(point.options, point.effort, point.tune)
 
     def _recipe(self, options: Sequence[int], effort: Effort, tune: Tune | None) -> list[Any]:
         """All that what is built depends on in this run, as JSON."""
@@ -122,26 +128,37 @@ class Planner:
         """Of everything built, what keeps the budget and is best by what was asked; None if nothing does.
 
         Under limits on cost that is the least loss, and where only size is limited, of about the same loss
-        the least time; else the least time, and of about the same time the least loss. What was fitted in
-        full goes before what was not.
+        the least time; else the least time, and of about the same time the least loss. Plans that were timed
+        in turns with each other go before others.
+        """
+        kept = self.eligible()
+        kept = [point for point in kept if point in self.in_turns] or kept
+        if self.budget.is_of_size_alone and kept:
+            least = min(point.quality.divergence for point in kept)
+            ties = [p for p in kept if p.quality.divergence <= self.settings.near_tie * least]
+            return min(ties, key=lambda point: self.space.milliseconds(point.options))
+        if not self.budget.costs and kept:
+            fastest = min(map(self.milliseconds, kept))
+            kept = [p for p in kept if self.milliseconds(p) <= self.settings.same_time * fastest]
+        return min(kept, key=lambda point: point.quality.divergence, default=None)
+
+    def eligible(self) -> list[Point]:
+        """All that keeps the budget, from mild to strong; what was fitted in full alone, if any was.
 
         On data that decided nothing, plans are tested from mild to strong, and none behind the first that
         fails: so many tests leave the level of each as it is (fixed sequence testing, Maurer et al. 1995).
         """
         kept = [point for point in self.points if self.keeps(point) and any(point.options)]
         kept = [point for point in kept if point.effort == "full"] or kept
-        kept = [*takewhile(self._is_confirmed, sorted(kept, key=lambda point: point.quality.divergence))]
-        if self.budget.is_of_size_alone and kept:
-            least = min(point.quality.divergence for point in kept)
-            ties = [p for p in kept if p.quality.divergence <= self.settings.near_tie * least]
-            return min(ties, key=lambda point: self.space.milliseconds(point.options))
-        if not self.budget.costs and kept:
-            fastest = min(map(self._milliseconds, kept))
-            kept = [p for p in kept if self._milliseconds(p) <= self.settings.same_time * fastest]
-        return min(kept, key=lambda point: point.quality.divergence, default=None)
+        return [*takewhile(self._is_confirmed, sorted(kept, key=lambda point: point.quality.divergence))]
 
-    def _milliseconds(self, point: Point) -> float:
-        """What a plan takes, by all that was learned; by its own timing where that says something else."""
+    def milliseconds(self, point: Point) -> float:
+        """What a plan takes: as timed in turns with others, if it was; else by all that was learned.
+
+        By its own timing where that says something else.
+        """
+        if point in self.in_turns:
+            return self.in_turns[point]
         learned = self.space.milliseconds(point.options)
         return learned if point.cost.ms <= self.settings.unsure * learned else point.cost.ms
 
@@ -158,7 +175,8 @@ class Planner:
 
     def cheapest(self, limit: QualityLimits, start: float, **within: float) -> Point | None:
         """The fastest plan that keeps ``limit``, and bounds of other quantities; or None."""
-        self._calibrate(start)
+        if not within:
+            self._calibrate(start)
         losses = [layer.columns().quantities[LOSS] for layer in self.space.layers]
         search = LossSearch(limit.most, limit.exponent, float(sum(layer.max() for layer in losses)))
         kept: list[Point] = []
@@ -178,8 +196,10 @@ class Planner:
                 search.tell(point.predicted_loss, limit.loss(point.quality))
         if not kept:
             return None
-        best = min(kept, key=self._milliseconds)
-        return self._compared(best, {TIME: self.space.milliseconds(best.options) - self.space.fixed_ms})
+        best = min(kept, key=self.milliseconds)
+        return self._compared(
+            best, {TIME: self.space.milliseconds(best.options) - self.space.fixed_ms, **within}
+        )
 
     def _calibrate(self, start: float) -> None:
         """Learn from a first build, of about this predicted loss, what of such losses is left."""
@@ -287,14 +307,20 @@ class Planner:
 
     def in_full(self, point: Point) -> Point:
         """The same plan fitted with care."""
-        fitted = fit_method(self.study).is_fitted
-        return self.build(point.options, "the plan chosen, fitted with care", "full") if fitted else point
+        if point.effort == "full":
+            return point
+        return self.build(point.options, "the plan chosen, fitted with care", "full")
+
+    def _is_fitted(self, options: Sequence[int]) -> bool:
+        """Whether a choice has anything to fit: factors, in a run that fits them."""
+        pairs = zip(self.space.layers, self.space.of_layers(options), strict=True)
+        return fit_method(self.study).is_fitted and any(k not in (0, one.dense_int8) for one, k in pairs)
 
     def build(
         self, options: tuple[int, ...], label: str, effort: Effort = "search", tune: Tune | None = None
     ) -> Point:
         """Build, perhaps tune, and judge, unless that was done before; and learn what its layers take."""
-        effort = effort if fit_method(self.study).is_fitted else "full"
+        effort = effort if self._is_fitted(options) else "full"
         for point in self.points:
             if (point.options, point.effort, point.is_tuned) == (options, effort, tune is not None):
                 return point
@@ -318,10 +344,10 @@ class Planner:
         self.points.append(point)
         if found.layer_ms:
             self.space = self.space.learn(options, found.layer_ms, found.cost.ms)
-        self._forget_all_but(point, self.best())
+        self.forget_all_but(point, self.best())
         return point
 
-    def _forget_all_but(self, *kept: Point | None) -> None:
+    def forget_all_but(self, *kept: Point | None) -> None:
         """Let go of networks that are not likely to be asked for: each is as large as the original."""
         for point in self.points:
             if point not in kept:

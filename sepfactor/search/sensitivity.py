@@ -105,5 +105,5 @@ def _levels(layer: LayerChoices, settings: SearchSettings) -> list[int]:
     spread = {round(k * last / (levels - 1)) for k in range(levels)} if by_error else set()
     return [
         *(by_error[k] for k in sorted(spread)),
-        *(k for k, candidate in enumerate(candidates) if candidate.has_own_loss),
+        *(k for k, candidate in enumerate(candidates) if candidate.has_own_loss and not candidate.is_int8),
     ]

@@ -16,7 +16,7 @@ from sepfactor.plans.document import KEEP, Int8, PlannedLayer, TimeAlone
 from sepfactor.plans.knapsack import Options as Columns
 from sepfactor.plans.knapsack import solve
 from sepfactor.plans.losses import LossCurve, shares_left
-from sepfactor.search.beside import INT8, LOSS, TIME, Beside
+from sepfactor.search.beside import FLOAT, INT8, LOSS, TIME, Beside
 from sepfactor.search.candidate import Candidate
 from sepfactor.search.layer_timing import LayerTime, is_slower
 from sepfactor.study.recipe import kept
@@ -106,6 +106,19 @@ class LayerChoices:
         """Whether an option computes in eight bits."""
         return option > 0 and self.candidates[option - 1].is_int8
 
+    @property
+    def dense_int8(self) -> int:
+        """The option that keeps the layer, in eight bits; 0 where there is none."""
+        candidates = enumerate(self.candidates, 1)
+        return next((k for k, one in candidates if one.is_int8 and one.scheme == KEEP), 0)
+
+    def seen_in_eight_bits(self, ms: float | None) -> LayerChoices:
+        """The same with what it takes dense in a network in eight bits, where that is known."""
+        option = self.dense_int8
+        if not option or not ms or self.ms < _LEAST_MS:
+            return self
+        return replace(self, seen={**self.seen, option: (*self.seen.get(option, ()), ms)})
+
     def expected_loss(self, option: int) -> float:
         """Divergence to expect of an option in a network fitted in sequence."""
         return (self.share if self.is_made_up_for(option) else 1.0) * self.alone_loss(option)
@@ -153,7 +166,9 @@ class LayerChoices:
         }
         times = np.array([cost.ms for cost in costs], float)
         side = np.array([float(self.is_int8(k)) for k in range(len(costs))])
-        return Columns({TIME: times, LOSS: np.array([0.0, *losses]), INT8: side, **limited}, side)
+        avoided = (1.0 - side) * side.max()
+        lost = np.array([0.0, *losses])
+        return Columns({TIME: times, LOSS: lost, INT8: side, FLOAT: avoided, **limited}, side)
 
     def _trusted(self, option: int, error: float, trust: float) -> float:
         """The loss of an option between what is measured and its squared error."""
@@ -232,6 +247,11 @@ class SearchSpace:
         """What a choice is expected to cost."""
         pairs = zip(self.layers, self.of_layers(options), strict=True)
         return sum((layer.cost(k) for layer, k in pairs), Cost(ms=self.fixed_ms + self.beside_ms(options)))
+
+    @property
+    def dense_int8(self) -> tuple[int, ...]:
+        """The choice that factors nothing, and has in eight bits all that can be."""
+        return (*(layer.dense_int8 for layer in self.layers), *(1 for _ in self.beside.names))
 
     def of_layers(self, options: Sequence[int]) -> tuple[int, ...]:
         """The part of a choice that is of the layers."""

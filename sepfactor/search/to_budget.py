@@ -19,6 +19,7 @@ from sepfactor.measure.quality import Judge
 from sepfactor.progress import TakeBest
 from sepfactor.results import Budget as BudgetResult
 from sepfactor.results import FrontPoint, JudgedOn, LimitResult, OutputTask, Quality, QualityKind
+from sepfactor.search.finals import build_dense_int8, build_of_one_precision, time_in_turns
 from sepfactor.search.gathering import gather_space
 from sepfactor.search.layer_timing import LayerTimer
 from sepfactor.search.planner import Planner
@@ -228,6 +229,7 @@ def _within(planner: Planner) -> Outcome:
         return _keep_all(planner, "kept", asked)
     if planner.space.is_empty:
         return _keep_all(planner, "nothing-faster", f"nothing can be made faster ({asked})")
+    build_dense_int8(planner)
     found = planner.within()
     if found is not None:
         _careful_within(planner, found)
@@ -276,16 +278,15 @@ def _as_fast_as_allowed(planner: Planner, limit: QualityLimits) -> Outcome:
     if planner.space.is_empty:
         return _keep_all(planner, "nothing-faster", "nothing can be made faster")
     start = limit.most if limit.exponent == 1.0 else limit.most * 2  # classes lose far less than they diverge
+    dense = build_dense_int8(planner)
     point = planner.cheapest(limit, start) or planner.mildest(limit)
     point = _stepping_back(planner, limit, point, lambda point: point)  # first as fitted in haste
     _stepping_back(planner, limit, point, planner.in_full)
-    if (
-        planner.study.options.int8
-    ):  # times of eight bits are predicted less surely: factors alone may be faster
-        floats = planner.cheapest(limit, start, int8=0.0)
-        if floats is not None:
-            planner.in_full(floats)
+    if dense is not None:
+        build_of_one_precision(planner, limit, start)
     tune_faster(planner, limit, start)
+    if dense is not None:
+        time_in_turns(planner)
     best = planner.best()
     return _keep_all(planner, "no-plan", none) if best is None else _outcome(planner, best)
 

@@ -22,7 +22,7 @@ from sepfactor.user_code import names_function
 _BUILDING = (
     *("data", "input-shape", "sample-rate", "limit", "seed", "held-out", "refit", "memory", "ignore"),
     *("color", "scale", "mean", "std", "layout", "resize", "letterbox", "border"),
-    *("linear-layers", "dequantize", "int8"),
+    *("linear-layers", "dequantize", "int8", "reduce-range"),
 )
 """Options that what is built depends on beside the plan."""
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from sepfactor.codes import Precision
 from sepfactor.graph.instrument import serialized
+from sepfactor.graph.int8 import in_eight_bits_for_timing
 from sepfactor.graph.load import Loaded
 from sepfactor.graph.prepare import may_change_speed
 from sepfactor.graph.rewrites import Chain, Rule
@@ -23,6 +25,7 @@ from sepfactor.measure.rounds import Rounds
 from sepfactor.measure.timing_cache import DISTURBED, Entry, MemoryCache, TimingCache
 from sepfactor.progress import Progress, in_shares
 from sepfactor.results import Ratio
+from sepfactor.serialized import Serialized
 
 _PRECISION = 0.02
 """Timing ends when the interval of every ratio is within ± this share of it."""
@@ -52,6 +55,7 @@ class Trial:
         progress: told how far it is.
         cache: what was timed before.
         may_time: if not, only the cache is asked, and what it does not know is left out.
+        precision: in which they are timed.
     """
 
     loaded: Loaded
@@ -64,11 +68,21 @@ class Trial:
     progress: Progress
     cache: TimingCache = field(default_factory=MemoryCache)
     may_time: bool = True
+    precision: Precision = "float"
 
     @property
     def prepares(self) -> bool:
         """Whether making it plain may itself have made it faster."""
-        return may_change_speed(self.loaded.model, self.prepared)
+        return self.precision == "float" and may_change_speed(self.loaded.model, self.prepared)
+
+    def as_timed(self, model: ir.Model) -> Serialized:
+        """A network as it is timed: in eight bits, that is all of it that can be there."""
+        return serialized(model if self.precision == "float" else in_eight_bits_for_timing(model))
+
+    @property
+    def before(self) -> Path | bytes:
+        """What is timed before any rule is applied."""
+        return self.loaded.runnable if self.precision == "float" else self.as_timed(self.prepared)
 
 
 @dataclass(frozen=True)
@@ -104,9 +118,9 @@ def measured(trial: Trial, chain: Chain) -> dict[str, Worth] | None:
     known = _known(trial, key, names)
     if known is not None or not trial.may_time:
         return known
-    networks: list[tuple[str, Path | bytes]] = [(trial.loaded.name, trial.loaded.runnable)]
+    networks: list[tuple[str, Path | bytes]] = [(trial.loaded.name, trial.before)]
     networks += [(f"{trial.loaded.name} made plain", serialized(trial.prepared))] if trial.prepares else []
-    networks += [(f"{trial.loaded.name} with {s.rule.name}", serialized(s.model)) for s in chain.steps]
+    networks += [(f"{trial.loaded.name} with {s.rule.name}", trial.as_timed(s.model)) for s in chain.steps]
     rounds = _timed(trial, networks, "each rewriting, in turns", openings=1, precision=_PRECISION)
     first = len(networks) - len(chain.steps) - 1
     found = {PREPARE.name: _worth(trial, rounds, [0])} if trial.prepares else {}
@@ -121,19 +135,41 @@ def measured(trial: Trial, chain: Chain) -> dict[str, Worth] | None:
 
 def measured_whole(trial: Trial, model: ir.Model, names: Sequence[str]) -> Ratio | None:
     """All rules together against the prepared network, opened several times."""
-    key = _key(trial, names, anew=True)
+    both = [("made plain", trial.as_timed(trial.prepared)), ("rewritten", trial.as_timed(model))]
+    return _measured_anew(trial, names, both)
+
+
+def measured_in_eight_bits(
+    trial: Trial, floats: ir.Model, model: ir.Model, names: Sequence[str]
+) -> Ratio | None:
+    """A network in eight bits against one in float, opened several times.
+
+    Args:
+        trial: in eight bits.
+        floats: the one in float, of more rules.
+        model: the other.
+        names: of the rules of the latter.
+    """
+    both = [("in float", serialized(floats)), ("in eight bits", trial.as_timed(model))]
+    return _measured_anew(trial, names, both)
+
+
+def _measured_anew(
+    trial: Trial, names: Sequence[str], both: Sequence[tuple[str, Path | bytes]]
+) -> Ratio | None:
+    """The second network against the first; None where that may not be timed and was not before."""
+    key = _key(trial, names, anew=both[0][0])
     known = _known(trial, key, [WHOLE])
     if known is None and not trial.may_time:
         return None
     if known is None:
-        networks = [("made plain", serialized(trial.prepared)), ("rewritten", serialized(model))]
-        rounds = _timed(trial, networks, "all rewritings, in turns", openings=3, precision=_PRECISION / 4)
+        rounds = _timed(trial, both, "all rewritings, in turns", openings=3, precision=_PRECISION / 4)
         known = {WHOLE: _of_two(trial, rounds, 0, 1)}
         _remember(trial, key, known, rounds)
     return known[WHOLE].speedup
 
 
-def _key(trial: Trial, names: Sequence[str], anew: bool = False) -> str:
+def _key(trial: Trial, names: Sequence[str], anew: str = "") -> str:
     """The network, how many inputs of which shapes it is timed on, and which rules were tried."""
     feed = trial.feeds[0]
     parts = {
@@ -144,6 +180,8 @@ def _key(trial: Trial, names: Sequence[str], anew: bool = False) -> str:
         "anew": anew,
         "samples": min(len(trial.feeds), INPUTS),
     }
+    if trial.precision != "float":
+        parts["precision"] = trial.precision
     return json.dumps(parts, sort_keys=True, separators=(",", ":"))
 
 

@@ -17,7 +17,15 @@ from sepfactor.measure.engine import Engine, Feed
 from sepfactor.measure.equality import noise
 from sepfactor.options import Options
 from sepfactor.results import Ratio, RewriteRow
-from sepfactor.study.rewrite_times import PREPARE, WHOLE, Trial, Worth, measured, measured_whole
+from sepfactor.study.rewrite_times import (
+    PREPARE,
+    WHOLE,
+    Trial,
+    Worth,
+    measured,
+    measured_in_eight_bits,
+    measured_whole,
+)
 from sepfactor.study.splits import Splits, open_splits
 
 _WORSE = 0.99
@@ -25,6 +33,9 @@ _WORSE = 0.99
 
 _DIFFERS = Reason("differs", "the network cannot be run with it, or its outputs differ by more than rounding")
 _SLOWER = Reason("slower", "the network is slower with it")
+_SLOWER_IN_EIGHT_BITS = Reason(
+    "slower-in-int8", "it makes eight bits slower, and those are faster than float without it"
+)
 _NO_FASTER = Reason("no-faster", "it adds nodes, and the network is no faster with it")
 _NO_GAIN = Reason("no-gain", "all together make it no faster")
 _NO_TIMES = Reason("no-times", "the profile of the other machine does not hold what it is worth")
@@ -150,6 +161,33 @@ def confirmed(trial: Trial, choice: Choice) -> Choice:
     return choice if speedup is not None and speedup.low > 1.0 else choice.without_rules()
 
 
+def for_eight_bits(trial: Trial, choice: Choice) -> Choice:
+    """The same without the rules that the network is slower for in eight bits, if it is faster there then.
+
+    Args:
+        trial: the network.
+        choice: of the rules that it is faster for in float.
+    """
+    kept = [row.rule for row in choice.rows if row.kept and row.rule != PREPARE.name]
+    if choice.model is None or not kept:
+        return choice
+    int8 = replace(trial, precision="int8")
+    worth = measured(int8, rewrite_by_name(trial.prepared, kept)) or {}
+    against = {name for name in kept if name in worth and _is_slower(worth[name].speedup)}
+    if not against:
+        return choice
+    left = [name for name in kept if name not in against]
+    found = rewrite_by_name(trial.prepared, left)
+    gain = measured_in_eight_bits(int8, choice.model, found.model, left)
+    if gain is None or gain.low <= 1.0:
+        return choice
+    rows = (
+        row.model_copy(update={"reason": _SLOWER_IN_EIGHT_BITS}) if row.rule in against else row
+        for row in choice.rows
+    )
+    return replace(choice, model=found.model, rows=tuple(rows), speedup=None)
+
+
 # Whether they compute the same --------------------------------------------------------------------
 
 
@@ -209,6 +247,11 @@ def rows_of(chain: Chain, *, prepares: bool = False) -> tuple[RewriteRow, ...]:
 
 def _reason_against(speedup: Ratio, grows: bool) -> Reason | None:
     """Why a rule is left out."""
-    if speedup.high < 1.0 and speedup.ratio < _WORSE:
+    if _is_slower(speedup):
         return _SLOWER
     return _NO_FASTER if grows and speedup.low <= 1.0 else None
+
+
+def _is_slower(speedup: Ratio) -> bool:
+    """Whether the network is measurably slower with a rule, by more than is worth leaving alone."""
+    return speedup.high < 1.0 and speedup.ratio < _WORSE

@@ -15,6 +15,7 @@ from sepfactor.study.rewrite_times import Trial
 from sepfactor.study.rewriting import (
     choose_rewrites,
     confirmed,
+    for_eight_bits,
     inputs_to_compare,
     look_for_rewrites,
     rewrite_by_name,
@@ -49,6 +50,8 @@ def rewritten_where_faster(
     may_time: bool,
 ) -> Network:
     """With the rewritings that it is measurably faster for; where there are none to try, nothing is run.
+
+    Where it may be in eight bits and is faster there, those are left out that it is slower for in them.
 
     Args:
         network: as it was opened.
@@ -85,5 +88,6 @@ def rewritten_where_faster(
         may_time,
     )
     choice = confirmed(trial, choose_rewrites(trial, found))
+    choice = for_eight_bits(trial, choice) if options.int8 else choice
     model = network.prepared if choice.model is None else choice.model
     return network.with_rewrites(model, choice.rows, linear_layers=options.linear_layers)

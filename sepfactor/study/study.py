@@ -137,6 +137,11 @@ def open_study(
             f"The times in {options.profile} are of {machine.engine}, and the plan is for {engine.name}. Say "
             f"--engine {machine.engine}, or make a profile with `sepfactor profile --engine {engine.name}`."
         )
+    if machine is not None and options.int8 and machine.int8 is None:
+        raise PlanError(
+            f"The times in {options.profile} are of float alone, and the plan may be in eight bits. Make the "
+            "profile again with `sepfactor profile --int8`, or leave int8 out."
+        )
     progress("prepare", 0, 2, "making the model plain")
     network = open_drawing(
         loaded, engine.exact, dequantize=options.dequantize, linear_layers=options.linear_layers
@@ -149,6 +154,8 @@ def open_study(
     if engine != engine.exact:
         engine.open(network.loaded.runnable)  # what it cannot read is told before the work
     progress("prepare", 2, 2, "")
+    if options.int8:
+        network = network.in_opset(INT8_OPSET, linear_layers=options.linear_layers)
     here = engine.environment
     cache = RecordingCache(_timing_cache(options, here, machine))
     if rewrites is not None:
@@ -157,8 +164,6 @@ def open_study(
         network = rewritten_where_faster(
             network, splits, options, engine, cache, progress, may_time=machine is None
         )
-    if options.int8:
-        network = network.in_opset(INT8_OPSET, linear_layers=options.linear_layers)
     journal = open_journal(network, splits, options, here) if chooses else Journal()
     if len(journal):
         told = f"going on from {len(journal)} measurements of a search that did not come to its end"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,8 +16,10 @@ from click.testing import CliRunner
 
 import sepfactor
 from sepfactor.cli import main
+from sepfactor.deliver.result import Result
 from sepfactor.errors import NothingToReplace, OptionError, PlanError
 from sepfactor.plans.document import Plan, read_plan
+from sepfactor.search import finals
 from tests.fit.small import outputs, smooth, weights
 from tests.graph.build import model
 from tests.timing import fit_briefly, times_by_macs
@@ -47,6 +52,12 @@ def network() -> onnx.ModelProto:
     )
 
 
+@cache
+def compressed() -> Result:
+    """What becomes of it within a budget: searched for once, as it is the same each time."""
+    return sepfactor.compress(network(), min_snr=25.0, **ASKED)
+
+
 def snr(one: Any, other: Any) -> float:
     feeds = [{"x": image[None]} for image in smooth(8, seed=9)]
     a, b = outputs(one, feeds), outputs(other, feeds)
@@ -67,6 +78,29 @@ def test_eight_bits_where_they_are_asked_for_and_keep_the_budget() -> None:
     plain = sepfactor.compress(wanted, min_snr=25.0, **{**ASKED, "int8": False})
     assert set(precisions(plain.plan).values()) == {"float"}
     assert plain.plan.int8 is None
+
+
+ALL_INT8 = "all in eight bits, nothing factored"
+
+
+def test_what_quantisation_alone_makes_of_it_is_always_among_what_is_built() -> None:
+    found = compressed()
+    assert ALL_INT8 in {point.label for point in found.report.front}
+
+
+def test_what_comes_out_fastest_in_turns_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever layers promised by themselves, and whole plans beside the original."""
+    assert [point.label for point in compressed().report.front if point.chosen] != [ALL_INT8]
+
+    def decided(_: object, networks: Sequence[tuple[str, object]], *__: object, **___: object) -> object:
+        ratios = [100.0 if name == ALL_INT8 else 1.0 for name, _ in networks]
+        return SimpleNamespace(ratio=lambda number, **_: SimpleNamespace(ratio=ratios[number]))
+
+    monkeypatch.setattr(finals, "open_and_time", decided)
+    monkeypatch.setattr(finals, "_NEAR", 1e3)
+    monkeypatch.setattr(finals, "_FINALISTS", 99)
+    found = sepfactor.compress(network(), min_snr=25.0, **ASKED)
+    assert [point.label for point in found.report.front if point.chosen] == [ALL_INT8], found.report.front
 
 
 def test_a_budget_that_eight_bits_do_not_keep_keeps_them_out() -> None:
@@ -90,7 +124,7 @@ def test_the_plan_is_enough_to_write_the_same_bytes() -> None:
 
 
 def test_values_that_are_taken_out_of_the_plan_are_found_anew() -> None:
-    found = sepfactor.compress(network(), min_snr=25.0, **ASKED)
+    found = compressed()
     assert found.plan.int8 is not None
     without = found.plan.model_copy(update={"int8": found.plan.int8.model_copy(update={"values": ()})})
     again = sepfactor.apply(network(), without, data={"x": DATA}, bench_seconds=0)
@@ -99,7 +133,7 @@ def test_values_that_are_taken_out_of_the_plan_are_found_anew() -> None:
 
 
 def test_a_plan_that_cannot_be() -> None:
-    found = sepfactor.compress(network(), min_snr=25.0, **ASKED)
+    found = compressed()
     assert found.plan.int8 is not None
     one = found.plan.int8.model_copy(update={"values": found.plan.int8.values[:1]})
     with pytest.raises(PlanError, match="says nothing of the codes"):
@@ -128,6 +162,17 @@ def test_on_the_command_line() -> None:
     assert any(node.op_type == "QuantizeLinear" for node in made.graph.node)
 
 
+def test_weights_of_seven_bits_cannot_saturate() -> None:
+    found = sepfactor.compress(network(), "out.onnx", min_snr=20.0, reduce_range=True, **ASKED)
+    stored = [onnx.numpy_helper.to_array(one) for one in onnx.load("out.onnx").graph.initializer]
+    codes = [array for array in stored if array.dtype == np.int8 and array.ndim == 4]
+    assert codes
+    assert max(2 * 255 * int(np.abs(array).max()) for array in codes) < 2**15
+    assert not any("saturate" in note for note in found.report.notes)
+    again = sepfactor.apply(network(), found.plan, data={"x": DATA}, bench_seconds=0)
+    assert ir.to_proto(again.model).graph == onnx.load("out.onnx").graph
+
+
 def test_an_older_network_is_raised_and_that_is_said() -> None:
     old = network()
     old.opset_import[0].version = 11
@@ -148,7 +193,7 @@ def test_precisions_written_into_a_plan_by_hand_are_built() -> None:
 
 
 def test_the_same_bytes_whatever_memory_there_is() -> None:
-    found = sepfactor.compress(network(), min_snr=25.0, **ASKED)
+    found = compressed()
     graphs = []
     for memory in ("2GB", "100KB"):
         again = sepfactor.apply(network(), found.plan, data={"x": DATA}, bench_seconds=0, memory=memory)
@@ -156,6 +201,28 @@ def test_the_same_bytes_whatever_memory_there_is() -> None:
     assert graphs[0] == graphs[1]
 
 
-def test_eight_bits_are_timed_where_they_run() -> None:
-    with pytest.raises(OptionError, match="int8 and profile exclude each other"):
-        sepfactor.compress(network(), min_snr=25.0, profile="other.json", **ASKED)
+def test_another_machine_says_what_eight_bits_take_there() -> None:
+    asked: dict[str, Any] = {"data": {"x": DATA}, "tidy": False}
+    far = sepfactor.profile(network(), int8=True, **asked)
+    assert far.int8 is not None
+    assert far.int8.layers.keys() == {"a", "b", "y"}
+    Path("far.json").write_text(far.to_json())
+    _, (plan,) = sepfactor.plan(network(), profile="far.json", int8=True, min_snr=20.0, **asked)
+    assert "int8" in precisions(plan).values()
+    (dear, borders) = (far.int8.layers, far.int8.borders)
+    slow = far.int8.model_copy(
+        update={
+            "layers": {name: 1e3 * ms for name, ms in dear.items()},
+            "borders": borders.model_copy(update={"up": (1.0,) * 3, "down": (1.0,) * 3}),
+        }
+    )
+    Path("slow.json").write_text(far.model_copy(update={"int8": slow}).to_json())
+    _, (plan,) = sepfactor.plan(network(), profile="slow.json", int8=True, min_snr=20.0, **asked)
+    assert set(precisions(plan).values()) == {"float"}
+
+
+def test_a_profile_of_float_alone_does_not_say_what_eight_bits_take() -> None:
+    asked: dict[str, Any] = {"data": {"x": DATA}, "tidy": False}
+    Path("far.json").write_text(sepfactor.profile(network(), **asked).to_json())
+    with pytest.raises(PlanError, match="of float alone"):
+        sepfactor.plan(network(), profile="far.json", int8=True, min_snr=20.0, **asked)

@@ -18,6 +18,14 @@ from sepfactor.graph.int8.units import Grid, Unit
 
 _READ, _LEAST_WRITTEN = 4, 16
 
+PREFIX = "sepfactor/filled"
+"""Of the names of all that filling up adds to a graph, where nothing else in it is called like that."""
+
+
+def added_around(name: str, prefix: str = PREFIX) -> tuple[str, str]:
+    """Names of the map that a unit reads filled up, and of what is left of the one that it writes so."""
+    return f"{prefix}/{name}/read", f"{prefix}/{name}/written"
+
 
 class Filler:
     """Fills up channels of units, in place; grids and weights follow.
@@ -35,6 +43,11 @@ class Filler:
         self._graph, self._prefix = graph, prefix
         self.grids, self.weights = dict(grids), dict(weights)
         self._full: dict[ir.Value, tuple[ir.Value, int]] = {}
+        self._pads = set[ir.Node]()
+
+    def made(self, node: ir.Node) -> bool:
+        """Whether a node was put before a unit, to fill up what it reads."""
+        return node in self._pads
 
     def fill(self, units: Iterable[Unit]) -> None:
         """Fill up all that would be slow otherwise."""
@@ -74,16 +87,17 @@ class Filler:
         """Channels of zeros on what a unit reads."""
         value = unit.node.inputs[0]
         assert value is not None
-        own = f"{self._prefix}/{unit.name}/read"
+        own, _ = added_around(unit.name, self._prefix)
         pads = self._constant(f"{own}.pads", np.array([0, 0, 0, 0, 0, more, 0, 0], np.int64))
         node = ir.node("Pad", [value, pads], name=own, outputs=[ir.val(own)])
+        self._pads.add(node)
         self._graph.insert_before(unit.node, node)
         unit.node.replace_input_with(0, node.outputs[0])
         self.grids[own] = self.grids[str(value.name)]
 
     def _slice(self, unit: Unit, written: int, full: int) -> None:
         """Only the first channels of what a unit writes, for all that read it."""
-        value, own = unit.output, f"{self._prefix}/{unit.name}/written"
+        value, (_, own) = unit.output, added_around(unit.name, self._prefix)
         ends = [
             self._constant(f"{own}.{label}", np.array([number], np.int64))
             for label, number in (("start", 0), ("end", written), ("axis", 1))

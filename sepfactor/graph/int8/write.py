@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from sepfactor.factor.rounding import Rounded
-from sepfactor.graph.int8.fill import Filler
+from sepfactor.graph.int8.fill import PREFIX, Filler
 from sepfactor.graph.int8.units import LARGEST_CODE, Grid, Unit, int8_units
 from sepfactor.graph.load import quiet
 from sepfactor.graph.prepare import infer_shapes
@@ -45,7 +45,7 @@ def quantized(
     """
     copy = model.clone()
     own = _named(copy, chosen)
-    filler = Filler(copy.graph, free_prefix("sepfactor/filled", taken_names(copy.graph)), grids, weights)
+    filler = Filler(copy.graph, free_prefix(PREFIX, taken_names(copy.graph)), grids, weights)
     filler.fill(own)
     grids, weights = filler.grids, filler.weights
     infer_shapes(copy)
@@ -64,6 +64,9 @@ def quantized(
             values[unit.name] = writer.cut_off(unit)
     for name, nodes in reading.items():
         writer.value(name, values[name], nodes, is_made=name in made)
+    for unit in own:
+        if (fills := unit.inputs[0].producer()) is not None and filler.made(fills):
+            writer.fill_codes(fills)
     with quiet():
         ir.passes.common.RemoveUnusedNodesPass()(copy)
         infer_shapes(copy)
@@ -124,6 +127,21 @@ class _Writer:
             self._graph.insert_before(self._graph[0], made)
         else:
             self._graph.insert_after(producer, made)
+
+    def fill_codes(self, fills: ir.Node) -> None:
+        """Let channels of zeros be put behind codes, not before them: those are a quarter of the bytes."""
+        filled, source = fills.outputs[0], fills.inputs[0]
+        (use,) = filled.uses()
+        quantize, codes = use.node, use.node.outputs[0]
+        assert source is not None
+        quantize.replace_input_with(0, source)
+        codes.replace_all_uses_with(filled)
+        fills.resize_inputs(3)
+        fills.replace_input_with(0, codes)
+        fills.replace_input_with(2, quantize.inputs[2])
+        filled.type = filled.shape = codes.shape = None
+        self._graph.remove(fills)
+        self._graph.insert_after(quantize, fills)
 
     def cut_off(self, unit: Unit) -> ir.Value:
         """Take a Relu or a Clip out, where codes end where it cuts off: QuantizeLinear cuts off there.
