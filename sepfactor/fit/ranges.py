@@ -41,16 +41,26 @@ class Seen:
     total: float
     channels: Array
 
-    def error(self, low: Array, high: Array) -> Array:
-        """Mean squared error of ranges; ends of any shape."""
+    def errors(self, lows: Array, highs: Array) -> Array:
+        """Mean squared errors of all ranges from one of ``lows`` to one of ``highs``.
+
+        What is cut off above does not depend on where a range begins, nor what is below on where it ends.
+
+        Args:
+            lows: ``(L,)``, none above zero.
+            highs: ``(H,)``, none below zero.
+
+        Returns:
+            ``(L, H)``.
+        """
         edges = np.linspace(self.low, self.high, _BINS + 1)
         middle = 0.5 * (edges[1:] + edges[:-1])
-        over = np.maximum(middle - np.asarray(high)[..., None], 0.0)
-        under = np.maximum(np.asarray(low)[..., None] - middle, 0.0)
-        inside = ((over == 0) & (under == 0)) @ self.counts
-        cut_off = (over**2 + under**2) @ self.counts
-        step = (np.asarray(high) - low) / LARGEST_CODE
-        return np.asarray((step**2 / 12 * inside + cut_off) / max(self.total, 1.0))
+        over = np.maximum(middle - highs[:, None], 0.0)
+        under = np.maximum(lows[:, None] - middle, 0.0)
+        inside = self.counts.sum() - ((under > 0) @ self.counts)[:, None] - (over > 0) @ self.counts
+        cut_off = (under**2 @ self.counts)[:, None] + over**2 @ self.counts
+        steps = (highs - lows[:, None]) / LARGEST_CODE
+        return np.asarray((steps**2 / 12 * inside + cut_off) / max(self.total, 1.0))
 
 
 def look_at(
@@ -148,11 +158,10 @@ def grid_of(together: Sequence[Seen]) -> Grid:
     low, high = min(one.low for one in together), max(one.high for one in together)
     if low == high:
         return Grid(1.0, 0)
-    below, above = (np.unique(end * _CLIPPED) for end in (low, high))
-    lows, highs = np.meshgrid(below, above, indexing="ij")
-    errors = np.sum([one.error(lows, highs) for one in together], axis=0)
-    best = np.unravel_index(int(np.argmin(errors)), errors.shape)
-    return _grid(float(lows[best]), float(highs[best]))
+    lows, highs = (np.unique(end * _CLIPPED) for end in (low, high))
+    errors = np.sum([one.errors(lows, highs) for one in together], axis=0)
+    lowest, highest = np.unravel_index(int(np.argmin(errors)), errors.shape)
+    return _grid(float(lows[lowest]), float(highs[highest]))
 
 
 def _grid(low: float, high: float) -> Grid:

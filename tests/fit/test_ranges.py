@@ -31,7 +31,7 @@ def normal(count: int = 20000) -> np.ndarray:
 @pytest.mark.parametrize("reach", [1.5, 2.5, 4.0])
 def test_the_error_is_what_it_is_said_to_be(reach: float) -> None:
     values = normal()
-    said = float(seen(values).error(np.array(-reach), np.array(reach)))
+    said = float(seen(values).errors(np.array([-reach]), np.array([reach]))[0, 0])
     grid = Grid(2 * reach / 255, 128)
     assert said == pytest.approx(float(np.mean((values - through(values, grid)) ** 2)), rel=0.05)
 
@@ -54,8 +54,8 @@ def test_what_is_never_negative_begins_at_code_zero() -> None:
 def test_zeros_lose_nothing() -> None:
     values = normal()
     mixed = np.concatenate([values, np.zeros(len(values))])
-    ends = (np.array(-3.0), np.array(3.0))
-    assert seen(mixed).error(*ends) == pytest.approx(0.5 * seen(values).error(*ends))
+    ends = (np.array([-3.0]), np.array([3.0]))
+    assert seen(mixed).errors(*ends) == pytest.approx(0.5 * seen(values).errors(*ends))
     assert grid_of([seen(np.zeros(10))]) == Grid(1.0, 0)
 
 
