@@ -163,7 +163,7 @@ class MacsByRank:
     """Multiply-accumulates of a decomposition at any rank, without building it.
 
     Every weight of a chain has as many entries as a product of its widths, and each rank is a factor
-    of it at most once: the count is multilinear in the ranks. So the corners of a unit cube, built
+    of it at most once: the count is multilinear in the ranks. So the corners of a unit cube, outlined
     once, determine it everywhere.
     """
 
@@ -172,7 +172,7 @@ class MacsByRank:
         corners: dict[Rank, int] = {}
         for corner in itertools.product((1, 2), repeat=axes):
             if all(c <= full for c, full in zip(corner, decomposition.full_rank, strict=True)):
-                corners[corner] = _macs(decomposition.build(corner), size)
+                corners[corner] = _macs(decomposition.outline(corner), size)
         self._corners = corners
 
     def __call__(self, rank: Rank) -> int:

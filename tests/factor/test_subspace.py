@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sepfactor.factor.stage import Array
-from sepfactor.factor.subspace import LowRank, Tucker, balanced, leading
+from sepfactor.factor.subspace import LowRank, Tucker, balanced, leading, remembered
 from tests.strategies import normal, seeds, weights
 
 matrices = st.tuples(st.integers(1, 3), st.integers(1, 8), st.integers(1, 8)).flatmap(weights)
@@ -76,12 +76,30 @@ def test_transposing_exchanges_the_factors(matrix: Array) -> None:
 
 @given(matrices)
 def test_leading_vectors_are_orthonormal_and_values_fall(matrix: Array) -> None:
-    vectors, squares = leading(matrix)
+    found = leading(matrix)
+    vectors, squares = found.vectors, found.energy
     identity = np.swapaxes(vectors, -1, -2) @ vectors
     np.testing.assert_allclose(identity, np.broadcast_to(np.eye(matrix.shape[1]), identity.shape), atol=1e-12)
     assert np.all(squares >= 0)
     assert np.all(np.diff(squares, axis=-1) <= 0)
     np.testing.assert_allclose(squares.sum(), np.sum(matrix**2), atol=1e-12)
+
+
+def test_of_a_large_gram_vectors_are_found_once_they_are_asked_for() -> None:
+    """And are those of the values, whatever was asked for first."""
+    matrix = normal(0, 2, 300, 310) * 0.98 ** np.arange(310)
+    with remembered(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scipy.linalg.eigh", None)
+        found = leading(matrix)
+        np.testing.assert_allclose(
+            LowRank.of(matrix).squared_error(), _tails(matrix) / np.sum(matrix**2), atol=1e-13
+        )
+        patch.undo()
+        assert leading(matrix) is found
+        turned = np.swapaxes(found.vectors, -1, -2) @ matrix
+    gram = turned @ np.swapaxes(turned, -1, -2)
+    expected = found.energy[..., None] * np.eye(300)
+    np.testing.assert_allclose(gram, expected, atol=1e-12 * found.energy.max())
 
 
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 4), seeds, st.integers(-12, 12))
