@@ -49,7 +49,7 @@ class Channel:
         elif self.pointwise_first:
             low = LowRank.of(matrix, left=moments.strip_roots())
         else:
-            low = LowRank.seen_through(matrix, moments.covariance)
+            low = LowRank.seen_through(matrix, moments.inputs)
 
         def build(rank: Rank, factors: LowRankFactors = low.factors) -> tuple[Chain, ...]:
             (r,) = rank

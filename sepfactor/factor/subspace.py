@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
+from sepfactor.factor.covariance import Covariance
 from sepfactor.factor.solving import Roots
 from sepfactor.factor.stage import Array
 
@@ -159,15 +160,15 @@ class LowRank:
         return cls(matrix, side, wide, (undo[0], undo[1]))
 
     @classmethod
-    def seen_through(cls, matrix: Array, covariance: Array) -> LowRank:
+    def seen_through(cls, matrix: Array, covariance: Covariance) -> LowRank:
         """Best for ``matrix @ x`` where ``x`` ``(n,)`` has this covariance.
 
         No root of it is needed, but where there are so many answers that their own covariance is far larger.
         """
         m, n = matrix.shape[-2:]
         if m >= _MANY and m > 2 * n:
-            return cls(matrix, _by_the_inputs(matrix, covariance))
-        full, found = min(m, n), Left.of(matrix @ covariance @ np.swapaxes(matrix, -1, -2))
+            return cls(matrix, _by_the_inputs(matrix, covariance.matrix))
+        full, found = min(m, n), Left.of(covariance.of_answers(matrix))
         return cls(matrix, Left(found.energy[..., :full], lambda: found.vectors[..., :full]))
 
     def factors(self, rank: int) -> tuple[Array, Array]:

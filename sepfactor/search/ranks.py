@@ -41,7 +41,7 @@ class RankSearch:
             self.metric = self.layer.metric_before_relu.for_form(form)
             moments = self.metric.whiten_moments(moments)
             self.target, self.aims = self.metric.whiten_stage(self.target), moments
-        weight = self.target.weight.astype(moments.covariance.dtype, copy=False)
+        weight = self.target.weight.astype(moments.inputs.dtype, copy=False)
         return self.scheme.decompose(replace(self.target, weight=weight), moments)
 
     def _lossless(self) -> Factorized | None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sepfactor.factor.covariance import Formed
 from sepfactor.factor.stage import Array
 from sepfactor.factor.subspace import LowRank, Tucker, balanced, leading, remembered
 from tests.strategies import normal, seeds, weights
@@ -45,10 +46,10 @@ def test_of_many_answers_the_way_by_the_inputs_finds_the_same(matrix: Array, sam
     seen = normal(seed, n, samples)
     covariance = seen @ seen.T + 1e-3 * np.eye(n)
     tall = np.concatenate([matrix, matrix + 1.0, 2.0 - matrix], axis=-2)
-    usual = LowRank.seen_through(tall, covariance)
+    usual = LowRank.seen_through(tall, Formed(covariance))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sepfactor.factor.subspace._MANY", 1)
-        other = LowRank.seen_through(tall, covariance)
+        other = LowRank.seen_through(tall, Formed(covariance))
     np.testing.assert_allclose(other.squared_error()[: n + 1], usual.squared_error()[: n + 1], atol=1e-9)
     left, right = other.factors(min(tall.shape[-2:]))
     np.testing.assert_allclose(left @ right, tall, atol=1e-9 * (1 + np.abs(tall).max()))
