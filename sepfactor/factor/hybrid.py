@@ -77,7 +77,8 @@ def _energy(stage: Stage, moments: Moments | None) -> float:
         return float(np.sum(stage.weight**2))
     first, second = two_sets(stage)
     columns = between(stage, first, second)
-    return float(np.sum(columns * (moments.strips(first) @ columns)))
+    root, _ = moments.strip_roots(first)
+    return float(np.sum((root @ columns) ** 2))
 
 
 HYBRID = Hybrid()

@@ -62,7 +62,7 @@ def leading(matrix: Array) -> Left:
     known = _remembered.known
     if known is None or gram.shape[-1] < _LARGE:
         return Left.of(gram)
-    key = hashlib.blake2b(gram.tobytes()).digest()
+    key = hashlib.blake2b(np.ascontiguousarray(gram).data).digest()
     if key not in known:
         known[key] = Left.of(gram)
         while len(known) > _REMEMBERED:
