@@ -71,9 +71,7 @@ class RankSearch:
             scheme=self.scheme.name,
             form=self.scheme.form,
             rank=rank,
-            factorization=replace(
-                factorization
-            ),  # without the dense kernel it remembers, larger than its factors
+            factorization=factorization.held_as(_kept_in(layer.epsilon)),
             macs=self.macs(rank),
             weight_error=error,
             output_error=layer.parts[1].output_error(layer.stage, factorization, layer.bias),
@@ -184,6 +182,11 @@ class MacsByRank:
                 weight *= (2 - r) if at == 1 else (r - 1)
             total += weight * value
         return total
+
+
+def _kept_in(epsilon: float) -> np.dtype[np.floating]:
+    """What candidates are kept in until they are built: there are many, larger together than their layers."""
+    return np.dtype(np.float32 if epsilon >= np.finfo(np.float32).eps else np.float64)
 
 
 def _macs(chains: Sequence[Chain], size: Ints) -> int:
