@@ -27,6 +27,7 @@ from subject import Layer, Subject, moments, put
 
 from sepfactor.factor import Decomposition, Factorization, Stage
 from sepfactor.factor.channel import OUT
+from sepfactor.factor.covariance import Formed
 from sepfactor.factor.depthwise_pointwise import DEPTHWISE_FIRST
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.solving import solve
@@ -247,7 +248,7 @@ def _left_for(ladders: Sequence[Ladder], subject: Subject, share: float) -> floa
 def _uncentred(seen: Moments) -> Moments:
     """Second moments around zero in place of the covariance."""
     mean = seen.x_mean
-    return replace(seen, covariance=seen.covariance + mean[:, :, None] * mean[:, None, :])
+    return replace(seen, inputs=Formed(seen.covariance + mean[:, :, None] * mean[:, None, :]))
 
 
 # The registry ------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ HOSVD gives both, for all pairs of ranks at once. Of a kernel of three axes ``p`
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from sepfactor.factor.scheme import Decomposition, Rank
 from sepfactor.factor.solving import roots
 from sepfactor.factor.spatial import between, two_sets
 from sepfactor.factor.stage import Chain, Stage
-from sepfactor.factor.subspace import Tucker
+from sepfactor.factor.subspace import Tucker, TuckerFactors
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ class Asymmetric3d:
         )
         tucker = Tucker.of(tensor, *metric)
 
-        def build(rank: Rank) -> tuple[Chain, ...]:
+        def build(rank: Rank, factors: TuckerFactors = tucker.factors) -> tuple[Chain, ...]:
             r, s = rank
-            first, core, last = tucker.factors((r, s))  # (g, i*p, r), (g, r, q, s), (g, s, o)
+            first, core, last = factors((r, s))  # (g, i*p, r), (g, r, q, s), (g, s, o)
             vertical = np.swapaxes(first, 1, 2).reshape(g * r, ins, *dense.kernel_on(first_axes))
             horizontal = np.transpose(core, (0, 3, 1, 2)).reshape(g * s, r, *dense.kernel_on(second_axes))
             stages = (
@@ -62,7 +63,9 @@ class Asymmetric3d:
             )
             return (Chain(stages),)
 
-        return Decomposition(tucker.squared_error(), build, (True, True))
+        return Decomposition(
+            tucker.squared_error(), build, (True, True), partial(build, factors=tucker.outline)
+        )
 
 
 ASYMMETRIC_3D = Asymmetric3d()

@@ -11,6 +11,7 @@ Source: Zhang et al. 2015 (arXiv 1505.06798), section 3.1, in weight space.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from sepfactor.codes import Reason
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.scheme import Decomposition, Rank
 from sepfactor.factor.stage import Chain, Stage
-from sepfactor.factor.subspace import LowRank
+from sepfactor.factor.subspace import LowRank, LowRankFactors
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,11 @@ class Channel:
         elif self.pointwise_first:
             low = LowRank.of(matrix, left=moments.strip_roots())
         else:
-            low = LowRank.seen_through(matrix, moments.covariance)
+            low = LowRank.seen_through(matrix, moments.inputs)
 
-        def build(rank: Rank) -> tuple[Chain, ...]:
+        def build(rank: Rank, factors: LowRankFactors = low.factors) -> tuple[Chain, ...]:
             (r,) = rank
-            mixing, kernels = low.factors(r)  # (g, near, r), (g, r, far * k)
+            mixing, kernels = factors(r)  # (g, near, r), (g, r, far * k)
             kernels = kernels.reshape(g, r, far, *kernel)
             if self.pointwise_first:
                 matrix = np.swapaxes(mixing, 1, 2).reshape(g * r, near)
@@ -62,7 +63,7 @@ class Channel:
             matrix = mixing.reshape(g * near, r)
             return (Chain((dense.along(weight, dense.axes), Stage.pointwise(matrix, len(kernel), g))),)
 
-        return Decomposition(low.squared_error(), build, (True,))
+        return Decomposition(low.squared_error(), build, (True,), partial(build, factors=low.outline))
 
 
 OUT = Channel("channel-out", "k×k → 1×1", False)

@@ -13,6 +13,7 @@ convolution does not. Source: Guo et al. 2018, Network Decoupling (arXiv 1808.05
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from sepfactor.factor.moments import Moments
 from sepfactor.factor.scheme import Decomposition, Rank
 from sepfactor.factor.solving import Roots, roots
 from sepfactor.factor.stage import Array, Chain, Stage
-from sepfactor.factor.subspace import LowRank
+from sepfactor.factor.subspace import LowRank, LowRankFactors
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,9 @@ class DepthwisePointwise:
         order = (0, 2, 3, 1) if self.depthwise_first else (0, 1, 3, 2)
         low = LowRank.of(np.transpose(slices, order), *self._metric(moments))
 
-        def build(rank: Rank) -> tuple[Chain, ...]:
+        def build(rank: Rank, factors: LowRankFactors = low.factors) -> tuple[Chain, ...]:
             (terms,) = rank
-            taps, mixing = low.factors(terms)  # (g, channels, k, T), (g, channels, T, others)
+            taps, mixing = factors(terms)  # (g, channels, k, T), (g, channels, T, others)
             return tuple(chain(taps[..., t], mixing[..., t, :]) for t in range(terms))
 
         def chain(taps: Array, mixing: Array) -> Chain:
@@ -74,7 +75,7 @@ class DepthwisePointwise:
             matrix = np.swapaxes(mixing, 1, 2).reshape(g * outs, ins)
             return Chain((depthwise, Stage.pointwise(matrix, len(kernel), g)))
 
-        return Decomposition(low.squared_error(), build, (False,))
+        return Decomposition(low.squared_error(), build, (False,), partial(build, factors=low.outline))
 
 
 DEPTHWISE_FIRST = DepthwisePointwise("depthwise-pointwise", "Σ depthwise k×k → 1×1", True)

@@ -59,8 +59,12 @@ class Hybrid:
             terms, r = rank
             return (*pairs.build((terms,)), *parts[terms].build((r,)))
 
+        def outline(rank: Rank) -> tuple[Chain, ...]:
+            terms, r = rank
+            return (*pairs.outline((terms,)), *parts[terms].outline((r,)))
+
         # More pairs may not pay in the metric of the chain; a curve over them must not rise.
-        return Decomposition(np.minimum.accumulate(curves, axis=0), build, (False, True))
+        return Decomposition(np.minimum.accumulate(curves, axis=0), build, (False, True), outline)
 
 
 def _dense(chains: tuple[Chain, ...], like: Stage) -> np.ndarray:
@@ -73,7 +77,8 @@ def _energy(stage: Stage, moments: Moments | None) -> float:
         return float(np.sum(stage.weight**2))
     first, second = two_sets(stage)
     columns = between(stage, first, second)
-    return float(np.sum(columns * (moments.strips(first) @ columns)))
+    root, _ = moments.strip_roots(first)
+    return float(np.sum((root @ columns) ** 2))
 
 
 HYBRID = Hybrid()

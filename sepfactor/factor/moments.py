@@ -5,13 +5,13 @@ For patches ``x`` (``D`` entries per group) and targets ``y``, centred::
     C = Cov(x)   (D, D)        B = Cov(y, x)   (O, D)        power = Σ_o Var(y_o)
     E‖y − ȳ − F (x − x̄)‖² = power − 2 ⟨F, B⟩ + ⟨F C, F⟩        best bias: b = ȳ − F x̄
 
-So any kernel ``F`` is judged, and any factor of it fitted, without going back to the data.
+So any kernel ``F`` is judged, and any factor of it fitted, without going back to the data. Of few rows ``C``
+is kept as these (:mod:`~sepfactor.factor.covariance`).
 """
 
 from __future__ import annotations
 
 import math
-import string
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sepfactor.factor.solving import Roots, roots, solve
+from sepfactor.factor.covariance import Covariance, Formed, OfRows
+from sepfactor.factor.solving import Roots, roots
 from sepfactor.factor.stage import Array
 from sepfactor.threads import one_blas_thread
 
@@ -33,8 +34,12 @@ targets. So sums to judge by are formed in float64 up to ``_DOUBLE_TO`` entries.
 _DOUBLE_TO = 800
 
 
-BATCH = 4096
-"""Patches collected before they are multiplied: few large products are faster than many small ones."""
+BATCH, _NUMBERS = 4096, 2**23
+"""Patches collected before they are multiplied, and their numbers at most: few large products are faster than
+many small ones."""
+
+_ROWS_FROM = 1000
+"""Entries per patch from which on rows are kept while they are fewer; below, their matrix is small anyway."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +48,7 @@ class Moments:
 
     Attributes:
         kernel_shape: ``(in/group, *kernel)``: how the ``D`` entries of a patch are laid out.
-        covariance: ``(group, D, D)``.
+        inputs: ``C``.
         cross: ``(group, out/group, D)``.
         power: total variance of the targets.
         x_mean: ``(group, D)``. y_mean: ``(out,)``.
@@ -53,7 +58,7 @@ class Moments:
     """
 
     kernel_shape: tuple[int, ...]
-    covariance: Array
+    inputs: Covariance
     cross: Array
     power: float
     x_mean: Array
@@ -65,11 +70,16 @@ class Moments:
     @property
     def group(self) -> int:
         """Number of groups."""
-        return int(self.covariance.shape[0])
+        return self.inputs.group
+
+    @property
+    def covariance(self) -> Array:
+        """``C`` as a matrix ``(group, D, D)``, which may have to be formed."""
+        return self.inputs.matrix
 
     def split(self, weight: Array) -> Array:
         """A kernel ``(out, in/group, *kernel)`` as ``(group, out/group, D)``."""
-        return weight.reshape(self.group, -1, self.covariance.shape[-1])
+        return weight.reshape(self.group, -1, self.inputs.entries)
 
     def error(self, weight: Array, bias: Array | None = None) -> float:
         """Relative output error: root of the mean square missed over the variance of the targets.
@@ -84,7 +94,7 @@ class Moments:
     def loss(self, weight: Array) -> float:
         """``E‖y − ȳ − F (x − x̄)‖²``."""
         f = self.split(weight)
-        return self.power + float(np.sum(f * (f @ self.covariance - 2.0 * self.cross)))
+        return self.power + float(np.sum(f * (self.inputs.times(f) - 2.0 * self.cross)))
 
     def bias(self, weight: Array) -> Array:
         """``ȳ − F x̄``, ``(out,)``: with it the mean of the answer is exact."""
@@ -96,12 +106,11 @@ class Moments:
 
         Least squares on these moments is ridge regression towards the kernel ``anchor``.
         """
-        d = self.covariance.shape[-1]
-        ridge = share * np.trace(self.covariance, axis1=1, axis2=2)[:, None, None] / d
-        f = self.split(anchor)
+        each = share * self.inputs.variance() / self.inputs.entries
+        ridge, f = each[:, None, None], self.split(anchor)
         ridged = replace(
             self,
-            covariance=_with_diagonal(self.covariance, ridge),
+            inputs=self.inputs.ridged(each),
             cross=self.cross + ridge * f,
             power=self.power + float(np.sum(ridge * f * f)),
             known={},
@@ -124,19 +133,18 @@ class Moments:
 
     def target(self) -> Array:
         """``(out, in/group, *kernel)``: the least-squares map from ``x`` to ``y``."""
-        solved = [solve(c, b.T).T for c, b in zip(self.covariance, self.cross, strict=True)]
-        return np.concatenate(solved).reshape(-1, *self.kernel_shape)
+        return self.inputs.solved(self.cross).reshape(-1, *self.kernel_shape)
 
     def channels(self) -> Array:
         """``(group, in, in)``: covariance between channels at one tap, averaged over taps."""
-        return self._averaged([0])
+        return self.inputs.averaged(self.kernel_shape, [0])
 
     def strips(self, axes: Sequence[int]) -> Array:
         """``(group, in·k, in·k)``: covariance of patches one tap wide along all other axes, averaged.
 
         ``k`` counts the taps on ``axes``.
         """
-        return self._averaged([0, *(1 + axis for axis in axes)])
+        return self.inputs.averaged(self.kernel_shape, [0, *(1 + axis for axis in axes)])
 
     def strip_roots(self, axes: Sequence[int] = ()) -> Roots:
         """Roots of :meth:`strips`, or without axes of :meth:`channels`: many forms need these, and wait."""
@@ -147,23 +155,11 @@ class Moments:
 
     def single(self) -> Moments:
         """With a covariance of single precision, for decompositions to be compared: twice as fast."""
-        covariance: Any = self.covariance.astype(np.float32)
-        return replace(self, covariance=covariance, known={})
+        return replace(self, inputs=self.inputs.single(), known={})
 
     def taps_on(self, axes: Sequence[int]) -> Array:
         """``(group, k, k)``: covariance of taps along ``axes``, averaged over channels and all other axes."""
-        return self._averaged([1 + axis for axis in axes])
-
-    def _averaged(self, kept: Sequence[int]) -> Array:
-        """``(group, n, n)``: between entries that differ on ``kept`` axes; the mean over others."""
-        count = len(self.kernel_shape)
-        one = string.ascii_lowercase[:count]
-        other = "".join(letter.upper() if axis in kept else letter for axis, letter in enumerate(one))
-        wanted = "".join([side[axis] for side in (one, other) for axis in kept])
-        taps = self.covariance.reshape(self.group, *self.kernel_shape, *self.kernel_shape)
-        size = math.prod(self.kernel_shape[axis] for axis in kept)
-        total: Array = np.einsum(f"...{one}{other}->...{wanted}", taps)
-        return total.reshape(self.group, size, size) / (math.prod(self.kernel_shape) // size)
+        return self.inputs.averaged(self.kernel_shape, [1 + axis for axis in axes])
 
     def neighbour_correlation(self) -> float | None:
         """Correlation of pixels side by side, pooled over channels; None for 1×1 kernels or no variance."""
@@ -188,10 +184,7 @@ class Moments:
 
     def per_channel(self) -> Array:
         """``(group, in, k, k)``: covariance between the taps of each channel."""
-        ins, k = self.kernel_shape[0], math.prod(self.kernel_shape[1:])
-        taps = self.covariance.reshape(self.group, ins, k, ins, k)
-        own: Array = np.einsum("gikil->gikl", taps)
-        return own
+        return self.inputs.per_channel(self.kernel_shape[0])
 
 
 class MomentSums:
@@ -216,7 +209,8 @@ class MomentSums:
         d = math.prod(kernel_shape)
         self._kernel_shape, self._group = kernel_shape, group
         self._dtype = np.float32 if d >= (_DOUBLE_TO if precise else _SINGLE_FROM) else np.float64
-        self._xx = np.zeros((group, d, d))
+        self._inputs = _Inputs(group, d)
+        self._batch = min(BATCH, max(1, _NUMBERS // (group * d)))
         self._yx = np.zeros((group, outs // group, d))
         self._x, self._y = np.zeros((group, d)), np.zeros(outs)
         self._yy, self._count = 0.0, 0
@@ -229,7 +223,7 @@ class MomentSums:
         """Add patches ``(n, in, *kernel)`` and their targets ``(n, out)``."""
         assert self._made is None
         self._waiting.append((x, y))
-        if sum(len(rows) for rows, _ in self._waiting) >= BATCH:
+        if sum(len(rows) for rows, _ in self._waiting) >= self._batch:
             self._flush()
 
     @one_blas_thread()
@@ -247,8 +241,7 @@ class MomentSums:
             self._origin = (rows.mean(axis=1, dtype=np.float64), answers.mean(axis=1, dtype=np.float64))
         rows = rows - self._origin[0][:, None].astype(self._dtype)
         answers = answers - self._origin[1][:, None].astype(self._dtype)
-        flipped = np.swapaxes(rows, 1, 2)
-        self._xx += flipped @ rows
+        self._inputs.add(rows)
         flipped = np.swapaxes(answers, 1, 2)
         self._yx += flipped @ rows
         if self._spread is not None:
@@ -272,12 +265,11 @@ class MomentSums:
         n = max(self._count, 1)
         x, y = self._x / n, self._y / n
         ys = y.reshape(self._group, -1)
-        _centre(self._xx, n, x, x)
         _centre(self._yx, n, ys, x)
         origin = self._origin or (np.zeros_like(x), np.zeros_like(ys))
         return Moments(
             self._kernel_shape,
-            self._xx,
+            self._inputs.centred(x),
             self._yx,
             max(self._yy / n - float(np.sum(y * y)), 0.0),
             x + origin[0],
@@ -285,6 +277,38 @@ class MomentSums:
             self._count,
             None if self._spread is None else self._spread / n - ys[:, :, None] * ys[:, None, :],
         )
+
+
+class _Inputs:
+    """Adds up the covariance of what is read; rows are kept as long as they are fewer than its entries."""
+
+    def __init__(self, group: int, entries: int) -> None:
+        self._shape = (group, entries, entries)
+        self._rows: list[Any] = []
+        self._count = 0
+        self._sums = np.zeros(self._shape) if entries < _ROWS_FROM else None
+
+    def add(self, rows: Array) -> None:
+        """Add ``(group, n, entries)``."""
+        self._count += rows.shape[1]
+        self._rows.append(rows)
+        if self._sums is None and self._count >= self._shape[-1]:
+            self._sums = np.zeros(self._shape)
+        if self._sums is not None:
+            for one in self._rows:
+                self._sums += np.swapaxes(one, 1, 2) @ one
+            self._rows = []
+
+    def centred(self, mean: Array) -> Covariance:
+        """Around ``(group, entries)``; nothing may be added from then on."""
+        if self._sums is not None:
+            _centre(self._sums, max(self._count, 1), mean, mean)
+            return Formed(self._sums)
+        group, entries, _ = self._shape
+        together = np.concatenate(self._rows or [np.zeros((group, 1, entries), np.float32)], axis=1)
+        self._rows = []
+        together -= mean[:, None].astype(np.float32)
+        return OfRows(together, np.zeros(group))
 
 
 class MovedTargets:
@@ -330,13 +354,6 @@ class MovedTargets:
             y_mean=self._moments.y_mean + shift,
             spread=spread,
         )
-
-
-def _with_diagonal(matrices: Array, added: Array) -> Array:
-    """``(group, n, n)`` with ``added`` ``(group, 1, 1)`` on the diagonals."""
-    made = matrices.copy()
-    np.einsum("gii->gi", made)[:] += added[:, :, 0]
-    return made
 
 
 def _centre(sums: Array, count: int, rows: Array, columns: Array) -> None:

@@ -91,7 +91,7 @@ def _groups(moments: Moments) -> Iterator[Moments]:
     for g in range(moments.group):
         yield replace(
             moments,
-            covariance=moments.covariance[g : g + 1],
+            inputs=moments.inputs.of_group(g),
             cross=moments.cross[g : g + 1],
             x_mean=moments.x_mean[g : g + 1],
             y_mean=moments.y_mean[g * outs : (g + 1) * outs],
@@ -139,7 +139,7 @@ class _Problem:
 
     def __init__(self, kernel: tuple[int, ...], moments: Moments) -> None:
         self._kernel, self._ins = kernel, moments.kernel_shape[0]
-        self._c, self._b, self._power = moments.covariance[0], moments.cross[0], moments.power
+        self._inputs, self._b, self._power = moments.inputs, moments.cross[0], moments.power
 
     def fit(self, parts: _Parts, sweeps: int) -> _Parts:
         """Solve for the last stages, then sweep: earlier stages, last stages again; the best that was met."""
@@ -155,16 +155,21 @@ class _Problem:
                 best, least = [list(chain) for chain in weights], loss
         return replace(parts, weights=best)
 
+    def _through(self, kernels: Array) -> Array:
+        """``F C`` of ``(o, D)``."""
+        found: Array = self._inputs.times(kernels[None])[0]
+        return found
+
     def _loss(self, weights: Weights) -> float:
         """What is missed, but for a constant."""
         whole = self._whole(weights)
-        return float(np.sum(whole * (whole @ self._c - 2.0 * self._b)))
+        return float(np.sum(whole * (self._through(whole) - 2.0 * self._b)))
 
     def _solve_last(self, weights: Weights, masks: Weights) -> None:
         features = [self._features(chain, len(chain) - 1)[0] for chain in weights]
         allowed = np.concatenate([_flat(mask[-1]) for mask in masks], axis=1) > 0
         z = np.concatenate(features)
-        zc = z @ self._c
+        zc = self._through(z)
         found = np.concatenate([_flat(chain[-1]) for chain in weights], axis=1)
         missed = self._b - found @ zc
         for rows, columns in _blocks(allowed):
@@ -198,14 +203,14 @@ class _Problem:
 
         precondition = self._preconditioner(post[0], z, mask)
         theta = _flat(chain[s])
-        residual = backward(self._b - self._whole(weights) @ self._c)
+        residual = backward(self._b - self._through(self._whole(weights)))
         direction = step = precondition(residual)
         energy = float(np.sum(residual * step))
         enough = max(1e-10 * energy, _NOTHING_LEFT * self._power)
         for _ in range(_ITERATIONS):
             if energy <= enough:
                 break
-            image = backward(forward(direction) @ self._c)
+            image = backward(self._through(forward(direction)))
             curvature = float(np.sum(direction * image))
             if curvature <= 0:
                 break
@@ -220,7 +225,7 @@ class _Problem:
     def _preconditioner(self, post: list[Array], z: list[Array], mask: Array) -> Callable[[Array], Array]:
         """``X ↦ P⁻¹ X Q⁻¹``, block by block where the stage is grouped."""
         p = _damped(np.sum([one.T @ one for one in post], axis=0))
-        q = _damped(np.sum([(zb @ self._c) @ zb.T for zb in z], axis=0) / len(z))
+        q = _damped(np.sum([self._inputs.of_answers(zb[None])[0] for zb in z], axis=0) / len(z))
         allowed = _flat(mask) > 0
         if allowed.all():
             left, right = np.linalg.inv(p), np.linalg.inv(q)
@@ -247,7 +252,7 @@ class _Problem:
         taps = list(np.ndindex(*chain[s].shape[2:]))
         result = []
         for offset in offsets or [(0,) * len(ones)]:
-            z = np.zeros((pre.shape[0], len(taps), self._ins, *self._kernel), dtype=self._c.dtype)
+            z = np.zeros((pre.shape[0], len(taps), self._ins, *self._kernel), dtype=self._inputs.dtype)
             for t, tap in enumerate(taps):
                 begin = [a + b for a, b in zip(tap, offset, strict=True)]
                 window = tuple(slice(b, b + n) for b, n in zip(begin, pre.shape[2:], strict=True))

@@ -31,11 +31,13 @@ class Decomposition:
         build: the chains at a rank.
         widths: per rank, whether it is the width of a feature map in every group (then it belongs
             on onnxruntime's block grid), or a number of parallel terms.
+        outline: chains of the same shapes, of zeros: to count by, where building would take long.
     """
 
     squared_error: Array
     build: Callable[[Rank], tuple[Chain, ...]]
     widths: tuple[bool, ...]
+    outline: Callable[[Rank], tuple[Chain, ...]]
 
     @property
     def full_rank(self) -> Rank:

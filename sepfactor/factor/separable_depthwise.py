@@ -12,13 +12,14 @@ three axes ``p`` is the first of them, ``q`` the other two.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from sepfactor.codes import Reason
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.scheme import Decomposition, Rank
 from sepfactor.factor.spatial import between, two_sets
 from sepfactor.factor.stage import Chain, Stage
-from sepfactor.factor.subspace import LowRank
+from sepfactor.factor.subspace import LowRank, LowRankFactors
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ class SeparableDepthwise:
         metric = () if moments is None else (moments.strip_roots(first), moments.strip_roots(second))
         low = LowRank.of(between(dense, first, second), *metric)
 
-        def build(rank: Rank) -> tuple[Chain, ...]:
+        def build(rank: Rank, factors: LowRankFactors = low.factors) -> tuple[Chain, ...]:
             (terms,) = rank
-            columns, rows = low.factors(terms)  # (c, kh, r), (c, r, kw)
+            columns, rows = factors(terms)  # (c, kh, r), (c, r, kw)
             upright, level = ((len(columns), 1, *dense.kernel_on(axes)) for axes in (first, second))
             return tuple(
                 Chain(
@@ -54,7 +55,7 @@ class SeparableDepthwise:
                 for t in range(terms)
             )
 
-        return Decomposition(low.squared_error(), build, (False,))
+        return Decomposition(low.squared_error(), build, (False,), partial(build, factors=low.outline))
 
 
 SEPARABLE_DEPTHWISE = SeparableDepthwise()

@@ -15,6 +15,7 @@ axis is the (2+1)D of Tran et al. 2018 (arXiv 1711.11248). Source: Jaderberg et 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from sepfactor.codes import Reason
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.scheme import Decomposition, Rank
 from sepfactor.factor.stage import Array, Chain, Ints, Stage
-from sepfactor.factor.subspace import LowRank
+from sepfactor.factor.subspace import LowRank, LowRankFactors
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,15 @@ class Spatial:
             between(dense, first, second), left=None if moments is None else moments.strip_roots(first)
         )
 
-        def build(rank: Rank) -> tuple[Chain, ...]:
+        def build(rank: Rank, factors: LowRankFactors = low.factors) -> tuple[Chain, ...]:
             (r,) = rank
-            left, right = low.factors(r)
+            left, right = factors(r)
             before = np.swapaxes(left, 1, 2).reshape(g * r, ins, *dense.kernel_on(first))
             after = np.swapaxes(right.reshape(g, r, outs, -1), 1, 2)
             after = after.reshape(g * outs, r, *dense.kernel_on(second))
             return (Chain((dense.along(before, first), dense.along(after, second))),)
 
-        return Decomposition(low.squared_error(), build, (True,))
+        return Decomposition(low.squared_error(), build, (True,), partial(build, factors=low.outline))
 
 
 def two_sets(dense: Stage, alone: int = 0, alone_first: bool = True) -> tuple[Ints, Ints]:

@@ -16,7 +16,7 @@ pixels: its stride is the *upsampling* of the stage, and everything else follows
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -314,13 +314,18 @@ class Factorization:
 
     def rounded(self, dtype: np.dtype[np.floating]) -> Factorization:
         """The same with weights and bias as they are once written as ``dtype``."""
-
-        def stage(one: Stage) -> Stage:
-            return replace(one, weight=one.weight.astype(dtype).astype(one.weight.dtype))
-
-        chains = tuple(Chain(tuple(map(stage, chain.stages))) for chain in self.chains)
         bias = None if self.bias is None else self.bias.astype(dtype).astype(self.bias.dtype)
-        return Factorization(chains, bias)
+        return Factorization(self._changed(lambda weight: weight.astype(dtype).astype(weight.dtype)), bias)
+
+    def held_as(self, dtype: np.dtype[np.floating]) -> Factorization:
+        """The same with weights in ``dtype``, and without the dense kernel it remembers."""
+        return Factorization(self._changed(lambda weight: weight.astype(dtype)), self.bias)
+
+    def _changed(self, change: Callable[[Array], Array]) -> tuple[Chain, ...]:
+        def stage(one: Stage) -> Stage:
+            return replace(one, weight=change(one.weight))
+
+        return tuple(Chain(tuple(map(stage, chain.stages))) for chain in self.chains)
 
     def macs(self, size: Ints) -> int:
         """Multiply-accumulates on one map of ``size``; the additions that join chains are not counted."""

@@ -4,44 +4,97 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import scipy.linalg
 
+from sepfactor.factor.covariance import Covariance
 from sepfactor.factor.solving import Roots
 from sepfactor.factor.stage import Array
 
+LowRankFactors = Callable[[int], tuple[Array, Array]]
+TuckerFactors = Callable[[tuple[int, int]], tuple[Array, Array, Array]]
+"""Factors, or their outline, at a rank."""
 
-def leading(matrix: Array) -> tuple[Array, Array]:
-    """Left singular vectors ``(..., m, m)`` and squared singular values ``(..., m)``, strongest first.
 
-    Works on the ``m×m`` Gram of the ``(..., m, n)`` input, several times faster than an SVD.
-    Singular values below about 1e-8 of the largest are lost to rounding: well under the 1e-7 of the
-    float32 weights that are factored. Projections built from the basis stay accurate to rounding.
+class Left:
+    """Left singular vectors and values of a ``(..., m, n)`` matrix; the vectors once they are asked for.
+
+    Most forms are compared by what they leave out, and few are built.
+
+    Args:
+        energy: ``(..., k)`` squared singular values, strongest first.
+        find: the vectors ``(..., m, k)``.
     """
+
+    def __init__(self, energy: Array, find: Callable[[], Array]) -> None:
+        self.energy = energy
+        self._find: Callable[[], Array] | None = find
+
+    @classmethod
+    def of(cls, gram: Array) -> Left:
+        """From the Gram ``(..., m, m)``, several times faster than by an SVD.
+
+        Singular values below about 1e-8 of the largest are lost to rounding: well under the 1e-7 of the
+        float32 weights that are factored. Projections built from the basis stay accurate to rounding.
+        """
+        if gram.shape[-1] < _LARGE:
+            values, vectors = np.linalg.eigh(gram)
+            return cls(np.maximum(values[..., ::-1], 0.0), lambda: vectors[..., ::-1])
+        values = _stacked(_eigenvalues, gram)
+        return cls(np.maximum(values[..., ::-1], 0.0), lambda: _stacked(_eigenvectors, gram)[..., ::-1])
+
+    @property
+    def vectors(self) -> Array:
+        """``(..., m, k)``, strongest first."""
+        if self._find is not None:
+            self._vectors, self._find = self._find(), None  # which holds what they were found from
+        return self._vectors
+
+
+def leading(matrix: Array) -> Left:
+    """Left singular vectors and squared singular values of ``(..., m, n)``, strongest first."""
     gram = matrix @ np.swapaxes(matrix, -1, -2)
     known = _remembered.known
-    key = b""
-    if known is not None and gram.shape[-1] >= _WORTH_REMEMBERING:
-        key = hashlib.blake2b(gram.tobytes()).digest()
-        if key in known:
-            return known[key]
-    values, vectors = np.linalg.eigh(gram)
-    found = vectors[..., ::-1], np.maximum(values[..., ::-1], 0.0)
-    if known is not None and key:
-        known[key] = found
+    if known is None or gram.shape[-1] < _LARGE:
+        return Left.of(gram)
+    key = hashlib.blake2b(np.ascontiguousarray(gram).data).digest()
+    if key not in known:
+        known[key] = Left.of(gram)
         while len(known) > _REMEMBERED:
             del known[next(iter(known))]
-    return found
+    return known[key]
 
 
-_WORTH_REMEMBERING, _REMEMBERED = 256, 2
+_LARGE = 256
+"""Rows of a Gram from which on it is worth remembering, and its vectors are worth putting off."""
+
+_REMEMBERED = 2
+
+
+def _eigenvalues(gram: Array) -> Array:
+    """A quarter of the work of finding vectors too; scipy's way takes half of numpy's time."""
+    found: Any = scipy.linalg.eigvalsh(gram, check_finite=False)
+    return found  # type: ignore[no-any-return]
+
+
+def _eigenvectors(gram: Array) -> Array:
+    found: Any = scipy.linalg.eigh(gram, driver="evd", check_finite=False)
+    return found[1]  # type: ignore[no-any-return]
+
+
+def _stacked(of: Callable[[Array], Array], matrices: Array) -> Array:
+    """What ``of`` makes of each of ``(..., m, m)``."""
+    found = np.stack([of(one) for one in matrices.reshape(-1, *matrices.shape[-2:])])
+    return found.reshape(*matrices.shape[:-2], *found.shape[1:])
 
 
 class _Remembered(threading.local):
-    known: dict[bytes, tuple[Array, Array]] | None = None
+    known: dict[bytes, Left] | None = None
 
 
 _remembered = _Remembered()
@@ -76,15 +129,13 @@ class LowRank:
 
     Attributes:
         matrix: ``(..., m, n)``.
-        basis: singular vectors of the shorter side, strongest first.
-        energy: ``(..., min(m, n))`` squared singular values.
-        on_left: whether the basis is that of the left side.
+        side: singular vectors and values of the shorter side.
+        on_left: whether that is the left one.
         unwhiten: what takes the whitened sides back.
     """
 
     matrix: Array
-    basis: Array
-    energy: Array
+    side: Left
     on_left: bool = True
     unwhiten: tuple[Array | None, Array | None] = (None, None)
 
@@ -105,26 +156,24 @@ class LowRank:
             root, undo[1] = right
             matrix = matrix @ np.swapaxes(root, -1, -2)
         wide = matrix.shape[-2] <= matrix.shape[-1]
-        basis, energy = leading(matrix if wide else np.swapaxes(matrix, -1, -2))
-        return cls(matrix, basis, energy, wide, (undo[0], undo[1]))
+        side = leading(matrix if wide else np.swapaxes(matrix, -1, -2))
+        return cls(matrix, side, wide, (undo[0], undo[1]))
 
     @classmethod
-    def seen_through(cls, matrix: Array, covariance: Array) -> LowRank:
+    def seen_through(cls, matrix: Array, covariance: Covariance) -> LowRank:
         """Best for ``matrix @ x`` where ``x`` ``(n,)`` has this covariance.
 
         No root of it is needed, but where there are so many answers that their own covariance is far larger.
         """
         m, n = matrix.shape[-2:]
         if m >= _MANY and m > 2 * n:
-            return cls(matrix, *_by_the_inputs(matrix, covariance))
-        values, vectors = np.linalg.eigh(matrix @ covariance @ np.swapaxes(matrix, -1, -2))
-        full = min(matrix.shape[-2:])
-        strongest = np.maximum(values[..., ::-1], 0.0)[..., :full]
-        return cls(matrix, vectors[..., ::-1][..., :full], strongest)
+            return cls(matrix, _by_the_inputs(matrix, covariance.matrix))
+        full, found = min(m, n), Left.of(covariance.of_answers(matrix))
+        return cls(matrix, Left(found.energy[..., :full], lambda: found.vectors[..., :full]))
 
     def factors(self, rank: int) -> tuple[Array, Array]:
         """``left (..., m, rank)`` and ``right (..., rank, n)``, balanced."""
-        kept = self.basis[..., :rank]
+        kept = self.side.vectors[..., :rank]
         flipped = np.swapaxes(kept, -1, -2)
         left, right = (kept, flipped @ self.matrix) if self.on_left else (self.matrix @ kept, flipped)
         before, after = self.unwhiten
@@ -134,21 +183,26 @@ class LowRank:
             right = right @ np.swapaxes(after, -1, -2)
         return balanced(left, right)
 
+    def outline(self, rank: int) -> tuple[Array, Array]:
+        """Zeros in the shape of :meth:`factors`, for which nothing is looked for."""
+        *stack, m, n = self.matrix.shape
+        return np.zeros((*stack, m, rank)), np.zeros((*stack, rank, n))
+
     def squared_error(self) -> Array:
         """``error[r]``: share of the energy left out at rank ``r = 0 … min(m, n)``, over the whole stack."""
-        return relative(_tail(self.energy.reshape(-1, self.energy.shape[-1]).sum(axis=0)))
+        return relative(_tail(self.side.energy.reshape(-1, self.side.energy.shape[-1]).sum(axis=0)))
 
 
 _MANY = 1024
 """Answers from which on a decomposition by the inputs is worth its root of their covariance."""
 
 
-def _by_the_inputs(matrix: Array, covariance: Array) -> tuple[Array, Array]:
-    """Basis ``(..., m, n)`` and energy ``(..., n)`` of the answers, in ``O(m·n²)`` in place of ``O(m³)``."""
+def _by_the_inputs(matrix: Array, covariance: Array) -> Left:
+    """``n`` vectors and values of the answers, in ``O(m·n²)`` in place of ``O(m³)``."""
     values, vectors = np.linalg.eigh(covariance)
     orthonormal, small = np.linalg.qr(matrix @ (vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]))
     left, strongest, _ = np.linalg.svd(small)
-    return orthonormal @ left, strongest**2
+    return Left(strongest**2, lambda: orthonormal @ left)
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,8 +240,8 @@ class Tucker:
     @classmethod
     def _of(cls, tensor: Array) -> Tucker:
         *stack, a, c, b = tensor.shape
-        first, _ = leading(tensor.reshape(*stack, a, c * b))
-        last, _ = leading(np.moveaxis(tensor, -1, -3).reshape(*stack, b, a * c))
+        first = leading(np.swapaxes(tensor, -1, -2).reshape(*stack, a, b * c)).vectors
+        last = leading(np.moveaxis(tensor, -1, -3).reshape(*stack, b, a * c)).vectors
         rows = np.swapaxes(first, -1, -2) @ tensor.reshape(*stack, a, c * b)
         core = rows.reshape(*stack, a * c, b) @ last
         return cls(first, last, core.reshape(tensor.shape))
@@ -205,6 +259,11 @@ class Tucker:
         thin = scale[..., 0]
         last = np.swapaxes(self.last[..., :r2], -1, -2)
         return self.first[..., :r1] * thin, core / scale**2, last * thin
+
+    def outline(self, rank: tuple[int, int]) -> tuple[Array, Array, Array]:
+        """Zeros in the shape of :meth:`factors`."""
+        (*stack, a, c, b), (r1, r2) = self.core.shape, rank
+        return np.zeros((*stack, a, r1)), np.zeros((*stack, r1, c, r2)), np.zeros((*stack, r2, b))
 
     def squared_error(self) -> Array:
         """``error[r1, r2]``: share of the energy left out, for all pairs of ranks from 0."""

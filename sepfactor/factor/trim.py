@@ -47,7 +47,7 @@ class Trim:
         def build(_: Rank) -> tuple[Chain, ...]:
             return (Chain((trimmed,)),)
 
-        return Decomposition(np.array(max(lost, 0.0)), build, ())
+        return Decomposition(np.array(max(lost, 0.0)), build, (), build)
 
 
 def _margins(dense: Stage) -> list[tuple[int, int]]:

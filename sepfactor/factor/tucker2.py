@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from sepfactor.factor.moments import Moments
 from sepfactor.factor.scheme import Decomposition, Rank
 from sepfactor.factor.solving import roots
 from sepfactor.factor.stage import Chain, Stage
-from sepfactor.factor.subspace import Tucker
+from sepfactor.factor.subspace import Tucker, TuckerFactors
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,9 @@ class Tucker2:
         metric = () if moments is None else (moments.strip_roots(), roots(moments.per_channel().mean(axis=1)))
         tucker = Tucker.of(tensor, *metric)
 
-        def build(rank: Rank) -> tuple[Chain, ...]:
+        def build(rank: Rank, factors: TuckerFactors = tucker.factors) -> tuple[Chain, ...]:
             r, s = rank
-            first, core, last = tucker.factors((r, s))  # (g, i, r), (g, r, k, s), (g, s, o)
+            first, core, last = factors((r, s))  # (g, i, r), (g, r, k, s), (g, s, o)
             middle = np.transpose(core, (0, 3, 1, 2)).reshape(g * s, r, *kernel)
             stages = (
                 Stage.pointwise(np.swapaxes(first, 1, 2).reshape(g * r, ins), len(kernel), g),
@@ -57,7 +58,9 @@ class Tucker2:
             )
             return (Chain(stages),)
 
-        return Decomposition(tucker.squared_error(), build, (True, True))
+        return Decomposition(
+            tucker.squared_error(), build, (True, True), partial(build, factors=tucker.outline)
+        )
 
 
 TUCKER2 = Tucker2()

@@ -117,9 +117,11 @@ def fit_method(study: Study) -> FitMethod:
 def moment_bytes(stage: Stage) -> int:
     """What the second moments of a layer's patches take: of those to fit on, and of those to judge by.
 
-    Solving for factors makes copies of them: at its height a fit holds three to four times as much.
+    Where fewer patches are read than each has entries, these are kept, in single precision. Solving for
+    factors makes copies: at its height a fit holds three to four times as much.
     """
-    return 2 * 8 * stage.group * int(stage.weight[0].size) ** 2
+    products = stage.group * int(stage.weight[0].size) ** 2
+    return 2 * (8 * products if products <= _ENTRIES else 4 * int(_ENTRIES))
 
 
 def working_bytes(stage: Stage) -> int:

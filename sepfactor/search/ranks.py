@@ -41,7 +41,7 @@ class RankSearch:
             self.metric = self.layer.metric_before_relu.for_form(form)
             moments = self.metric.whiten_moments(moments)
             self.target, self.aims = self.metric.whiten_stage(self.target), moments
-        weight = self.target.weight.astype(moments.covariance.dtype, copy=False)
+        weight = self.target.weight.astype(moments.inputs.dtype, copy=False)
         return self.scheme.decompose(replace(self.target, weight=weight), moments)
 
     def _lossless(self) -> Factorized | None:
@@ -71,9 +71,7 @@ class RankSearch:
             scheme=self.scheme.name,
             form=self.scheme.form,
             rank=rank,
-            factorization=replace(
-                factorization
-            ),  # without the dense kernel it remembers, larger than its factors
+            factorization=factorization.held_as(_kept_in(layer.epsilon)),
             macs=self.macs(rank),
             weight_error=error,
             output_error=layer.parts[1].output_error(layer.stage, factorization, layer.bias),
@@ -163,7 +161,7 @@ class MacsByRank:
     """Multiply-accumulates of a decomposition at any rank, without building it.
 
     Every weight of a chain has as many entries as a product of its widths, and each rank is a factor
-    of it at most once: the count is multilinear in the ranks. So the corners of a unit cube, built
+    of it at most once: the count is multilinear in the ranks. So the corners of a unit cube, outlined
     once, determine it everywhere.
     """
 
@@ -172,7 +170,7 @@ class MacsByRank:
         corners: dict[Rank, int] = {}
         for corner in itertools.product((1, 2), repeat=axes):
             if all(c <= full for c, full in zip(corner, decomposition.full_rank, strict=True)):
-                corners[corner] = _macs(decomposition.build(corner), size)
+                corners[corner] = _macs(decomposition.outline(corner), size)
         self._corners = corners
 
     def __call__(self, rank: Rank) -> int:
@@ -184,6 +182,11 @@ class MacsByRank:
                 weight *= (2 - r) if at == 1 else (r - 1)
             total += weight * value
         return total
+
+
+def _kept_in(epsilon: float) -> np.dtype[np.floating]:
+    """What candidates are kept in until they are built: there are many, larger together than their layers."""
+    return np.dtype(np.float32 if epsilon >= np.finfo(np.float32).eps else np.float64)
 
 
 def _macs(chains: Sequence[Chain], size: Ints) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from sepfactor.factor import Factorization, Stage
+from sepfactor.factor.covariance import Formed
 from sepfactor.factor.moments import Moments, MomentSums
 from sepfactor.factor.stage import Array
 from tests.strategies import normal, seeds
@@ -71,7 +72,7 @@ def exact_moments(stage: Stage, covariance: Array, target: Array) -> Moments:
     cross = flat @ covariance
     return Moments(
         (stage.weight.shape[1], *stage.kernel_shape),
-        covariance,
+        Formed(covariance),
         cross,
         float(np.sum(cross * flat)),
         np.zeros((stage.group, covariance.shape[-1])),

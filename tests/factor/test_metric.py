@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sepfactor.factor import SCHEMES, Factorization, Rank, Scheme, Stage
+from sepfactor.factor.covariance import Formed
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.refit import refit
 from sepfactor.factor.statistics import on_grid
@@ -109,7 +110,7 @@ def test_white_inputs_ask_for_the_bare_weights(scheme: Scheme) -> None:
     d = stage.weight[0].size
     identity = np.broadcast_to(np.eye(d), (stage.group, d, d)).copy()
     zeros = np.zeros((stage.group, d))
-    white = Moments(stage.weight.shape[1:], identity, zeros[:, None], 1.0, zeros, zeros[0], 9)
+    white = Moments(stage.weight.shape[1:], Formed(identity), zeros[:, None], 1.0, zeros, zeros[0], 9)
     rank = some_ranks(scheme, stage)[2]
     ours, theirs = (scheme.decompose(stage, seen) for seen in (white, None))
     np.testing.assert_allclose(ours.squared_error, theirs.squared_error, atol=1e-9)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,6 +62,18 @@ def test_whatever_does_not_refuse_factors_and_whatever_refuses_says_why(stage: S
             assert weight_error(stage, Factorization(chains)) < 1e-12
         else:
             assert len(str(reason).split()) >= 2
+
+
+@every_scheme
+@given(st.data())
+def test_an_outline_has_the_form_of_what_is_built(scheme: Scheme, data: st.DataObject) -> None:
+    decomposition = scheme.decompose(data.draw(taken_by(scheme)))
+    rank = tuple(data.draw(st.integers(1, full)) for full in decomposition.full_rank)
+    built, outlined = decomposition.build(rank), decomposition.outline(rank)
+    for ours, theirs in zip(outlined, built, strict=True):
+        zeros = [replace(stage, weight=np.zeros(stage.weight.shape)) for stage in theirs.stages]
+        ours_of_zeros = [replace(stage, weight=np.zeros(stage.weight.shape)) for stage in ours.stages]
+        assert [*map(repr, ours_of_zeros)] == [*map(repr, zeros)]
 
 
 @every_scheme

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sepfactor.factor.covariance import Formed
 from sepfactor.factor.stage import Array
-from sepfactor.factor.subspace import LowRank, Tucker, balanced, leading
+from sepfactor.factor.subspace import LowRank, Tucker, balanced, leading, remembered
 from tests.strategies import normal, seeds, weights
 
 matrices = st.tuples(st.integers(1, 3), st.integers(1, 8), st.integers(1, 8)).flatmap(weights)
@@ -45,10 +46,10 @@ def test_of_many_answers_the_way_by_the_inputs_finds_the_same(matrix: Array, sam
     seen = normal(seed, n, samples)
     covariance = seen @ seen.T + 1e-3 * np.eye(n)
     tall = np.concatenate([matrix, matrix + 1.0, 2.0 - matrix], axis=-2)
-    usual = LowRank.seen_through(tall, covariance)
+    usual = LowRank.seen_through(tall, Formed(covariance))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sepfactor.factor.subspace._MANY", 1)
-        other = LowRank.seen_through(tall, covariance)
+        other = LowRank.seen_through(tall, Formed(covariance))
     np.testing.assert_allclose(other.squared_error()[: n + 1], usual.squared_error()[: n + 1], atol=1e-9)
     left, right = other.factors(min(tall.shape[-2:]))
     np.testing.assert_allclose(left @ right, tall, atol=1e-9 * (1 + np.abs(tall).max()))
@@ -76,12 +77,30 @@ def test_transposing_exchanges_the_factors(matrix: Array) -> None:
 
 @given(matrices)
 def test_leading_vectors_are_orthonormal_and_values_fall(matrix: Array) -> None:
-    vectors, squares = leading(matrix)
+    found = leading(matrix)
+    vectors, squares = found.vectors, found.energy
     identity = np.swapaxes(vectors, -1, -2) @ vectors
     np.testing.assert_allclose(identity, np.broadcast_to(np.eye(matrix.shape[1]), identity.shape), atol=1e-12)
     assert np.all(squares >= 0)
     assert np.all(np.diff(squares, axis=-1) <= 0)
     np.testing.assert_allclose(squares.sum(), np.sum(matrix**2), atol=1e-12)
+
+
+def test_of_a_large_gram_vectors_are_found_once_they_are_asked_for() -> None:
+    """And are those of the values, whatever was asked for first."""
+    matrix = normal(0, 2, 300, 310) * 0.98 ** np.arange(310)
+    with remembered(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scipy.linalg.eigh", None)
+        found = leading(matrix)
+        np.testing.assert_allclose(
+            LowRank.of(matrix).squared_error(), _tails(matrix) / np.sum(matrix**2), atol=1e-13
+        )
+        patch.undo()
+        assert leading(matrix) is found
+        turned = np.swapaxes(found.vectors, -1, -2) @ matrix
+    gram = turned @ np.swapaxes(turned, -1, -2)
+    expected = found.energy[..., None] * np.eye(300)
+    np.testing.assert_allclose(gram, expected, atol=1e-12 * found.energy.max())
 
 
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 4), seeds, st.integers(-12, 12))

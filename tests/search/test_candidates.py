@@ -78,7 +78,8 @@ def check(candidate: Factorized, layer: DenseLayer) -> None:
     """What a candidate says of itself is true."""
     assert candidate.macs == macs_of(candidate.factorization, layer.size) < layer.macs
     assert candidate.factorization.bias is layer.bias
-    assert candidate.weight_error == weight_error(layer.stage, candidate.factorization)
+    kept = weight_error(layer.stage, candidate.factorization)  # in the type of the file
+    assert candidate.weight_error == pytest.approx(kept, abs=1e-6)
     same_patches = layer.stage if candidate.scheme == "trim" else candidate.factorization.dense()
     right, other = (layer.statistics.outputs(s.weight, s.group) for s in (layer.stage, same_patches))
     spread = np.linalg.norm(right - right.mean(axis=0))
