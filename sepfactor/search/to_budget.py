@@ -10,20 +10,19 @@ import numpy as np
 
 from sepfactor.budgets import LOSSLESS, Budget, QualityLimits, verdict_of
 from sepfactor.codes import BudgetVerdict
-from sepfactor.data.feeds import Feeds
 from sepfactor.fit.build import Built, build
 from sepfactor.fit.evidence import Evidence
 from sepfactor.fit.settings import fit_method
-from sepfactor.measure.engine import Feed, Session
 from sepfactor.measure.quality import Judge
 from sepfactor.progress import TakeBest
 from sepfactor.results import Budget as BudgetResult
 from sepfactor.results import FrontPoint, JudgedOn, LimitResult, OutputTask, Quality, QualityKind
 from sepfactor.search.finals import build_dense_int8, build_of_one_precision, time_in_turns
 from sepfactor.search.gathering import gather_space
+from sepfactor.search.judges import judge_of, last_word_of, try_metric
 from sepfactor.search.layer_timing import LayerTimer
 from sepfactor.search.planner import Planner
-from sepfactor.search.points import LastWord, Point
+from sepfactor.search.points import Point
 from sepfactor.search.sensitivity import measure_sensitivity
 from sepfactor.search.settings import SearchSettings
 from sepfactor.search.space import LayerChoices, SearchSpace
@@ -31,7 +30,7 @@ from sepfactor.search.telling import told
 from sepfactor.search.tuned import tune_faster, tune_within
 from sepfactor.study.recipe import expecting, make_plan
 from sepfactor.study.study import Study
-from sepfactor.user_code import Metric, open_metric
+from sepfactor.user_code import open_metric
 from sepfactor.words import plural
 
 
@@ -116,9 +115,9 @@ def make_planner(study: Study, evidence: Sequence[Evidence], settings: SearchSet
     units = (
         (splits.judged_units or len(splits.judged_on)) if splits.decided_nothing else None
     )  # what is chosen is to be confirmed
-    judge = _judge(original, data, study, budget, metric, known, units=units)
+    judge = judge_of(original, data, study, budget, metric, known, units=units)
     limit = budget.quality_limit(judge.kinds, judge.original_score)  # before the work, if it does not fit
-    last_word = _last_word(study, budget, judge, metric)
+    last_word = last_word_of(study, budget, judge, metric)
     if known == "held-out":
         judge.learn(splits.fitted_only, splits.fitted_only.labels)
     space = gather_space(
@@ -131,58 +130,6 @@ def make_planner(study: Study, evidence: Sequence[Evidence], settings: SearchSet
     if fit_method(study).is_sequential:
         space = space.learn_shares(())
     return Planner(study, evidence, settings, budget, limit, space, judge, last_word)
-
-
-def _judge(
-    original: Session,
-    data: Feeds,
-    study: Study,
-    budget: Budget,
-    metric: Metric | None,
-    judged_on: JudgedOn,
-    like: Judge | None = None,
-    units: int | None = None,
-) -> Judge:
-    """A judge of the outputs as the budget asks for."""
-    return Judge(
-        original,
-        data,
-        data.labels,
-        data.boxes,
-        dense=budget.dense,
-        by_class=budget.by_class,
-        task=study.options.task,
-        metric=metric,
-        estimate=budget.estimates,
-        judged_on=judged_on,
-        like=like,
-        units=units,
-        pool=study.pool,
-    )
-
-
-def _last_word(study: Study, budget: Budget, judge: Judge, metric: Metric | None) -> LastWord | None:
-    """The judge on data that decided nothing, which say whether the budget is kept; None without any."""
-    splits = study.splits
-    if not splits.decided_nothing:
-        return None
-    known: JudgedOn = "held-out" if study.options.eval_data is None else "eval-data"
-    original = study.exact.open(study.loaded.runnable)
-    last = _judge(
-        original, splits.judged_on, study, budget, metric, known, like=judge, units=splits.judged_units
-    )
-    last.learn(splits.fit, splits.fit.labels, changes=False)
-    return LastWord(last, budget.quality_limit(last.kinds, last.original_score))
-
-
-def try_metric(metric: Metric, original: Session, feed: Feed) -> None:
-    """Ask a user's metric about the original, on one run: what is wrong with it shows before the search.
-
-    Raises:
-        UserCodeError: it fails, or gives no number.
-    """
-    names = (output.name for output in original.get_outputs())
-    metric(dict(zip(names, original.run(feed), strict=True)), feed)
 
 
 def plan_to_budget(study: Study, evidence: Sequence[Evidence], settings: SearchSettings) -> Outcome:
@@ -288,7 +235,15 @@ def _as_fast_as_allowed(planner: Planner, limit: QualityLimits) -> Outcome:
     if dense is not None:
         time_in_turns(planner)
     best = planner.best()
-    return _keep_all(planner, "no-plan", none) if best is None else _outcome(planner, best)
+    return _keep_all(planner, "no-plan", none) if best is None else _shown(planner, best)
+
+
+def _shown(planner: Planner, best: Point) -> Outcome:
+    """The best plan if data show that it keeps the budget; else what needs no showing, if that gains."""
+    found, study = _outcome(planner, best), planner.study
+    if found.verdict.is_met or study.options.force or not study.network.is_tidied:
+        return found
+    return _keep_all(planner, found.verdict.code, f"of the best plan of factors, {found.verdict.text}")
 
 
 def _stepping_back(

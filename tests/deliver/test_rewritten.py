@@ -131,6 +131,21 @@ def test_a_budget_says_that_it_is_kept_without_loss(tmp_path: Path, decide: Call
     assert "kept without loss, by exact rewriting alone" in result.report.budget.verdict.text
 
 
+def test_what_so_few_samples_do_not_show_leaves_what_is_lossless(
+    tmp_path: Path, decide: Callable[..., None]
+) -> None:
+    decide(prelu=8.0)
+    few: dict[str, Any] = {**DATA, "data": {"x": normal(3, 16, 20, 20)}, "min_snr": 5.0}
+    result = sepfactor.compress(network(), tmp_path / "out.onnx", **few)
+    assert result.is_met and result.path is not None
+    assert not result.report.totals.replaced
+    assert result.report.budget is not None
+    said = result.report.budget.verdict.text
+    assert "kept without loss" in said and "not shown on so few" in said
+    forced = sepfactor.compress(network(), tmp_path / "forced.onnx", force=True, **few)
+    assert forced.report.totals.replaced and not forced.is_met
+
+
 def test_a_budget_of_time_that_rewriting_keeps_loses_nothing(
     tmp_path: Path, decide: Callable[..., None]
 ) -> None:
