@@ -11,6 +11,7 @@ from typing import Any
 import tomli_w
 
 from sepfactor.errors import OptionError
+from sepfactor.files import read_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -41,7 +42,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(path))
     except FileNotFoundError:
         raise OptionError(f"There is no config file {path}. Check the path given to --config.") from None
     except OSError as error:

@@ -15,6 +15,7 @@ from sepfactor.data import images, wave_files
 from sepfactor.data.feeds import Source
 from sepfactor.data.inputs import listing
 from sepfactor.errors import DataError
+from sepfactor.files import read_text
 
 _SUFFIXES = images.SUFFIXES | {wave_files.SUFFIX}
 """Of files that a table may name."""
@@ -139,7 +140,7 @@ def read_label_table(path: Path) -> LabelTable:
         DataError: the file cannot be read, is empty, or its rows are not alike.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path, "utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: the labels cannot be read ({error}): save UTF-8 text.") from error
     mark = next((mark for mark in ",;\t " if any(mark in line for line in lines[:1])), ",")

@@ -30,6 +30,7 @@ from sepfactor.data.ground_truth import entries_of_runs, refuse_synthetic
 from sepfactor.data.inputs import brief, listing
 from sepfactor.data.labels import finder
 from sepfactor.errors import DataError
+from sepfactor.files import read_text
 from sepfactor.words import plural
 
 Box = tuple[float, float, float, float, float, float, float]
@@ -116,7 +117,7 @@ def _seen(boxes: NDArray[np.float64], frame: Frame) -> NDArray[np.float64]:
 
 def _read_coco(path: Path, source: Source) -> Sequence[NDArray[np.float64]]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: the labels cannot be read ({brief(error)}): give COCO's JSON.") from None
     images, annotations = (_list(document, name, path) for name in ("images", "annotations"))
@@ -208,7 +209,7 @@ def _read_yolo(folder: Path, source: Source) -> Sequence[NDArray[np.float64]]:
 
 def _yolo_boxes(file: Path, frame: Frame) -> NDArray[np.float64]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = read_text(file).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: the labels cannot be read ({brief(error)}).") from None
     boxes: list[Box] = []

@@ -14,6 +14,7 @@ from pydantic_core import to_jsonable_python
 
 from sepfactor.codes import Precision, Reason
 from sepfactor.errors import PlanError
+from sepfactor.files import read_text
 
 SCHEMA_VERSION = "2.4"
 KEEP = "keep"
@@ -218,13 +219,13 @@ def read_plan(path: Path) -> Plan:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise PlanError(f"{path} is too large for a plan. Name the JSON that `sepfactor plan` wrote.")
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except FileNotFoundError:
         raise PlanError(f"There is no plan {path}. Make one with `sepfactor plan MODEL -o {path}`.") from None
     except UnicodeDecodeError:
         raise PlanError(f"{path} is no text, and so no plan. Name what `sepfactor plan` wrote.") from None
     except OSError as error:
-        raise PlanError(f"The plan {path} cannot be read: {error}.") from None
+        raise PlanError(f"The plan {path} cannot be read: {error.strerror}.") from None
     return parse_plan(text, str(path))
 
 

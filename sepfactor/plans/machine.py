@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sepfactor.errors import PlanError
+from sepfactor.files import read_text
 
 _MOST_BYTES = 256 * 2**20
 
@@ -106,13 +107,17 @@ def read_profile(path: Path) -> MachineProfile:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise PlanError(f"{path} is too large for a profile. Name what `sepfactor profile` wrote.")
-        return MachineProfile.model_validate_json(path.read_text(encoding="utf-8"))
+        return MachineProfile.model_validate_json(read_text(path))
     except FileNotFoundError:
         raise PlanError(
             f"There is no profile {path}. Make one with `sepfactor profile MODEL -o {path}`."
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlanError(f"The profile {path} cannot be read: {error}.") from None
+    except OSError as error:
+        raise PlanError(f"The profile {path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise PlanError(
+            f"{path} is no text, and so no profile. Name what `sepfactor profile` wrote."
+        ) from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sepfactor.errors import DataError
+from sepfactor.files import read_text
 from sepfactor.results import (
     SCHEMA_VERSION,
     Bench,
@@ -39,7 +40,7 @@ def read_document(path: Path) -> Document:
         DataError: there is no such file, or it is something else, damaged, or of another version.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_text(path))
     except FileNotFoundError:
         raise DataError(f"There is no file {path}. Write one with `compress … --json {path}`.") from None
     except OSError as error:

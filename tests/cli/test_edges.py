@@ -14,7 +14,9 @@ import numpy as np
 import onnx
 import platformdirs
 import pytest
+from click.testing import CliRunner
 
+from sepfactor.cli import main
 from sepfactor.measure.timing_cache import DiskCache, default_path
 from sepfactor.scratch import scratch_folder
 from tests import networks
@@ -39,6 +41,30 @@ def typed(folder: Path, *arguments: str, **settings: str) -> tuple[int, str]:
     variables = os.environ | {"SEPFACTOR_CACHE": str(folder / "cache")} | settings
     done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, check=False)
     return done.returncode, done.stderr.decode(errors="replace")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("report", "device"),
+        ("apply", "m.onnx", "device"),
+        ("compress", "m.onnx", "--config", "device"),
+        ("compress", "m.onnx", "--data", "d.npz", "--profile", "device", "--min-snr", "9"),
+        ("compress", "m.onnx", "--data", "d.npz", "--labels", "device.json"),
+    ],
+    ids=["report", "plan", "config", "profile", "boxes"],
+)
+def test_what_may_never_end_is_not_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, asked: tuple[str, ...]
+) -> None:
+    """The device is one that does end, so that a test of this does as well."""
+    monkeypatch.chdir(folder)
+    for name in ("device", "device.json"):
+        Path(name).symlink_to("/dev/null")
+    ran = CliRunner().invoke(main, [*asked, *(() if asked[0] == "report" else ("-o", "out.onnx"))])
+    assert ran.exit_code in (1, 2), ran.output
+    assert "no regular file" in ran.stderr
+    assert not Path("out.onnx").exists()
 
 
 @pytest.mark.parametrize(
