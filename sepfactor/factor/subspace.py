@@ -63,17 +63,17 @@ def leading(matrix: Array) -> Left:
     if known is None or gram.shape[-1] < _LARGE:
         return Left.of(gram)
     key = hashlib.blake2b(np.ascontiguousarray(gram).data).digest()
-    if key not in known:
-        known[key] = Left.of(gram)
-        while len(known) > _REMEMBERED:
-            del known[next(iter(known))]
-    return known[key]
+    found = known.pop(key, None) or Left.of(gram)
+    known[key] = found  # behind those that were asked for less lately
+    while len(known) > _REMEMBERED:
+        del known[next(iter(known))]
+    return found
 
 
 _LARGE = 256
 """Rows of a Gram from which on it is worth remembering, and its vectors are worth putting off."""
 
-_REMEMBERED = 2
+_REMEMBERED = 4
 
 
 def _eigenvalues(gram: Array) -> Array:
