@@ -70,8 +70,8 @@ class Meter(Protocol):
     def read(self) -> Reading:
         """Before and after each run; the first figure is seconds that passed."""
 
-    def now(self) -> float:
-        """Seconds, rising, by which timing knows when to end."""
+    def spent(self, since: Reading) -> float:
+        """Seconds of timing since a reading, by which timing knows when to end."""
 
     def rounds(self, passed: Samples, other: Samples) -> Rounds:
         """What both figures say.
@@ -89,9 +89,9 @@ class WorkOfThisThread:
         """Seconds that passed, and seconds this thread had a core."""
         return time.perf_counter(), time.thread_time()
 
-    def now(self) -> float:
+    def spent(self, since: Reading) -> float:
         """Seconds of work, or a third of what passed: what others take of a core is no time for timing."""
-        passed, worked = self.read()
+        passed, worked = (now - then for now, then in zip(self.read(), since, strict=True))
         return max(worked, passed / _PATIENCE)
 
     def rounds(self, passed: Samples, other: Samples) -> Rounds:
@@ -137,9 +137,9 @@ class SeveralThreads:
         switches = 0 if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
         return time.perf_counter(), switches
 
-    def now(self) -> float:
+    def spent(self, since: Reading) -> float:
         """Seconds that passed."""
-        return time.perf_counter()
+        return time.perf_counter() - since[0]
 
     def rounds(self, passed: Samples, other: Samples) -> Rounds:
         """By time that passed, where no thread was taken off its core or waited for one."""
@@ -160,9 +160,9 @@ class WallClock:
         """Seconds that passed, and nothing."""
         return self._clock(), 0.0
 
-    def now(self) -> float:
+    def spent(self, since: Reading) -> float:
         """Seconds by its clock."""
-        return self._clock()
+        return self._clock() - since[0]
 
     def rounds(self, passed: Samples, other: Samples) -> Rounds:
         """By time that passed."""
@@ -221,27 +221,27 @@ def time_in_turns(
     """
     if not calls or not 1 <= min_rounds <= max_rounds:
         raise ValueError("there must be a call to time, and 1 <= min_rounds <= max_rounds")
-    begin = meter.now()
+    begin = meter.read()
     for number in range(-warmup, 0):
         for call in calls:
             call(number)
-        if meter.now() - begin >= _WARMUP_SHARE * seconds:
+        if meter.spent(begin) >= _WARMUP_SHARE * seconds:
             break
     readings: list[list[Reading]] = []
     look_at = float(max(min_rounds, _TELLING))
     orders = _orders(len(calls), seed)
     with _no_garbage_collection():
-        start = told = meter.now()
+        start, told = meter.read(), 0.0
         while len(readings) < max_rounds:
             short = _short(readings, len(calls)) if as_in_use else ()
             readings.append(_time_round(calls, next(orders), meter, len(readings), short))
-            done, now = len(readings), meter.now()
-            if watch is not None and now - told >= _TOLD_EVERY_S:
-                told = now
-                watch(min((now - start) / seconds if seconds else 1.0, done / min_rounds, 1.0))
+            done, spent = len(readings), meter.spent(start)
+            if watch is not None and spent - told >= _TOLD_EVERY_S:
+                told = spent
+                watch(min(spent / seconds if seconds else 1.0, done / min_rounds, 1.0))
             if done < min_rounds:
                 continue
-            if now - start >= seconds:
+            if spent >= seconds:
                 break
             # Stopping for a narrow interval, whatever it contains, does not favour a result.
             if precision is not None and len(calls) > 1 and done >= look_at:

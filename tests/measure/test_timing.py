@@ -133,7 +133,7 @@ def test_beside_others_as_many_rounds_are_timed_for_up_to_three_times_as_long(
     """Time in which others had the core is not what timing may take, but it does end."""
     worked = Clock()
     monkeypatch.setattr("time.thread_time", worked)
-    monkeypatch.setattr("time.perf_counter", lambda: waiting * worked.now)
+    monkeypatch.setattr("time.perf_counter", lambda: 1e5 + waiting * worked.now)  # since the machine began
     call = worked.call(0, lambda: 0.0625)
     timed = time_in_turns([call], WorkOfThisThread(), seconds=1.0, min_rounds=5, max_rounds=50, warmup=0)
     assert timed.samples.shape[1] == rounds
