@@ -31,7 +31,7 @@ from sepfactor.measure.machine import machine_load
 from sepfactor.options import Options, make_options
 from sepfactor.outputs import check_outputs
 from sepfactor.plans.document import Plan
-from sepfactor.plans.machine import MachineProfile
+from sepfactor.plans.machine import Int8Times, MachineProfile
 from sepfactor.progress import Progress, silent
 from sepfactor.reads import files_read
 from sepfactor.results import Planning
@@ -195,7 +195,7 @@ def profile(
         prepared_ms=space.prepared_ms,
         layers={c.evidence.site.output: c.ms for c in space.layers if c.candidates},
         times=study.timing_cache.entries,
-        int8=space.beside.times,
+        int8=(space.beside.times or Int8Times()) if asked.int8 else None,
         notes=study.network.notes,
     )
 

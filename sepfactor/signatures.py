@@ -81,6 +81,9 @@ class _Precision(TypedDict, total=False):
     int8: bool | None
     """Let layers and what is between them compute in 8-bit integers, factored or not, where that is faster
     and keeps the budget."""
+
+
+class _Rounding(TypedDict, total=False):
     reduce_range: bool | None
     """With --int8, weights of 7 bits: no sum of two products saturates on x86 without VNNI."""
 
@@ -199,6 +202,7 @@ class CompressOptions(
     _Layers,
     _Surveying,
     _Precision,
+    _Rounding,
     _Tidying,
     _Delivery,
     _Data,
@@ -225,6 +229,7 @@ class PlanOptions(
     _Layers,
     _Surveying,
     _Precision,
+    _Rounding,
     _Tidying,
     _Data,
     _Fitting,

@@ -41,7 +41,8 @@ GROUPS = (
     Group("Candidates", ("max_error", "cache"), ("compress", "plan", "profile")),
     Group("Layers", ("ignore", "layers", "keep"), (*_BUILD, "profile")),
     Group("Surveying", ("linear_layers", "dequantize"), (*_BUILD, "profile", "inspect")),
-    Group("Precision", ("int8", "reduce_range"), ("compress", "plan", "profile")),
+    Group("Precision", ("int8",), ("compress", "plan", "profile")),
+    Group("Rounding", ("reduce_range",), ("compress", "plan")),
     Group("Tidying", ("tidy",), ("compress", "plan", "profile")),
     Group("Delivery", ("plan", "force"), ("compress",)),
     Group(

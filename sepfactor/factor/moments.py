@@ -38,7 +38,7 @@ BATCH, _NUMBERS = 4096, 2**23
 """Patches collected before they are multiplied, and their numbers at most: few large products are faster than
 many small ones."""
 
-_ROWS_FROM = 1000
+ROWS_FROM = 1000
 """Entries per patch from which on rows are kept while they are fewer; below, their matrix is small anyway."""
 
 
@@ -286,7 +286,7 @@ class _Inputs:
         self._shape = (group, entries, entries)
         self._rows: list[Any] = []
         self._count = 0
-        self._sums = np.zeros(self._shape) if entries < _ROWS_FROM else None
+        self._sums = np.zeros(self._shape) if entries < ROWS_FROM else None
 
     def add(self, rows: Array) -> None:
         """Add ``(group, n, entries)``."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sepfactor.factor import Stage
+from sepfactor.factor.moments import ROWS_FROM
 from sepfactor.options import Options
 from sepfactor.study.study import Study
 
@@ -120,8 +121,10 @@ def moment_bytes(stage: Stage) -> int:
     Where fewer patches are read than each has entries, these are kept, in single precision. Solving for
     factors makes copies: at its height a fit holds three to four times as much.
     """
-    products = stage.group * int(stage.weight[0].size) ** 2
-    return 2 * (8 * products if products <= _ENTRIES else 4 * int(_ENTRIES))
+    entries = int(stage.weight[0].size)
+    products = stage.group * entries**2
+    keeps_rows = entries >= ROWS_FROM and products > _ENTRIES
+    return 2 * (4 * int(_ENTRIES) if keeps_rows else 8 * products)
 
 
 def working_bytes(stage: Stage) -> int:

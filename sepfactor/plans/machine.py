@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from typing_extensions import Self
 
 from sepfactor.errors import PlanError
 from sepfactor.files import read_text
@@ -32,6 +34,14 @@ class BorderTimes(BaseModel):
     up: tuple[float, ...] = (0.0,)
     down: tuple[float, ...] = (0.0,)
     sums: tuple[float, ...] = (0.0,)
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if len({len(values) for values in (self.sizes, self.up, self.down, self.sums)}) > 1:
+            raise ValueError("sizes, up, down and sums must be of one length")
+        if not self.sizes or self.sizes[0] < 1 or any(a >= b for a, b in pairwise(self.sizes)):
+            raise ValueError("sizes must be whole numbers from 1 up that rise")
+        return self
 
     def of(self, rates: Sequence[float], size: int) -> float:
         """Milliseconds for a map of this size, by one of the rates."""

@@ -6,6 +6,7 @@ layouts, and where what comes together is in two of them, it turns maps around t
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from sepfactor.budgets import QualityLimits
@@ -60,7 +61,7 @@ def time_in_turns(planner: Planner) -> None:
     if len(points) < 2 or not study.may_time:
         return
 
-    def ratios() -> list[float]:
+    def raced() -> _Raced:
         networks: list[tuple[str, Path | bytes]] = [("the original", study.loaded.runnable)]
         for point in points:
             networks.append((point.label, serialized(point.built.model)))
@@ -74,13 +75,22 @@ def time_in_turns(planner: Planner) -> None:
             seed=study.options.seed,
             watch=in_shares(study.progress, "time", "the fastest plans, in turns"),
         )
-        return [rounds.ratio(number, seed=study.options.seed).ratio for number in range(1, len(networks))]
+        found = [rounds.ratio(number, seed=study.options.seed).ratio for number in range(1, len(networks))]
+        return _Raced(tuple(found), bool(rounds.is_disturbed))
 
     what = ["in turns", *map(planner.recipe_of, points)]
-    found = study.journal.remember(what, list[float], ratios)
+    found = study.journal.remember(what, _Raced, raced, unless=lambda one: one.is_disturbed)
     planner.in_turns = {
-        point: planner.original.ms / ratio for point, ratio in zip(points, found, strict=True)
+        point: planner.original.ms / ratio for point, ratio in zip(points, found.ratios, strict=True)
     }
+
+
+@dataclass(frozen=True)
+class _Raced:
+    """Of each plan how much faster it is than the original; and whether other programs disturbed that."""
+
+    ratios: tuple[float, ...]
+    is_disturbed: bool
 
 
 def _finalists(planner: Planner) -> list[Point]:

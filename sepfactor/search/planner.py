@@ -149,7 +149,7 @@ class Planner:
         fails: so many tests leave the level of each as it is (fixed sequence testing, Maurer et al. 1995).
         """
         kept = [point for point in self.points if self.keeps(point) and any(point.options)]
-        kept = [point for point in kept if point.effort == "full"] or kept
+        kept = self._careful(kept)
         return [*takewhile(self._is_confirmed, sorted(kept, key=lambda point: point.quality.divergence))]
 
     def milliseconds(self, point: Point) -> float:
@@ -168,7 +168,7 @@ class Planner:
 
     def closest(self) -> Point:
         """Of everything built, the closest to the limits on cost; of what keeps them, what loses least."""
-        full = [point for point in self.points if point.effort == "full"] or self.points
+        full = self._careful(self.points)
         if kept := [point for point in full if self.keeps_costs(point)]:
             return min(kept, key=lambda point: point.quality.divergence)
         return min(full, key=lambda point: self.budget.excess(self.original, point.cost))
@@ -304,6 +304,11 @@ class Planner:
         """Bounds of the network as bounds of what the layers add up to."""
         rest = Cost(ms=self.space.fixed_ms)
         return {one.option: bounds[one.option] - one.quantity(rest) for one in self.budget.costs}
+
+    def _careful(self, points: list[Point]) -> list[Point]:
+        """What was fitted in full alone, with what has nothing to fit; all of them where nothing was."""
+        full = [point for point in points if point.effort == "full"]
+        return full if any(self._is_fitted(point.options) for point in full) else points
 
     def in_full(self, point: Point) -> Point:
         """The same plan fitted with care."""

@@ -140,18 +140,19 @@ def measured_whole(trial: Trial, model: ir.Model, names: Sequence[str]) -> Ratio
 
 
 def measured_in_eight_bits(
-    trial: Trial, floats: ir.Model, model: ir.Model, names: Sequence[str]
+    trial: Trial, floats: ir.Model, in_float: Sequence[str], model: ir.Model, names: Sequence[str]
 ) -> Ratio | None:
     """A network in eight bits against one in float, opened several times.
 
     Args:
         trial: in eight bits.
         floats: the one in float, of more rules.
+        in_float: names of its rules.
         model: the other.
         names: of the rules of the latter.
     """
     both = [("in float", serialized(floats)), ("in eight bits", trial.as_timed(model))]
-    return _measured_anew(trial, names, both)
+    return _measured_anew(trial, [*names, "beside", *in_float], both)
 
 
 def _measured_anew(

@@ -178,7 +178,7 @@ def for_eight_bits(trial: Trial, choice: Choice) -> Choice:
         return choice
     left = [name for name in kept if name not in against]
     found = rewrite_by_name(trial.prepared, left)
-    gain = measured_in_eight_bits(int8, choice.model, found.model, left)
+    gain = measured_in_eight_bits(int8, choice.model, kept, found.model, left)
     if gain is None or gain.low <= 1.0:
         return choice
     rows = (

@@ -74,7 +74,7 @@ def test_layers_are_fitted_to_few_rows_as_to_their_matrix(
     found = []
     monkeypatch.setattr("sepfactor.factor.moments._SINGLE_FROM", 10**9)
     for limit in (10**9, 1):
-        monkeypatch.setattr("sepfactor.factor.moments._ROWS_FROM", limit)
+        monkeypatch.setattr("sepfactor.factor.moments.ROWS_FROM", limit)
         sums = MomentSums(seen.x.shape[1:], group, 8, spread=True)
         for x, y in zip(np.array_split(seen.x, parts), np.array_split(seen.y, parts), strict=True):
             sums.add(x.astype(np.float32), y.astype(np.float32))

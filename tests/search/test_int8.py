@@ -14,12 +14,15 @@ import onnx
 import onnx_ir as ir
 import pytest
 from click.testing import CliRunner
+from pydantic import ValidationError
 
 import sepfactor
 from sepfactor.cli import main
 from sepfactor.deliver.result import Result
 from sepfactor.errors import NothingToReplace, OptionError, PlanError
 from sepfactor.plans.document import Plan, read_plan
+from sepfactor.plans.machine import BorderTimes
+from sepfactor.progress import TakeBest
 from sepfactor.search import finals
 from tests.fit.small import outputs, smooth, weights
 from tests.graph.build import model
@@ -95,13 +98,52 @@ def test_what_comes_out_fastest_in_turns_is_taken(monkeypatch: pytest.MonkeyPatc
 
     def decided(_: object, networks: Sequence[tuple[str, object]], *__: object, **___: object) -> object:
         ratios = [100.0 if name == ALL_INT8 else 1.0 for name, _ in networks]
-        return SimpleNamespace(ratio=lambda number, **_: SimpleNamespace(ratio=ratios[number]))
+        ratio = {number: SimpleNamespace(ratio=one) for number, one in enumerate(ratios)}
+        return SimpleNamespace(ratio=lambda number, **_: ratio[number], is_disturbed=False)
 
     monkeypatch.setattr(finals, "open_and_time", decided)
     monkeypatch.setattr(finals, "_NEAR", 1e3)
     monkeypatch.setattr(finals, "_FINALISTS", 99)
     found = sepfactor.compress(network(), min_snr=25.0, **ASKED)
     assert [point.label for point in found.report.front if point.chosen] == [ALL_INT8], found.report.front
+
+
+def test_the_best_so_far_is_not_only_what_needs_no_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the search is broken off before a plan was fitted with care."""
+
+    def report(step: str, done: int, total: int, detail: str) -> None:
+        if "fitted with care" in detail:
+            raise TakeBest
+
+    found = sepfactor.compress(network(), min_snr=25.0, progress=report, **ASKED)
+    assert found.is_met
+    assert [point.label for point in found.report.front if point.chosen] != [ALL_INT8]
+
+
+def test_reduced_range_means_nothing_in_float() -> None:
+    with pytest.raises(OptionError, match="reduce-range"):
+        sepfactor.compress(network(), min_snr=25.0, **{**ASKED, "int8": False, "reduce_range": True})
+
+
+def test_a_network_without_a_form_in_eight_bits_has_a_profile_of_them_all_the_same() -> None:
+    """An empty one: that nothing can be there is known."""
+    line = model(
+        "y = Conv <pads = [1, 1]> (x, w)", "float[N, 8, L] x", "float[N, 8, L] y", **weights(w=(8, 8, 3))
+    )
+    data = {"x": np.ascontiguousarray(DATA[:8, :1, :, 0].repeat(8, axis=1))}
+    found = sepfactor.profile(line, data=data, int8=True, tidy=False, bench_seconds=0)
+    assert found.int8 is not None and not found.int8.layers
+    assert sepfactor.profile(line, data=data, tidy=False, bench_seconds=0).int8 is None
+
+
+@pytest.mark.parametrize(
+    "damage", [{"up": [0.0]}, {"sizes": []}, {"sizes": [0, 1, 2]}, {"sizes": [9, 9, 10]}]
+)
+def test_damaged_times_of_borders_are_refused(damage: dict[str, Any]) -> None:
+    three = {"sizes": [1, 2, 3], "up": [0.0] * 3, "down": [0.0] * 3, "sums": [0.0] * 3}
+    BorderTimes.model_validate(three)
+    with pytest.raises(ValidationError):
+        BorderTimes.model_validate({**three, **damage})
 
 
 def test_a_budget_that_eight_bits_do_not_keep_keeps_them_out() -> None:
