@@ -19,7 +19,6 @@ class Asked(Protocol):
     int8: Any
     metric: Any
     rank: Any
-    reduce_range: Any
     refit: Any
     task: Any
     tune: Any
@@ -55,8 +54,6 @@ def _of_budgets(asked: Asked) -> Iterator[str]:
 
 def _of_int8(asked: Asked) -> Iterator[str]:
     if not asked.int8:
-        if asked.reduce_range:
-            yield "reduce-range is about weights in eight bits, and there are none without int8: give both"
         return
     if asked.has_rule:
         yield (

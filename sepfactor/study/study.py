@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from sepfactor.errors import PlanError
+from sepfactor.errors import OptionError, PlanError
 from sepfactor.graph.int8 import INT8_OPSET
 from sepfactor.graph.load import Loaded
 from sepfactor.graph.survey import Site
@@ -128,9 +128,14 @@ def open_study(
         chooses: whether plans are chosen by how they do on the data.
 
     Raises:
+        OptionError: 7-bit weights are asked for without eight bits.
         PlanError: the profile of another machine cannot be read, or is of another engine.
         SepfactorError: the network cannot be run, or the data cannot be read or do not fit.
     """
+    if options.reduce_range and not options.int8:
+        raise OptionError(
+            "reduce-range is about weights in eight bits, and without int8 are none: give both."
+        )
     machine = None if options.profile is None else read_profile(options.profile)
     engine = open_engine(options.engine, options.threads, options.provider)
     if machine is not None and machine.engine != engine.name:
