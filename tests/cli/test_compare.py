@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,6 +89,9 @@ class TestCommand:
         run = sepfactor(*GIVEN, "--task", "detector")
         assert run.exit_code == 2
         assert "can be judged as --task detector" in run.stderr
+        assert set(re.findall(r"--[a-z-]+", run.stderr)) <= set(
+            re.findall(r"--[a-z-]+", sepfactor("compare", "--help").stdout)
+        )
 
     def test_pictures_are_of_the_images_whose_class_changed(self, sepfactor: Run) -> None:
         found = strict(sepfactor(*GIVEN, "--json", "-").stdout)
