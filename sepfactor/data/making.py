@@ -17,6 +17,11 @@ _MENDS = {
 }
 """Kind of data → what to do where options for images are given with it."""
 
+OF_FILES = ("resize", "letterbox", "border")
+"""Options that say which part of an image is fed, of which made-up ones, as large as the input, have none."""
+
+_NO_DATA = "inputs are made up, since no --data was given. Give it, or leave the option out."
+
 
 class Making(NamedTuple):
     """How files become inputs.
@@ -24,16 +29,18 @@ class Making(NamedTuple):
     Attributes:
         images: how an image does.
         sample_rate: values a second that sounds have there; None: as many as in their files.
+        elsewhere: kind of other data that the same options are for, and may be meant for.
     """
 
     images: Preprocessing = Preprocessing()
     sample_rate: int | None = None
+    elsewhere: Kind | None = None
 
-    def check(self, kind: Kind, origin: str) -> None:
+    def check(self, kind: Kind | None, origin: str) -> None:
         """Refuse options that are for another kind of data.
 
         Args:
-            kind: of the data.
+            kind: of the data; None where inputs are made up, which takes units and layout of images.
             origin: what the user would call them.
 
         Raises:
@@ -41,10 +48,13 @@ class Making(NamedTuple):
         """
         usual = Preprocessing()
         given = [name for name, value in vars(self.images).items() if value != getattr(usual, name)]
-        if given and kind != "images":
+        if kind is None:
+            given = [name for name in given if name in OF_FILES]
+        if given and "images" not in {kind, self.elsewhere}:
             flags = ", ".join(f"--{name}" for name in given) + (" is" if len(given) == 1 else " are")
+            if kind is None:
+                raise OptionError(f"{flags} for images in files, but {_NO_DATA}")
             raise OptionError(f"{flags} for images, but {origin} gives {kind}, {_MENDS[kind]}.")
-        if self.sample_rate is not None and kind != "sounds":
-            raise OptionError(
-                f"--sample-rate is for sounds in .wav files, but {origin} gives {kind}. Leave it out."
-            )
+        if self.sample_rate is not None and "sounds" not in {kind, self.elsewhere}:
+            given_instead = _NO_DATA if kind is None else f"{origin} gives {kind}. Leave it out."
+            raise OptionError(f"--sample-rate is for sounds in .wav files, but {given_instead}")

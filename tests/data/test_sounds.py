@@ -193,6 +193,14 @@ def test_options_are_of_their_kind_of_data(tmp_path: Path) -> None:
         open_feeds(path, hearing("n", 100), preprocessing=Preprocessing(scale=1))
     with pytest.raises(OptionError, match=r"--sample-rate is for sounds .* gives arrays"):
         open_feeds({"x": np.zeros((3, 100), np.float32)}, hearing("n", 100), sample_rate=RATE)
+    for option in ({"letterbox": True}, {"resize": 9}):
+        with pytest.raises(OptionError, match=rf"--{next(iter(option))} is for images in files.* no --data"):
+            open_feeds(None, hearing(1, 3, 8, 8), preprocessing=Preprocessing(**option))
+    with pytest.raises(OptionError, match=r"--sample-rate is for sounds .* no --data was given"):
+        open_feeds(None, hearing("n", 100), sample_rate=RATE)
+    assert open_feeds(
+        None, hearing(1, 3, 8, 8), preprocessing=Preprocessing(scale=1, layout="nchw")
+    ).synthetic
     np.save(tmp_path / "b.npy", np.zeros((2, 100)))
     with pytest.raises(DataError, match=r"both arrays \(b\.npy\) and sounds \(a\.wav\)"):
         open_feeds(tmp_path, hearing("n", 100))
