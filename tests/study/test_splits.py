@@ -15,6 +15,7 @@ from sepfactor.errors import DataError, OptionError
 from sepfactor.graph.load import load
 from sepfactor.measure.engines import open_engine
 from sepfactor.options import make_options
+from sepfactor.study.rewriting import inputs_to_compare
 from sepfactor.study.splits import Splits, open_splits, split_sizes
 from tests.graph.build import model
 from tests.networks import images, plain
@@ -177,3 +178,10 @@ class TestOptionsOfOneKindOfData:
             opened(3, tmp_path, eval_data=pictures, sample_rate=8000)
         with pytest.raises(OptionError, match=r"--letterbox is for images.* no --data was given"):
             opened(3, tmp_path, data=None, letterbox=True)
+
+    def test_say_nothing_of_what_is_made_up_beside_data(self, tmp_path: Path, pictures: Path) -> None:
+        onnx.save(plain(), tmp_path / "model.onnx")
+        loaded, engine = load(tmp_path / "model.onnx"), open_engine(threads=1)
+        asked = make_options({"data": pictures, "letterbox": True, "border": 0})
+        splits = open_splits(loaded, asked, engine)
+        assert len(inputs_to_compare(splits, loaded, asked, engine)) == 3
