@@ -17,10 +17,16 @@ _MENDS = {
 }
 """Kind of data → what to do where options for images are given with it."""
 
-OF_FILES = ("resize", "letterbox", "border")
+_OF_FILES = ("resize", "letterbox", "border")
 """Options that say which part of an image is fed, of which made-up ones, as large as the input, have none."""
 
 _NO_DATA = "inputs are made up, since no --data was given. Give it, or leave the option out."
+
+
+def unused_by(kind: Kind | None) -> tuple[str, ...]:
+    """Options of images and sounds that say nothing of a kind of data; None: of made-up ones."""
+    images = {"images": (), None: _OF_FILES}.get(kind, tuple(vars(Preprocessing())))
+    return images if kind == "sounds" else (*images, "sample_rate")
 
 
 class Making(NamedTuple):
@@ -46,11 +52,10 @@ class Making(NamedTuple):
         Raises:
             OptionError: one is given; the message names it, and what does the same.
         """
-        usual = Preprocessing()
-        given = [name for name, value in vars(self.images).items() if value != getattr(usual, name)]
-        if kind is None:
-            given = [name for name in given if name in OF_FILES]
-        if given and "images" not in {kind, self.elsewhere}:
+        usual, unused = Preprocessing(), unused_by(kind)
+        changed = (name for name, value in vars(self.images).items() if value != getattr(usual, name))
+        given = [name for name in changed if name in unused]
+        if given and self.elsewhere != "images":
             flags = ", ".join(f"--{name}" for name in given) + (" is" if len(given) == 1 else " are")
             if kind is None:
                 raise OptionError(f"{flags} for images in files, but {_NO_DATA}")

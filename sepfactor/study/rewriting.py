@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from sepfactor.codes import Reason
-from sepfactor.data.making import OF_FILES
+from sepfactor.data.making import unused_by
 from sepfactor.errors import ModelError, PlanError
 from sepfactor.graph.instrument import serialized
 from sepfactor.graph.load import Loaded
@@ -79,7 +79,7 @@ class Choice:
 
 _WITHOUT_DATA = {
     name: Options.model_fields[name].default
-    for name in ("data", "eval_data", "labels", "targets", "sample_rate", *OF_FILES)
+    for name in ("data", "eval_data", "labels", "targets", *unused_by(None))
 }
 """Options so that inputs are made up."""
 

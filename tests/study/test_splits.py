@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import sepfactor
 from sepfactor.errors import DataError, OptionError
 from sepfactor.graph.load import load
 from sepfactor.measure.engines import open_engine
@@ -185,3 +186,18 @@ class TestOptionsOfOneKindOfData:
         asked = make_options({"data": pictures, "letterbox": True, "border": 0})
         splits = open_splits(loaded, asked, engine)
         assert len(inputs_to_compare(splits, loaded, asked, engine)) == 3
+
+    def test_are_in_a_plan_if_its_data_use_them(self, tmp_path: Path, pictures: Path) -> None:
+        onnx.save(plain(), tmp_path / "model.onnx")
+        np.savez(tmp_path / "arrays.npz", **{plain().graph.input[0].name: images(4)})
+        for data, other, is_kept in (("pictures", "arrays.npz", True), ("arrays.npz", "pictures", False)):
+            _, (found,) = sepfactor.plan(
+                tmp_path / "model.onnx",
+                data=tmp_path / data,
+                eval_data=tmp_path / other,
+                letterbox=True,
+                rank=1,
+                refit=False,
+            )
+            assert found.options["letterbox"] is is_kept
+            sepfactor.apply(tmp_path / "model.onnx", found)
