@@ -8,6 +8,7 @@ from typing_extensions import Unpack
 
 import sepfactor.report  # noqa: F401  # so that notebooks show results
 from sepfactor import __version__
+from sepfactor.budgets.base import too_few
 from sepfactor.deliver.describe import describe_data, two_engines
 from sepfactor.deliver.pictures import PictureBook
 from sepfactor.errors import ModelError, within_means
@@ -72,7 +73,10 @@ def compare(
     if feeds.boxes is not None:
         found = found.model_copy(update={"boxes": by_boxes(first, second, feeds, feeds.boxes)})
     judge = None if asked.task is None else Judge(first, feeds, feeds.labels, task=asked.task)
+    quality = judge(second) if judge else None
     notes = [*data.notes, *(judge.notes if judge else ()), *two_engines(environment)]
+    if quality is not None and not feeds.synthetic:
+        notes += too_few(quality)
     if feeds.synthetic:
         notes.append("SYNTHETIC IMAGES were used, since no --data was given. No accuracy is claimed.")
     if (right := found.baseline_at_chance) is not None:
@@ -88,7 +92,7 @@ def compare(
         data=describe_data(data, asked),
         accuracy=found,
         tasks=judge.described() if judge else (),
-        quality=judge(second) if judge else None,
+        quality=quality,
         pictures=book.pages(),
         notes=tuple(notes),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -239,3 +239,17 @@ WHAT: Mapping[JudgedOn, str] = {
     "eval-data": "evaluation",
 }
 """What samples are called."""
+
+
+def too_few(quality: Quality) -> Iterator[str]:
+    """Of which figures nothing is claimed, as they are of so few samples, in sentences.
+
+    What is off by rounding alone shows as much of one.
+    """
+    for one in (quality, *quality.others):
+        least = LEAST_SAMPLES.get(one.kind, 1)
+        if one.samples < least and one.divergence > LOSSLESS:
+            yield (
+                f"Nothing is claimed of {one.kind}, which is of {plural(one.samples, 'sample')} of at least "
+                f"{least}: give {least - one.samples} more."
+            )

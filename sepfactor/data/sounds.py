@@ -55,6 +55,11 @@ class Sound:
         up, down = self._steps
         return -(-self.file.frames * up // down)
 
+    def read_for(self, size: int) -> int:
+        """About so many numbers of the file, of all its channels, are read for ``size`` values."""
+        up, down = self._steps
+        return min(-(-size * down // up), self.file.frames) * self.file.channels
+
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
         """``(stop - start,)``, the same as those of the whole sound resampled; only what they need is read.
 
@@ -207,7 +212,7 @@ def _hearing(inputs: Sequence[InputSpec], origin: str) -> _Hearing:
         )
     spec = inputs[0]
     shape = (None, None) if spec.shape is None else spec.shape
-    first = min(1, len(shape) - 1)  # behind the batch, if there is one
+    first = 1 if len(shape) > 1 else 0  # behind the batch, if there is one
     axes = [axis for axis in range(first, len(shape)) if shape[axis] != 1]
     if len(axes) != 1 or spec.dtype.kind != "f":
         raise DataError(
@@ -231,9 +236,18 @@ def _only_rate(files: Sequence[WaveFile]) -> int:
 def _check_amounts(windows: _Windows) -> None:
     """Raise DataError before more is counted or read than memory may hold."""
     for sound in windows.sounds:
-        size, count = windows.size or sound.length, windows.of(sound)
-        if size > _MOST_NUMBERS or count > _MOST_WINDOWS // len(windows.sounds):
+        size = windows.size or sound.length
+        needed = sound.read_for(size)
+        if max(size, needed) > _MOST_NUMBERS:
             raise DataError(
-                f"{sound.file.path}: the sound makes {plural(count, 'window')} of {size:,} values, which is "
-                "too much: give shorter sounds, or another length with --input-shape."
+                f"{sound.file.path}: a window of the sound is {size:,} values, of {needed:,} in the file, "
+                "which is too much: give shorter sounds, or another length with --input-shape."
             )
+    count = sum(map(windows.of, windows.sounds))
+    if count > _MOST_WINDOWS:
+        longest = max(windows.sounds, key=windows.of)
+        raise DataError(
+            f"{longest.file.path}: all sounds together make {plural(count, 'window')}, this one the most of "
+            f"them ({windows.of(longest):,}), which is too much: give fewer or shorter sounds, or another "
+            "length with --input-shape."
+        )

@@ -54,6 +54,7 @@ def open_feeds(
     targets: object = None,
     preprocessing: Preprocessing = Preprocessing(),  # noqa: B008, of values only
     sample_rate: int | None = None,
+    elsewhere: Kind | None = None,
     shapes: Mapping[str, tuple[int, ...]] = {},
     limit: int | None = None,
     seed: int = 0,
@@ -76,6 +77,8 @@ def open_feeds(
             per sample. ``None``: an array ``target`` or ``targets`` that comes with the data, if any.
         preprocessing: how an image becomes an input.
         sample_rate: values a second that sounds are fed with; None: as many as in their files.
+        elsewhere: kind of other data that the same preprocessing and rate are given for, which may be all
+            that they are meant for.
         shapes: full shapes for inputs with open dimensions.
         limit: at most so many runs: the first of an iterator, otherwise drawn with ``seed`` and
             kept in order.
@@ -96,9 +99,10 @@ def open_feeds(
     if not inputs:
         raise ModelError("The model has no inputs, so there is nothing to feed it: give one that has.")
     specs = resolve(inputs, shapes)
-    making = Making(preprocessing, sample_rate)
+    making = Making(preprocessing, sample_rate, elsewhere)
     pool = pool or Pool()
     if data is None:
+        making.check(None, "")
         source = synthetic.open_synthetic(specs, preprocessing, min(samples, limit or samples), seed)
     elif isinstance(data, str | os.PathLike):
         source = _open_named(os.fspath(data), specs, (labels, targets), making, (limit, pool))
@@ -119,13 +123,34 @@ def open_feeds(
     return feeds if feeds.preprocessing or feeds.synthetic else feeds.noting(doubts(feeds, specs))
 
 
+def kind_of_data(data: object, beside: Iterable[object] = ()) -> Kind | None:
+    """What the data are, as far as names show it; None of synthetic inputs.
+
+    Args:
+        data: as :func:`open_feeds` takes them.
+        beside: labels and targets, whose files may lie with the data and are none of them.
+
+    Raises:
+        DataError: a folder holds nothing, or several kinds.
+    """
+    if data is None:
+        return None
+    path = Path(data) if isinstance(data, str | os.PathLike) else None
+    if path is not None and path.is_dir():
+        return contents(path, _files(beside))[0]
+    return kind_of(path) if path is not None and path.is_file() else "arrays"
+
+
+def _files(given: Iterable[object]) -> list[Path]:
+    return [Path(one) for one in given if isinstance(one, str | os.PathLike)]
+
+
 def _open_named(
     name: str, specs: Sequence[InputSpec], beside: Sequence[object], making: Making, bounds: _Bounds
 ) -> Source:
     path = Path(name)
     if path.is_dir():
-        apart = [Path(given) for given in beside if isinstance(given, str | os.PathLike)]
-        return _open_files(*contents(path, apart), path, specs, making, str(path))
+        return _open_files(*contents(path, _files(beside)), path, specs, making, str(path))
     if path.is_file():
         return _open_files(kind_of(path), [path], path.parent, specs, making, name)
     if names_function(name):

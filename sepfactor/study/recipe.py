@@ -12,6 +12,8 @@ import numpy as np
 
 from sepfactor import __version__
 from sepfactor.codes import Reason
+from sepfactor.data.making import unused_by
+from sepfactor.data.sources import kind_of_data
 from sepfactor.errors import PlanError
 from sepfactor.graph.survey import Site
 from sepfactor.options import Options
@@ -91,7 +93,7 @@ def kept(site: Site, reason: Reason) -> PlannedLayer:
 
 
 def _building(options: Options) -> dict[str, Any]:
-    values = options.model_dump(by_alias=True, mode="python")
+    values = _of_data(options).model_dump(by_alias=True, mode="python")
     found = {name: values[name] for name in _BUILDING}
     data = found["data"]
     if isinstance(data, Path):
@@ -99,6 +101,14 @@ def _building(options: Options) -> dict[str, Any]:
     elif not _is_named(data):
         found["data"] = None  # an object of the program that made the plan
     return found
+
+
+def _of_data(options: Options) -> Options:
+    """Without what only --eval-data use, which a plan does not name."""
+    if options.eval_data is None:
+        return options  # what nothing uses was refused
+    unused = unused_by(kind_of_data(options.data, (options.labels,)))
+    return options.model_copy(update={name: Options.model_fields[name].default for name in unused})
 
 
 def _is_named(data: object) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from sepfactor.codes import Reason
+from sepfactor.data.making import unused_by
 from sepfactor.errors import ModelError, PlanError
 from sepfactor.graph.instrument import serialized
 from sepfactor.graph.load import Loaded
@@ -76,7 +77,10 @@ class Choice:
         return Choice(None, tuple(rows), self.stayed)
 
 
-_WITHOUT_DATA = dict.fromkeys(("data", "eval_data", "labels", "targets"))
+_WITHOUT_DATA = {
+    name: Options.model_fields[name].default
+    for name in ("data", "eval_data", "labels", "targets", *unused_by(None))
+}
 """Options so that inputs are made up."""
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from sepfactor.data import Feeds, InputSpec, Preprocessing, open_feeds
 from sepfactor.data.copies import without_copies
+from sepfactor.data.sources import kind_of_data
 from sepfactor.errors import DataError, ModelError
 from sepfactor.graph.load import Loaded
 from sepfactor.measure.engine import Engine, Session
@@ -90,10 +91,14 @@ def open_splits(
     truth: dict[str, Any] = {"labels": options.labels, "targets": options.targets}
     # What is given belongs to what is judged on; but a table that names images serves wherever they lie.
     own = truth if options.eval_data is None else {"labels": options.labels, "labels_by_name": True}
-    feeds = open_feeds(options.data, inputs, **own, **common)
+    other = kind_of_data(options.eval_data, truth.values())
+    feeds = open_feeds(options.data, inputs, **own, elsewhere=other, **common)
     if feeds.synthetic:
         _try(session, feeds)
-    final = None if options.eval_data is None else open_feeds(options.eval_data, inputs, **truth, **common)
+    final = None
+    if options.eval_data is not None:
+        other = kind_of_data(options.data, own.values())
+        final = open_feeds(options.eval_data, inputs, **truth, elsewhere=other, **common)
     if feeds.synthetic or not (options.refit or chooses):
         return _together(feeds, final, options)
     feeds = without_copies(feeds)

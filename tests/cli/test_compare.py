@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,6 +89,20 @@ class TestCommand:
         run = sepfactor(*GIVEN, "--task", "detector")
         assert run.exit_code == 2
         assert "can be judged as --task detector" in run.stderr
+        assert set(re.findall(r"--[a-z-]+", run.stderr)) <= set(
+            re.findall(r"--[a-z-]+", sepfactor("compare", "--help").stdout)
+        )
+
+    @pytest.mark.parametrize(("task", "kind", "least"), [("classifier", "agreement", 8), ("dense", "snr", 4)])
+    def test_of_few_samples_a_task_claims_nothing(
+        self, sepfactor: Run, task: str, kind: str, least: int
+    ) -> None:
+        for count, other, is_said in ((least - 1, "b", True), (least, "b", False), (least - 1, "a", False)):
+            given = ("compare", "a.onnx", f"{other}.onnx", "--data", "images.npz", "--limit", str(count))
+            found = strict(sepfactor(*given, "--task", task, "--json", "-").stdout)
+            said = [note for note in found["notes"] if note.startswith(f"Nothing is claimed of {kind},")]
+            assert len(said) == is_said
+            assert all(f"{count} samples of at least {least}: give 1 more" in note for note in said)
 
     def test_pictures_are_of_the_images_whose_class_changed(self, sepfactor: Run) -> None:
         found = strict(sepfactor(*GIVEN, "--json", "-").stdout)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.io import wavfile
 from scipy.signal import resample_poly
 
-from sepfactor.data import Feeds, InputSpec, Preprocessing, open_feeds
+from sepfactor.data import Feeds, InputSpec, Preprocessing, open_feeds, sounds
 from sepfactor.data.sounds import Sound
 from sepfactor.data.wave_files import open_wave
 from sepfactor.errors import DataError, OptionError
@@ -173,6 +173,7 @@ def test_labels_of_files_are_those_of_their_windows(tmp_path: Path) -> None:
         (hearing("n", 100) * 2, "model with one input"),
         (hearing("n", "c", "t"), "along one axis, and the input 'x' .* fix open axes of length 1"),
         (hearing("n", 64, 100), "along one axis"),
+        (hearing(), "along one axis"),
         (hearing("n", 100, dtype="i2"), "fed as floats"),
         (hearing(8, 600), "there are 1 windows of sound"),
         (hearing(2, "samples"), "differ in length: fix it with --input-shape"),
@@ -192,9 +193,42 @@ def test_options_are_of_their_kind_of_data(tmp_path: Path) -> None:
         open_feeds(path, hearing("n", 100), preprocessing=Preprocessing(scale=1))
     with pytest.raises(OptionError, match=r"--sample-rate is for sounds .* gives arrays"):
         open_feeds({"x": np.zeros((3, 100), np.float32)}, hearing("n", 100), sample_rate=RATE)
+    for option in ({"letterbox": True}, {"resize": 9}):
+        with pytest.raises(OptionError, match=rf"--{next(iter(option))} is for images in files.* no --data"):
+            open_feeds(None, hearing(1, 3, 8, 8), preprocessing=Preprocessing(**option))
+    with pytest.raises(OptionError, match=r"--sample-rate is for sounds .* no --data was given"):
+        open_feeds(None, hearing("n", 100), sample_rate=RATE)
+    assert open_feeds(
+        None, hearing(1, 3, 8, 8), preprocessing=Preprocessing(scale=1, layout="nchw")
+    ).synthetic
     np.save(tmp_path / "b.npy", np.zeros((2, 100)))
     with pytest.raises(DataError, match=r"both arrays \(b\.npy\) and sounds \(a\.wav\)"):
         open_feeds(tmp_path, hearing("n", 100))
+
+
+def test_amounts_are_those_of_all_files_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sounds, "_MOST_WINDOWS", 30)
+    save(tmp_path / "long.wav", tones(2000))
+    for name in range(10):
+        save(tmp_path / f"{name}.wav", tones(10))
+    assert len(open_feeds(tmp_path, hearing("n", 100))) == 30
+    save(tmp_path / "one more.wav", tones(10))
+    with pytest.raises(
+        DataError, match=r"long\.wav: all sounds together make 31 windows, this one the most of them \(20\)"
+    ):
+        open_feeds(tmp_path, hearing("n", 100))
+
+
+@pytest.mark.parametrize("shape", [("n", "samples"), ("n", 20)])
+def test_what_is_read_of_a_file_is_bounded(
+    tmp_path: Path, shape: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "a.wav", tones(2000, channels=3))  # 20 values at 80 Hz
+    monkeypatch.setattr(sounds, "_MOST_NUMBERS", 6000)
+    assert len(open_feeds(tmp_path, hearing(*shape), sample_rate=80)) == 1
+    monkeypatch.setattr(sounds, "_MOST_NUMBERS", 5999)
+    with pytest.raises(DataError, match=r"a\.wav: a window of the sound is 20 values, of 6,000 in the file"):
+        open_feeds(tmp_path, hearing(*shape), sample_rate=80)
 
 
 def damaged(data: bytes, at: int, new: bytes) -> bytes:

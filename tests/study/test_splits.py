@@ -9,11 +9,14 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from sepfactor.errors import DataError
+import sepfactor
+from sepfactor.errors import DataError, OptionError
 from sepfactor.graph.load import load
 from sepfactor.measure.engines import open_engine
 from sepfactor.options import make_options
+from sepfactor.study.rewriting import inputs_to_compare
 from sepfactor.study.splits import Splits, open_splits, split_sizes
 from tests.graph.build import model
 from tests.networks import images, plain
@@ -145,3 +148,56 @@ class TestRelatives:
     def test_one_large_family_says_nothing(self) -> None:
         rows = self.people(1, 1) + 0.2 * self.people(1, 24)
         assert self.opened(rows).judged_units is None
+
+
+class TestOptionsOfOneKindOfData:
+    @pytest.fixture
+    def pictures(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "pictures"
+        folder.mkdir()
+        for number in range(5):
+            pixels = np.full((30, 20, 3), 20 * number, np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number}.png")
+        return folder
+
+    def test_serve_the_data_that_use_them(self, tmp_path: Path, pictures: Path) -> None:
+        name = plain().graph.input[0].name
+        arrays = {name: images(3)}
+        for fitted_to, other in ((pictures, arrays), (arrays, pictures), (None, pictures)):
+            splits = opened(3, tmp_path, data=fitted_to, eval_data=other, letterbox=True, scale=0.5)
+            count = len(splits.judged_on)
+            assert count == (5 if other is pictures else 3)
+            of_pictures = splits.judged_on if other is pictures else splits.fit
+            assert of_pictures.preprocessing is not None
+            assert of_pictures.preprocessing.letterbox
+
+    def test_are_refused_where_no_data_use_them(self, tmp_path: Path, pictures: Path) -> None:
+        name = plain().graph.input[0].name
+        with pytest.raises(OptionError, match="--letterbox is for images"):
+            opened(3, tmp_path, eval_data={name: images(3)}, letterbox=True)
+        with pytest.raises(OptionError, match="--sample-rate is for sounds"):
+            opened(3, tmp_path, eval_data=pictures, sample_rate=8000)
+        with pytest.raises(OptionError, match=r"--letterbox is for images.* no --data was given"):
+            opened(3, tmp_path, data=None, letterbox=True)
+
+    def test_say_nothing_of_what_is_made_up_beside_data(self, tmp_path: Path, pictures: Path) -> None:
+        onnx.save(plain(), tmp_path / "model.onnx")
+        loaded, engine = load(tmp_path / "model.onnx"), open_engine(threads=1)
+        asked = make_options({"data": pictures, "letterbox": True, "border": 0})
+        splits = open_splits(loaded, asked, engine)
+        assert len(inputs_to_compare(splits, loaded, asked, engine)) == 3
+
+    def test_are_in_a_plan_if_its_data_use_them(self, tmp_path: Path, pictures: Path) -> None:
+        onnx.save(plain(), tmp_path / "model.onnx")
+        np.savez(tmp_path / "arrays.npz", **{plain().graph.input[0].name: images(4)})
+        for data, other, is_kept in (("pictures", "arrays.npz", True), ("arrays.npz", "pictures", False)):
+            _, (found,) = sepfactor.plan(
+                tmp_path / "model.onnx",
+                data=tmp_path / data,
+                eval_data=tmp_path / other,
+                letterbox=True,
+                rank=1,
+                refit=False,
+            )
+            assert found.options["letterbox"] is is_kept
+            sepfactor.apply(tmp_path / "model.onnx", found)

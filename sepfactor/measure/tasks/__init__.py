@@ -64,7 +64,7 @@ def recognise(outputs: Sequence[Answers], wanted: Wanted, like: Sequence[Found] 
         if task.name == wanted.task and task is _named(wanted.task)[-1] and not found:
             raise OptionError(
                 f"No output of this network can be judged as --task {wanted.task}: they are "
-                f"{', '.join(one.described() for one in outputs)}. Choose another, or give a --metric."
+                f"{', '.join(one.described() for one in outputs)}. Choose another, or leave it out."
             )
     position = {one.name: k for k, one in enumerate(outputs)}
     return sorted(found, key=lambda one: position[one.task.answers.name])
