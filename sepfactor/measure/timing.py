@@ -70,8 +70,8 @@ class Meter(Protocol):
     def read(self) -> Reading:
         """Before and after each run; the first figure is seconds that passed."""
 
-    def spent(self, since: Reading) -> float:
-        """Seconds of timing since a reading, by which timing knows when to end."""
+    def start(self) -> Callable[[], float]:
+        """Begin to count seconds of timing; what is returned says how many, and timing ends by that."""
 
     def rounds(self, passed: Samples, other: Samples) -> Rounds:
         """What both figures say.
@@ -89,10 +89,10 @@ class WorkOfThisThread:
         """Seconds that passed, and seconds this thread had a core."""
         return time.perf_counter(), time.thread_time()
 
-    def spent(self, since: Reading) -> float:
+    def start(self) -> Callable[[], float]:
         """Seconds of work, or a third of what passed: what others take of a core is no time for timing."""
-        passed, worked = (now - then for now, then in zip(self.read(), since, strict=True))
-        return max(worked, passed / _PATIENCE)
+        begun, (_, worked) = time.perf_counter(), self.read()
+        return lambda: max(self.read()[1] - worked, (time.perf_counter() - begun) / _PATIENCE)
 
     def rounds(self, passed: Samples, other: Samples) -> Rounds:
         """By processor time; disturbed is what passed longer than it worked."""
@@ -137,9 +137,10 @@ class SeveralThreads:
         switches = 0 if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
         return time.perf_counter(), switches
 
-    def spent(self, since: Reading) -> float:
+    def start(self) -> Callable[[], float]:
         """Seconds that passed."""
-        return time.perf_counter() - since[0]
+        begun = time.perf_counter()
+        return lambda: time.perf_counter() - begun
 
     def rounds(self, passed: Samples, other: Samples) -> Rounds:
         """By time that passed, where no thread was taken off its core or waited for one."""
@@ -160,9 +161,10 @@ class WallClock:
         """Seconds that passed, and nothing."""
         return self._clock(), 0.0
 
-    def spent(self, since: Reading) -> float:
+    def start(self) -> Callable[[], float]:
         """Seconds by its clock."""
-        return self._clock() - since[0]
+        begun = self._clock()
+        return lambda: self._clock() - begun
 
     def rounds(self, passed: Samples, other: Samples) -> Rounds:
         """By time that passed."""
@@ -221,21 +223,21 @@ def time_in_turns(
     """
     if not calls or not 1 <= min_rounds <= max_rounds:
         raise ValueError("there must be a call to time, and 1 <= min_rounds <= max_rounds")
-    begin = meter.read()
+    warmed = meter.start()
     for number in range(-warmup, 0):
         for call in calls:
             call(number)
-        if meter.spent(begin) >= _WARMUP_SHARE * seconds:
+        if warmed() >= _WARMUP_SHARE * seconds:
             break
     readings: list[list[Reading]] = []
     look_at = float(max(min_rounds, _TELLING))
     orders = _orders(len(calls), seed)
     with _no_garbage_collection():
-        start, told = meter.read(), 0.0
+        timed, told = meter.start(), 0.0
         while len(readings) < max_rounds:
             short = _short(readings, len(calls)) if as_in_use else ()
             readings.append(_time_round(calls, next(orders), meter, len(readings), short))
-            done, spent = len(readings), meter.spent(start)
+            done, spent = len(readings), timed()
             if watch is not None and spent - told >= _TOLD_EVERY_S:
                 told = spent
                 watch(min(spent / seconds if seconds else 1.0, done / min_rounds, 1.0))
