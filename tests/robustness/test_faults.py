@@ -27,7 +27,7 @@ from tests.robustness.way import attempt
 TIMING_CACHE = study._timing_cache
 """As it is before anything is pretended."""
 
-KILLS = int(os.environ.get("SEPFACTOR_KILLS", "5"))
+KILLS = int(os.environ.get("SEPFACTOR_KILLS", "3"))
 """Set it to 50 or more for the long mode."""
 
 QUICK = ("--max-error", "0.05", "--bench-seconds", "0.1", "--force")

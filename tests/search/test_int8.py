@@ -28,7 +28,7 @@ from tests.fit.small import outputs, smooth, weights
 from tests.graph.build import model
 from tests.timing import fit_briefly, times_by_macs
 
-DATA = smooth(32)
+DATA = smooth(24)
 ASKED: dict[str, Any] = {"data": {"x": DATA}, "bench_seconds": 0, "int8": True, "tidy": False}
 
 
