@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from sepfactor.measure.tasks import Unit
+from sepfactor.measure.tasks.embedding import LEAST_NEIGHBOURS
 from sepfactor.results import JudgedOn, LimitResult, Quality, QualityKind
 from sepfactor.words import plural
 
@@ -227,7 +228,7 @@ LOSSLESS = 1e-10
 LEAST_SAMPLES: Mapping[QualityKind, int] = {
     **dict.fromkeys(("snr", "psnr", "boxes", "characters", "overlap"), 4),
     **dict.fromkeys(("top-1", "agreement", "estimate", "mAP@0.5", "mAP@0.5:0.95"), 8),
-    "cosine": 9,
+    "cosine": LEAST_NEIGHBOURS,
 }
 """Images under which nothing is claimed: too few for an interval, to tell how leads change, or who is
 nearest, without which a cosine says little of what embeddings are for."""

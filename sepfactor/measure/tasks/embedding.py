@@ -28,7 +28,7 @@ _LEAST_SAMPLES = 4
 _NO_COSINE = -2.0
 """Below any that there is."""
 
-_LEAST_NEIGHBOURS = 9
+LEAST_NEIGHBOURS = 9
 """Of fewer samples nothing is said: without one of them there must be enough to estimate a share from."""
 
 _UNIT = 1e-3
@@ -76,7 +76,7 @@ class Embedding(Task):
         cosines = np.where(np.isfinite(cosines), cosines, 0.0)
         cosines[np.all(ours == theirs, axis=1)] = 1.0
         mean = float(cosines.mean())
-        near = () if len(cosines) < _LEAST_NEIGHBOURS else (self._neighbours(*whole),)
+        near = () if len(cosines) < LEAST_NEIGHBOURS else (self._neighbours(*whole),)
         return (
             Quality(
                 kind="cosine",
