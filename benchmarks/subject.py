@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from sepfactor.data import Feed
 from sepfactor.data.patches import gather_patches, sample_positions, usable
 from sepfactor.factor import Decomposition, Factorization, Stage
-from sepfactor.factor.moments import Moments, MomentSums
+from sepfactor.factor.moment_sums import MomentSums
+from sepfactor.factor.moments import Moments
 from sepfactor.factor.stage import Ints
 from sepfactor.fit.propagation import Propagation
 from sepfactor.graph.lower import lower

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
@@ -37,6 +37,12 @@ class Executor(Protocol):
         """Items and what ``call`` made of them, as they are done; raises what a call raised."""
 
 
+def map_in_order(executor: Executor, call: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """What ``call`` made of each item, in their order; raises what a call raised."""
+    found = dict(executor.map_unordered(lambda number: call(items[number]), range(len(items))))
+    return [found[number] for number in range(len(items))]
+
+
 @dataclass(frozen=True)
 class Threads:
     """Runs work on threads of this process.
@@ -61,10 +67,48 @@ class Threads:
 def one_blas_thread() -> Iterator[None]:
     """Around matrix products, or as a decorator: they then have the same bits on any number of cores.
 
-    A BLAS shares a product out by its number of threads, and so rounds otherwise on each.
+    A BLAS shares a product out by its number of threads, and so rounds otherwise on each. That number is one
+    of the whole process: it is put back when the last that asked for one is done.
     """
-    with _pools().limit(limits=1, user_api="blas"):
+    _alone.enter()
+    try:
         yield
+    finally:
+        _alone.leave()
+
+
+class _Alone:
+    """Counts who asks for one thread."""
+
+    def __init__(self) -> None:
+        self._lock, self._count = threading.Lock(), 0
+        self._limits: list[Any] = []
+
+    def enter(self) -> None:
+        """One more."""
+        with self._lock:
+            if not self._count:
+                self._limits.append(_pools().limit(limits=1, user_api="blas"))
+            self._count += 1
+
+    def leave(self) -> None:
+        """One less."""
+        with self._lock:
+            self._count -= 1
+            if not self._count:
+                _take_over()
+                self._limits.pop().restore_original_limits()
+                _take_over()
+
+
+_alone = _Alone()
+
+
+def _take_over() -> None:
+    """Let any thread set the number: threadpoolctl from 3.7 on may leave that to the first that did."""
+    for library in _pools().lib_controllers:
+        if hasattr(library, "clear_controlling_thread"):
+            library.clear_controlling_thread(force=True)
 
 
 @functools.cache

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 
+import numpy  # noqa: F401 — so that there is a BLAS
 import pytest
+import scipy.linalg  # noqa: F401
 
-from sepfactor.threads import cores, side_by_side
+from sepfactor.threads import (
+    Threads,
+    _pools,
+    _take_over,
+    cores,
+    map_in_order,
+    one_blas_thread,
+    side_by_side,
+)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
@@ -51,6 +62,62 @@ def test_nothing_more_is_begun_where_nobody_listens_any_more() -> None:
     go_on.set()
     time.sleep(0.05)
     assert len(begun) <= 4
+
+
+@pytest.fixture
+def three_blas_threads() -> Iterator[None]:
+    """As on three cores."""
+    before = {library.filepath: library.num_threads for library in _pools().lib_controllers}
+    for wanted in (dict.fromkeys(before, 3), before):
+        _take_over()
+        for library in _pools().lib_controllers:
+            library.set_num_threads(wanted[library.filepath])
+        _take_over()
+        if wanted is not before:
+            yield
+
+
+def blas_threads() -> set[int]:
+    return {one["num_threads"] for one in _pools().info() if one["user_api"] == "blas"}
+
+
+@pytest.mark.usefixtures("three_blas_threads")
+@pytest.mark.parametrize("is_first", [True, False])
+def test_who_ends_first_leaves_the_others_their_one_blas_thread(is_first: bool) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with one_blas_thread():
+            inside.set()
+            go_on.wait(10)
+            assert blas_threads() == {1}
+
+    assert blas_threads() == {3}
+    thread = threading.Thread(target=other)
+    if is_first:
+        thread.start()
+        inside.wait(10)
+    with one_blas_thread():
+        if not is_first:
+            thread.start()
+            inside.wait(10)
+        else:
+            go_on.set()
+            thread.join()
+        assert blas_threads() == {1}
+    if not is_first:
+        assert blas_threads() == {1}
+        go_on.set()
+        thread.join()
+    assert blas_threads() == {3}
+
+
+def test_in_their_order() -> None:
+    def late(item: int) -> int:
+        time.sleep(0.002 * (5 - item))
+        return item * item
+
+    assert map_in_order(Threads(3), late, range(5)) == [0, 1, 4, 9, 16]
 
 
 def test_there_is_a_core() -> None:

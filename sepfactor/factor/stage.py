@@ -321,6 +321,11 @@ class Factorization:
         """The same with weights in ``dtype``, and without the dense kernel it remembers."""
         return Factorization(self._changed(lambda weight: weight.astype(dtype)), self.bias)
 
+    def with_weights(self, weights: Iterable[Array]) -> Factorization:
+        """The same with other weights for its stages, in the order they run."""
+        found = iter(weights)
+        return Factorization(self._changed(lambda _: next(found)), self.bias)
+
     def _changed(self, change: Callable[[Array], Array]) -> tuple[Chain, ...]:
         def stage(one: Stage) -> Stage:
             return replace(one, weight=change(one.weight))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sepfactor.factor.moments import Moments, MomentSums
+from sepfactor.factor.moment_sums import MomentSums
+from sepfactor.factor.moments import Moments
 from sepfactor.factor.output_metric import OutputMetric
 from sepfactor.factor.stage import Array, Factorization, Stage
 from sepfactor.threads import one_blas_thread
@@ -38,53 +40,8 @@ class Statistics:
         return flat
 
     def output_error(self, dense: Stage, replacement: Factorization, bias: Array | None = None) -> float:
-        """Relative output error ``‖y − y'‖ / ‖y − mean(y)‖`` over the sample (root of the share of variance).
-
-        The mean is left out of the reference so that an offset, which the bias can carry, does not
-        make a layer look better than it is. A constant output counts by its own norm.
-
-        Args:
-            dense: the convolution that is replaced.
-            replacement: with its own bias.
-            bias: of ``dense``, ``(out,)``.
-        """
-        difference = kernel_difference(dense, replacement)
-        wrong = self.outputs(difference.weight, difference.group)
-        none = np.zeros(dense.out_channels)
-        offset = (none if bias is None else bias) - (none if replacement.bias is None else replacement.bias)
-        wrong = wrong + offset.astype(np.float32)
-        right = self.outputs(dense.weight, dense.group)
-        size, spread = _norm(right), _norm(right - right.mean(axis=0))
-        return _norm(wrong) / ((spread if spread > _CONSTANT * size else size) or 1.0)
-
-    def weighted_error(
-        self,
-        dense: Stage,
-        replacement: Factorization,
-        bias: Array | None = None,
-        metric: OutputMetric | None = None,
-        rectified: bool = False,
-    ) -> float:
-        """:meth:`output_error` behind a ReLU and in a metric, if there is one.
-
-        Args:
-            dense: the convolution that is replaced.
-            replacement: with its own bias.
-            bias: of ``dense``, ``(out,)``.
-            metric: of errors of the answer.
-            rectified: whether a ReLU follows.
-        """
-        if metric is None and not rectified:
-            return self.output_error(dense, replacement, bias)
-        answers = []
-        for weight, offset in ((dense.weight, bias), (on_grid(dense, replacement), replacement.bias)):
-            answer = self.outputs(weight, dense.group)
-            answer = answer if offset is None else answer + offset.astype(np.float32)
-            answer = np.maximum(answer, 0) if rectified else answer
-            answers.append(answer if metric is None else metric.weigh(answer))
-        right, wrong = answers
-        size, spread = _norm(right), _norm(right - right.mean(axis=0))
-        return _norm(wrong - right) / ((spread if spread > _CONSTANT * size else size) or 1.0)
+        """Relative output error of one replacement, see :class:`ReplacementErrors`."""
+        return ReplacementErrors(self, dense, bias)(replacement).output
 
     def parts(self, share: float = 0.25) -> tuple[Statistics, Statistics]:
         """The first rows, to fit on, and the last ``share`` of them, to judge on.
@@ -104,6 +61,75 @@ class Statistics:
             answers = answers + bias.astype(np.float32)
         sums.add(self.patches, answers)
         return sums.moments()
+
+
+class Errors(NamedTuple):
+    """Relative errors of a replacement: of its kernel, of what it answers, and as its readers see that."""
+
+    weight: float
+    output: float
+    weighted: float
+
+
+class ReplacementErrors:
+    """How far replacements of one convolution are off; what it answers itself is computed once.
+
+    Of the kernel that is ``‖W − W'‖ / ‖W‖`` (Frobenius). Of the answer it is ``‖y − y'‖ / ‖y − mean(y)‖``
+    over the sample (root of the share of variance). The mean is left out of the reference so that an offset,
+    which the bias can carry, does not make a layer look better than it is. A constant output counts by its
+    own norm.
+
+    Args:
+        seen: patches to judge on.
+        dense: the convolution that is replaced.
+        bias: of it, ``(out,)``.
+        offset: ``(out,)``, added to its answer.
+        metric: of errors of the answer, as its readers see it.
+        rectified: whether they see it behind a ReLU.
+    """
+
+    def __init__(
+        self,
+        seen: Statistics,
+        dense: Stage,
+        bias: Array | None = None,
+        offset: Array | None = None,
+        metric: OutputMetric | None = None,
+        *,
+        rectified: bool = False,
+    ) -> None:
+        self._seen, self._dense, self._metric, self._rectified = seen, dense, metric, rectified
+        none = np.zeros(dense.out_channels)
+        self._bias = none if bias is None else bias
+        self._norm = float(np.linalg.norm(dense.weight)) or 1.0
+        right = seen.outputs(dense.weight, dense.group)
+        self._scale = self._weighed_scale = _scale(right)
+        self._right: NDArray[np.float32] | None = None
+        if metric is not None or rectified:
+            self._right = right + (self._bias + (none if offset is None else offset)).astype(np.float32)
+            answer = np.maximum(self._right, 0) if rectified else self._right
+            self._weighed_scale = _scale(answer if metric is None else metric.weigh(answer))
+
+    @one_blas_thread()
+    def __call__(self, replacement: Factorization) -> Errors:
+        """Of a replacement, with its own bias."""
+        difference = kernel_difference(self._dense, replacement)
+        own = np.zeros(()) if replacement.bias is None else replacement.bias
+        wrong = self._seen.outputs(difference.weight, difference.group)
+        wrong += (self._bias - own).astype(np.float32)
+        output = weighted = _norm(wrong) / self._scale
+        if self._right is not None:
+            if self._rectified:
+                wrong = np.maximum(self._right, 0) - np.maximum(self._right - wrong, 0)
+            wrong = wrong if self._metric is None else self._metric.weigh(wrong)
+            weighted = _norm(wrong) / self._weighed_scale
+        return Errors(float(np.linalg.norm(difference.weight)) / self._norm, output, weighted)
+
+
+def _scale(answers: NDArray[np.float32]) -> float:
+    """What an error is relative to: how far answers spread, or their norm where they are constant."""
+    size, spread = _norm(answers), _norm(answers - answers.mean(axis=0))
+    return (spread if spread > _CONSTANT * size else size) or 1.0
 
 
 def _norm(rows: NDArray[np.float32]) -> float:

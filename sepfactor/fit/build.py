@@ -260,7 +260,7 @@ def _fitted(
         fit(
             *(moved.model, tasks, feeds, study.exact, study.options.seed, study.progress, settings),
             held_out,
-            study.pool,
+            study.resources,
         )
     )
     layers = []

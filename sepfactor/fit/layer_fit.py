@@ -19,9 +19,10 @@ from sepfactor.factor.scheme import Rank
 from sepfactor.factor.statistics import on_grid
 from sepfactor.fit.relu import error_behind_relu, refit_behind_relu
 from sepfactor.fit.samples import Rows
-from sepfactor.fit.settings import FitSettings
+from sepfactor.fit.settings import FitSettings, moment_bytes
 from sepfactor.graph.survey import Site
-from sepfactor.threads import one_blas_thread
+from sepfactor.resources import Resources
+from sepfactor.threads import map_in_order, one_blas_thread
 
 _BROAD, _BROAD_RIDGES = 1000, (1e-3, 1e-2, 1e-1)
 """Entries per patch from which a layer is fitted with less effort, and what it chooses from."""
@@ -88,7 +89,12 @@ class Fit:
 
 
 def fit_layer(
-    task: FitTask, seen: Rows, held: Rows, settings: FitSettings, metric: OutputMetric | None
+    task: FitTask,
+    seen: Rows,
+    held: Rows,
+    settings: FitSettings,
+    metric: OutputMetric | None,
+    resources: Resources,
 ) -> Fit | None:
     """The best fit of one site; None where a correction gains nothing.
 
@@ -98,11 +104,12 @@ def fit_layer(
         held: rows to judge on.
         settings: of the method.
         metric: of errors of the answer; None counts channels alike.
+        resources: to try ridges side by side.
     """
     with one_blas_thread():
         moments, judged = seen.moments(), held.moments()
         before_relu = metric.behind(seen.both_positive()) if metric is not None and seen.kept else metric
-        found = _fit_moments(task, moments, judged, settings, before_relu)
+        found = _fit_moments(task, moments, judged, settings, before_relu, resources)
         if found is None:
             return None
         fitted = found.factorization
@@ -147,7 +154,12 @@ def _behind_relu(
 
 
 def _fit_moments(
-    task: FitTask, seen: Moments, held: Moments, settings: FitSettings, metric: OutputMetric | None
+    task: FitTask,
+    seen: Moments,
+    held: Moments,
+    settings: FitSettings,
+    metric: OutputMetric | None,
+    resources: Resources,
 ) -> Fit | None:
     """The best fit; its errors are relative ones as ``metric`` has it, to choose by."""
     stage = _stage(task.site)
@@ -157,10 +169,12 @@ def _fit_moments(
         unfitted = _unfitted(task, "", seen)
         if _error(unfitted, held, stage) < _LEAST_ERROR:
             return None
-        found = _best(unfitted, stage, seen, held, settings, lambda target, _: Factorization.of(target))
+        found = _best(
+            unfitted, stage, seen, held, settings, lambda target, _: Factorization.of(target), resources
+        )
         return found if found.after < (1 - _LEAST_GAIN) * found.before else None
     schemes = select_schemes(task.schemes)
-    choices = [_factored(task, scheme, seen, held, settings, metric) for scheme in schemes]
+    choices = [_factored(task, scheme, seen, held, settings, metric, resources) for scheme in schemes]
     return min(choices, key=lambda choice: choice.after)
 
 
@@ -200,6 +214,7 @@ def _factored(
     held: Moments,
     settings: FitSettings,
     metric: OutputMetric | None,
+    resources: Resources,
 ) -> Fit:
     stage, unfitted = _stage(task.site), _unfitted(task, scheme.name, seen)
     weighed = None if metric is None else metric.for_form(unfitted)
@@ -213,7 +228,7 @@ def _factored(
         start = Factorization(scheme.decompose(target, moments).build(task.rank))
         return refit(stage, start, moments, sweeps=early)
 
-    found = _best(unfitted, stage, seen, held, settings, build)
+    found = _best(unfitted, stage, seen, held, settings, build, resources)
     if found.ridge is not None and settings.sweeps > early:
         moments = seen.ridged(stage.weight, found.ridge)
         swept = refit(stage, replace(found.factorization, bias=None), moments, sweeps=settings.sweeps)
@@ -231,17 +246,19 @@ def _best(
     held: Moments,
     settings: FitSettings,
     build: Callable[[Stage, Moments], Factorization],
+    resources: Resources,
 ) -> Fit:
     """Of the unfitted factors and fits of every ridge, those with the least error on the held-out part."""
     before = _error(unfitted, held, stage)
-    best = Fit(unfitted, "", None, before, before)
-    for ridge in settings.ridges:
-        moments = seen.ridged(stage.weight, ridge)
-        found = _with_bias(build(replace(stage, weight=moments.target()), moments), seen, stage)
-        error = _error(found, held, stage)
-        if error < best.after:
-            best = Fit(found, "", ridge, before, error)
-    return best
+
+    def fitted(ridge: float) -> Fit:
+        with resources.pool.at_work(moment_bytes(stage)):
+            moments = seen.ridged(stage.weight, ridge)
+            found = _with_bias(build(replace(stage, weight=moments.target()), moments), seen, stage)
+            return Fit(found, "", ridge, before, _error(found, held, stage))
+
+    fits = map_in_order(resources.executor, fitted, settings.ridges)
+    return min(Fit(unfitted, "", None, before, before), *fits, key=lambda fit: fit.after)
 
 
 def _with_bias(factorization: Factorization, moments: Moments, stage: Stage) -> Factorization:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -14,10 +12,13 @@ from numpy.typing import NDArray
 
 from sepfactor.errors import ModelError
 from sepfactor.graph.bodies import Probe, exposed
+from sepfactor.graph.chance import draws_at_random
 from sepfactor.graph.partition import Partition, Values
 from sepfactor.graph.survey import Site
 from sepfactor.measure.engine import Engine
-from sepfactor.memory import Pool, Stored
+from sepfactor.memory import Stored
+from sepfactor.resources import Resources
+from sepfactor.threads import Executor, Threads, map_in_order
 
 _ABREAST = 4
 """Images per thread from which threads share out the images: no layer is too small for that."""
@@ -30,7 +31,7 @@ class Propagation:
         model: the network.
         feeds: the images.
         engine: what runs it.
-        pool: keeps the states; None for memory without a bound.
+        resources: for the states, and to run images side by side.
     """
 
     def __init__(
@@ -38,13 +39,15 @@ class Propagation:
         model: ir.Model,
         feeds: Sequence[Mapping[str, NDArray[Any]]],
         engine: Engine,
-        pool: Pool | None = None,
+        resources: Resources | None = None,
     ) -> None:
         self.partition = Partition(model)
-        self._pool = pool = pool or Pool()
+        resources = resources or Resources()
+        self._pool = pool = resources.pool
         self._states = [{name: pool.put(value) for name, value in feed.items()} for feed in feeds]
-        abreast = engine.threads > 1 and len(feeds) >= _ABREAST * engine.threads
-        self._workers = engine.threads if abreast else 1
+        wanted: Executor = max(resources.executor, Threads(engine.threads), key=lambda one: one.workers)
+        abreast = len(feeds) >= _ABREAST * wanted.workers and not draws_at_random(model)
+        self._executor = wanted if abreast else Threads()
         self._engine = engine.with_threads(1) if abreast else engine
         self._position = 0
         self._looks: dict[Probe, Callable[[Mapping[str, Stored]], dict[int, NDArray[Any]]]] = {}
@@ -63,12 +66,7 @@ class Propagation:
             for name in [name for name in state if not self.partition.is_live(name, position)]:
                 del state[name]
 
-        if self._workers == 1:
-            for state in self._states:
-                step(state)
-        else:
-            with ThreadPoolExecutor(self._workers) as pool:
-                deque(pool.map(step, self._states), maxlen=0)  # raises what a step raised
+        map_in_order(self._executor, step, self._states)
         self._position = position
         self._looks = {}
 

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from sepfactor.data.patches import usable
 from sepfactor.factor import Factorization, Stage
-from sepfactor.factor.moments import BATCH, Moments, MomentSums, MovedTargets
+from sepfactor.factor.moment_sums import BATCH, MomentSums, MovedTargets
+from sepfactor.factor.moments import Moments
 from sepfactor.factor.output_metric import both_positive
 from sepfactor.factor.stage import Array
 from sepfactor.factor.statistics import on_grid
-from sepfactor.memory import Pool, Stored
+from sepfactor.memory import Stored
+from sepfactor.resources import Resources
 
 Single = NDArray[np.float32]
 
@@ -52,7 +54,7 @@ class Rows:
         keep: whether the rows are wanted again; if not, only their moments are left.
         precise: whether small errors are to be read off their moments.
         spread: whether their moments are to hold the covariance of the answers.
-        pool: keeps the rows; None for memory without a bound.
+        resources: for the rows, and for products of them.
     """
 
     def __init__(
@@ -61,12 +63,15 @@ class Rows:
         keep: bool,
         precise: bool = False,
         spread: bool = False,
-        pool: Pool | None = None,
+        resources: Resources | None = None,
     ) -> None:
         self._stage, self.kept = stage, keep
         shape = (stage.in_channels, *stage.kernel_shape)
-        self._sums = MomentSums(shape, stage.group, stage.out_channels, precise, spread)
-        self._pool = pool or Pool()
+        resources = resources or Resources()
+        self._pool = resources.pool
+        self._sums = MomentSums(
+            shape, stage.group, stage.out_channels, precise, spread, executor=resources.executor
+        )
         self._stored: list[tuple[Stored, ...]] = []
         self._waiting: list[tuple[Single, ...]] = []
 

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sepfactor.data.patches import gather_patches, sample_positions
-from sepfactor.factor.moments import BATCH
+from sepfactor.factor.moment_sums import BATCH
 from sepfactor.fit.propagation import Propagation
 from sepfactor.fit.samples import Rows, Single, fits_into
 from sepfactor.graph.survey import Site
-from sepfactor.memory import Pool
+from sepfactor.resources import Resources
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
 
@@ -30,7 +30,7 @@ def read_rows(
     residual: bool,
     rectified: bool,
     spread: bool = False,
-    pool: Pool | None = None,
+    resources: Resources | None = None,
 ) -> tuple[Rows, Rows] | None:
     """Rows to fit to, and rows to judge on: the same ones where nothing is held out; None if it never ran.
 
@@ -44,7 +44,7 @@ def read_rows(
         residual: where the answer goes into a sum, aim at the original's.
         rectified: keep the rows if this answer, or the sum it goes into, is only seen behind a ReLU.
         spread: whether their moments are to hold the covariance of the answers.
-        pool: keeps rows; None for memory without a bound.
+        resources: for rows, and products of them.
     """
     stage = site.stage
     assert stage is not None
@@ -64,7 +64,7 @@ def read_rows(
     offset = compressed.partition.offset(site.output) if keep else None
     if offset is not None and not all(fits_into(offset, shape) for shape in shapes):
         offset, keep = None, False
-    parts = Rows(stage, keep, not judged_apart, spread, pool), Rows(stage, keep, True, spread, pool)
+    parts = tuple(Rows(stage, keep, precise, spread, resources) for precise in (not judged_apart, True))
     width = stage.in_channels * math.prod(stage.kernel_shape)
     if keep:
         width = max(width, stage.out_channels * (1 if partner is None and offset is None else 2))

@@ -24,8 +24,8 @@ from sepfactor.fit.settings import FULL, FitSettings
 from sepfactor.graph.lower import lower
 from sepfactor.graph.survey import Site
 from sepfactor.measure.engine import Engine
-from sepfactor.memory import Pool
 from sepfactor.progress import Progress
+from sepfactor.resources import Resources
 
 
 def fit(
@@ -37,7 +37,7 @@ def fit(
     progress: Progress,
     settings: FitSettings = FULL,
     held_out: Sequence[Feed] = (),
-    pool: Pool | None = None,
+    resources: Resources | None = None,
 ) -> list[Fit | None]:
     """What each task comes to, in their order; None where a site is better left alone.
 
@@ -50,7 +50,7 @@ def fit(
         progress: called per layer.
         settings: of the method.
         held_out: data to judge fits on; without any, a quarter of ``feeds`` is set aside.
-        pool: keeps what is wanted again later; None for memory without a bound.
+        resources: memory for what is wanted again later, and cores.
     """
     together = [*feeds, *held_out]
     if held_out or len(together) == 1:
@@ -58,7 +58,8 @@ def fit(
     else:
         order = np.random.default_rng(seed).permutation(len(together))
         held = set(order[: max(1, len(together) // 4)].tolist())
-    original, compressed = (Propagation(model, together, engine, pool) for _ in range(2))
+    resources = resources or Resources()
+    original, compressed = (Propagation(model, together, engine, resources) for _ in range(2))
     done: list[Fit | None] = []
     for number, task in enumerate(tasks):
         site = task.site
@@ -80,9 +81,9 @@ def fit(
             residual=chosen.residual,
             rectified=chosen.relu_rounds > 0,
             spread=metric is not None,
-            pool=pool,
+            resources=resources,
         )
-        found = None if read is None else fit_layer(task, *read, chosen, metric)
+        found = None if read is None else fit_layer(task, *read, chosen, metric, resources)
         del read  # before the next ones are
         if found is None or not _can_be_stored(found.factorization, site.dtype):
             continue

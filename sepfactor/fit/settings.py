@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sepfactor.factor import Stage
-from sepfactor.factor.moments import ROWS_FROM
+from sepfactor.factor.moment_sums import ROWS_FROM
 from sepfactor.options import Options
 from sepfactor.study.study import Study
 

@@ -14,6 +14,7 @@ from sepfactor.factor.stage import Array
 from sepfactor.graph.averages import move_averages
 from sepfactor.graph.rebuild import Replacement, rebuild
 from sepfactor.graph.survey import Site
+from sepfactor.search.stored import StoredFactorization
 from sepfactor.text import rank_text
 
 
@@ -84,10 +85,15 @@ class Factorized(Candidate):
     """A sum of chains in place of the layer.
 
     Attributes:
-        factorization: those chains, fitted to the layer alone.
+        stored: those chains, fitted to the layer alone.
     """
 
-    factorization: Factorization
+    stored: StoredFactorization
+
+    @property
+    def factorization(self) -> Factorization:
+        """Those chains."""
+        return self.stored.load()
 
     @property
     def to_time(self) -> Factorization:
@@ -96,8 +102,9 @@ class Factorized(Candidate):
 
     def parameters(self, bias: Array | None) -> int:
         """Those of the chains; a bias the layer has, they have as well."""
-        inherited = 0 if bias is None or self.factorization.bias is not None else bias.size
-        return self.factorization.parameters + inherited
+        outline = self.stored.outline
+        inherited = 0 if bias is None or outline.bias is not None else bias.size
+        return outline.parameters + inherited
 
     def apply_to(self, prepared: ir.Model, site: Site) -> ir.Model:
         """With the chains in place of the node."""

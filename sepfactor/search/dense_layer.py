@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,7 +11,9 @@ from sepfactor.factor import Factorization, Stage, Statistics
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.output_metric import OutputMetric, both_positive
 from sepfactor.factor.stage import Array, Ints
+from sepfactor.factor.statistics import ReplacementErrors
 from sepfactor.layout import BLOCK
+from sepfactor.memory import Pool
 
 WIDE = 1000
 """Entries per patch from which candidates are compared roughly: in float32, last factors not solved for."""
@@ -43,6 +45,21 @@ class PlainLayer:
 
 
 @dataclass(frozen=True, eq=False)
+class Aim:
+    """What candidates of a layer are fitted to.
+
+    Attributes:
+        target: the layer, as those see its answer who read it.
+        moments: what it reads, and should answer so.
+        metric: takes factors back to answers as they are; None where these count alike.
+    """
+
+    target: Stage
+    moments: Moments
+    metric: OutputMetric | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class DenseLayer(PlainLayer):
     """A convolution to find candidates for.
 
@@ -54,6 +71,7 @@ class DenseLayer(PlainLayer):
         metric: of errors of its answer, behind the ReLU if there is one; None counts channels alike.
         rectified: whether it is only seen behind a ReLU.
         offset: ``(out,)``, added to the answer before that.
+        pool: keeps the factors of candidates; None for memory without a bound.
     """
 
     statistics: Statistics
@@ -63,6 +81,8 @@ class DenseLayer(PlainLayer):
     metric: OutputMetric | None = None
     rectified: bool = False
     offset: Array | None = None
+    pool: Pool | None = None
+    _aims: dict[bool | None, Aim] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def parts(self) -> tuple[Statistics, Statistics]:
@@ -78,6 +98,28 @@ class DenseLayer(PlainLayer):
         moments = moments.ridged(self.stage.weight, self.ridge)
         return moments.single() if self.is_wide else moments
 
+    def aim_for(self, form: Factorization | None) -> Aim | None:
+        """What factors of this form are fitted to; None where nothing is fitted.
+
+        It is one of three: where answers count as those have it who read them, in full or channel by channel,
+        and without a form alike.
+        """
+        if self.moments is None:
+            return None
+        whole = self.metric_before_relu
+        metric = None if whole is None or form is None else whole.for_form(form)
+        weighed = None if metric is None else metric is whole
+        if weighed not in self._aims:
+            self._aims[weighed] = self._aim(self.moments, metric)
+        return self._aims[weighed]
+
+    def _aim(self, moments: Moments, metric: OutputMetric | None) -> Aim:
+        target = self.stage
+        if metric is not None:
+            target, moments = metric.whiten_stage(target), metric.whiten_moments(moments)
+        weight = target.weight.astype(moments.inputs.dtype, copy=False)
+        return Aim(replace(target, weight=weight), moments, metric)
+
     @cached_property
     def metric_before_relu(self) -> OutputMetric | None:
         """What fits are to be weighed by."""
@@ -89,11 +131,12 @@ class DenseLayer(PlainLayer):
             answers = answers + bias.astype(np.float32)
         return self.metric.behind(both_positive(answers, self.stage.group))
 
-    def weighted_error(self, replacement: Factorization) -> float:
-        """Relative error of a replacement as those see it who read the answer."""
-        bias, shifted = (_sum(one, self.offset) for one in (self.bias, replacement.bias))
-        found = replace(replacement, bias=shifted)
-        return self.parts[1].weighted_error(self.stage, found, bias, self.metric, self.rectified)
+    @cached_property
+    def errors(self) -> ReplacementErrors:
+        """Of replacements, where they are judged, and as those see them who read the answer."""
+        return ReplacementErrors(
+            self.parts[1], self.stage, self.bias, self.offset, self.metric, rectified=self.rectified
+        )
 
     @property
     def plain(self) -> PlainLayer:

@@ -40,7 +40,7 @@ class EachAlone:
 
     def __init__(self, study: Study, judge: Judge, count: int) -> None:
         self._study, self._judge, self._count = study, judge, count
-        self._original = Propagation(study.prepared, judge.feeds[:count], study.exact, study.pool)
+        self._original = Propagation(study.prepared, judge.feeds[:count], study.exact, study.resources)
         self._starts_anew = not judge.carries_state and not draws_at_random(study.prepared)
 
     def divergences(self, candidates: Sequence[Candidate], site: Site) -> list[float]:

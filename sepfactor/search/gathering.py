@@ -23,6 +23,7 @@ from sepfactor.search.layer_timing import LayerTime, LayerTimer, Place, is_faste
 from sepfactor.search.proposals import Proposed, propose_all
 from sepfactor.search.settings import SearchSettings
 from sepfactor.search.space import LayerChoices, SearchSpace
+from sepfactor.search.stored import StoredFactorization
 from sepfactor.study.profiling import profile_layers
 from sepfactor.study.study import Study
 
@@ -149,7 +150,7 @@ def _in_eight_bits(layer: PlainLayer, candidates: Sequence[Candidate]) -> list[C
         weighted_error=0.0,
         exact=False,
         precision="int8",
-        factorization=layer.dense,
+        stored=StoredFactorization(layer.dense),
     )
     return [dense, *(replace(one, precision="int8", exact=False) for one in candidates)]
 

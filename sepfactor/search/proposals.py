@@ -102,6 +102,7 @@ def dense_layer(
         block=study.engine.block,
         rectified=weighed and seen.rectified,
         offset=seen.offset if weighed else None,
+        pool=study.pool,
     )
 
 

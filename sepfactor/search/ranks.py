@@ -9,15 +9,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from sepfactor.factor import Chain, Decomposition, Factorization, Rank, Scheme, Stage, weight_error
-from sepfactor.factor.moments import Moments
-from sepfactor.factor.output_metric import OutputMetric
+from sepfactor.factor import Chain, Decomposition, Factorization, Rank, Scheme, Stage
 from sepfactor.factor.refit import refit
 from sepfactor.factor.stage import Array, Ints
 from sepfactor.fit.lossless import is_rounding, lossless_factors
 from sepfactor.layout import BLOCK
 from sepfactor.search.candidate import Factorized
-from sepfactor.search.dense_layer import DenseLayer
+from sepfactor.search.dense_layer import Aim, DenseLayer
+from sepfactor.search.stored import StoredFactorization
 
 
 class RankSearch:
@@ -28,21 +27,11 @@ class RankSearch:
         self.decomposition = self._bare = scheme.decompose(layer.stage)
         self.macs = MacsByRank(self.decomposition, layer.size)
         self.lossless = self._lossless()
-        self.metric: OutputMetric | None = None
-        self.target, self.aims = layer.stage, layer.moments
-        if layer.moments is not None and self.lossless is None:
-            self.decomposition = self._weighed(layer.moments)
-
-    def _weighed(self, moments: Moments) -> Decomposition:
-        """In the metric of what the layer sees, and of who reads its answer."""
-        if self.layer.metric_before_relu is not None:
-            least = tuple(min(1, full) for full in self.decomposition.full_rank)
-            form = Factorization(self.decomposition.build(least))
-            self.metric = self.layer.metric_before_relu.for_form(form)
-            moments = self.metric.whiten_moments(moments)
-            self.target, self.aims = self.metric.whiten_stage(self.target), moments
-        weight = self.target.weight.astype(moments.inputs.dtype, copy=False)
-        return self.scheme.decompose(replace(self.target, weight=weight), moments)
+        least = tuple(min(1, full) for full in self.decomposition.full_rank)
+        form = Factorization(self.decomposition.outline(least))
+        self.aim = layer.aim_for(form if self.lossless is None else None)
+        if self.aim is not None and self.lossless is None:
+            self.decomposition = scheme.decompose(self.aim.target, self.aim.moments)
 
     def _lossless(self) -> Factorized | None:
         """The cheapest rank at which the bare weights lose nothing, if it is cheaper than the layer."""
@@ -60,33 +49,32 @@ class RankSearch:
     def candidate(self, rank: Rank) -> Factorized:
         """The candidate of this rank, fitted to the patches if there is anything to fit to."""
         factorization = Factorization(self.decomposition.build(rank), self.layer.bias)
-        if self.layer.moments is not None:
-            factorization = self._fit(replace(factorization, bias=None))
+        if self.aim is not None:
+            factorization = self._fit(replace(factorization, bias=None), self.aim)
         return self._candidate(rank, factorization)
 
     def _candidate(self, rank: Rank, factorization: Factorization) -> Factorized:
         layer = self.layer
-        error = weight_error(layer.stage, factorization)
+        errors = layer.errors(factorization)
         return Factorized(
             scheme=self.scheme.name,
             form=self.scheme.form,
             rank=rank,
-            factorization=factorization.held_as(_kept_in(layer.epsilon)),
+            stored=StoredFactorization(factorization.held_as(_kept_in(layer.epsilon)), layer.pool),
             macs=self.macs(rank),
-            weight_error=error,
-            output_error=layer.parts[1].output_error(layer.stage, factorization, layer.bias),
-            weighted_error=layer.weighted_error(factorization),
-            exact=is_rounding(error, layer.epsilon),
+            weight_error=errors.weight,
+            output_error=errors.output,
+            weighted_error=errors.weighted,
+            exact=is_rounding(errors.weight, layer.epsilon),
         )
 
-    def _fit(self, factorization: Factorization) -> Factorization:
+    def _fit(self, factorization: Factorization, aim: Aim) -> Factorization:
         """Last factors solved for; in wide layers, where that takes seconds each time, the bias only."""
-        assert self.aims is not None
         if self.layer.is_wide:
-            found = replace(factorization, bias=self.aims.bias(factorization.dense().weight))
+            found = replace(factorization, bias=aim.moments.bias(factorization.dense().weight))
         else:
-            found = refit(self.target, factorization, self.aims, sweeps=0)
-        return found if self.metric is None else self.metric.unwhiten(found)
+            found = refit(aim.target, factorization, aim.moments, sweeps=0)
+        return found if aim.metric is None else aim.metric.unwhiten(found)
 
     def at_rank(self, rank: int) -> tuple[Factorized | None, Factorized | None]:
         """The candidate of about this rank if it is cheaper than the layer, and the one to name if not."""

@@ -27,6 +27,7 @@ from sepfactor.memory import Pool, give_back_what_is_freed
 from sepfactor.options import Options
 from sepfactor.plans.machine import MachineProfile, read_profile
 from sepfactor.progress import Progress
+from sepfactor.resources import Resources
 from sepfactor.results import Environment
 from sepfactor.study.chance import open_drawing
 from sepfactor.study.network import Network
@@ -70,6 +71,11 @@ class Study:
     pool: Pool
     progress: Progress
     journal: Journal = field(default_factory=Journal)
+
+    @property
+    def resources(self) -> Resources:
+        """Memory and cores that work may use."""
+        return Resources(self.pool, self.executor)
 
     @property
     def loaded(self) -> Loaded:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from sepfactor.factor import Factorization, Stage
 from sepfactor.factor.covariance import Formed
-from sepfactor.factor.moments import Moments, MomentSums
+from sepfactor.factor.moment_sums import MomentSums
+from sepfactor.factor.moments import Moments
 from sepfactor.factor.stage import Array
 from tests.strategies import normal, seeds
 

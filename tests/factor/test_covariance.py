@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sepfactor.factor import SCHEMES, Factorization, Stage
 from sepfactor.factor.covariance import Formed, OfRows
-from sepfactor.factor.moments import MomentSums
+from sepfactor.factor.moment_sums import MomentSums
 from sepfactor.factor.refit import refit
 from tests.factor.seen import rows_for
 from tests.strategies import normal, seeds
@@ -72,9 +72,9 @@ def test_layers_are_fitted_to_few_rows_as_to_their_matrix(
     stage = Stage(normal(0, 8, 12 // group, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), group)
     seen = rows_for(stage, 1, count=60)
     found = []
-    monkeypatch.setattr("sepfactor.factor.moments._SINGLE_FROM", 10**9)
+    monkeypatch.setattr("sepfactor.factor.moment_sums._SINGLE_FROM", 10**9)
     for limit in (10**9, 1):
-        monkeypatch.setattr("sepfactor.factor.moments.ROWS_FROM", limit)
+        monkeypatch.setattr("sepfactor.factor.moment_sums.ROWS_FROM", limit)
         sums = MomentSums(seen.x.shape[1:], group, 8, spread=True)
         for x, y in zip(np.array_split(seen.x, parts), np.array_split(seen.y, parts), strict=True):
             sums.add(x.astype(np.float32), y.astype(np.float32))

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sepfactor.factor import Factorization, Stage, moments
-from sepfactor.factor.moments import MomentSums, MovedTargets
+from sepfactor.factor import Factorization, Stage, moment_sums, moments
+from sepfactor.factor.moment_sums import MomentSums, MovedTargets
 from sepfactor.factor.solving import roots, solve
 from sepfactor.factor.statistics import Statistics, on_grid
 from tests.factor.kinds import by_name, taken_by
@@ -69,7 +69,7 @@ class TestSums:
 
     @pytest.mark.parametrize("batch", [1, 3, 64])
     def test_when_they_are_multiplied_in_between(self, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(moments, "BATCH", batch)
+        monkeypatch.setattr(moment_sums, "BATCH", batch)
         rows = rows_for(unpadded(normal(0, 4, 3, 3, 2), 2), 1)
         check(added(rows, list(range(0, 200, 7))), rows, 1e-9)
 
@@ -77,15 +77,15 @@ class TestSums:
     def test_keep_their_digits_beside_a_large_mean(
         self, mean: float, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(moments, "BATCH", 32)
+        monkeypatch.setattr(moment_sums, "BATCH", 32)
         rows = rows_for(unpadded(normal(0, 4, 3, 3, 2)), 1, mean=mean)
         check(added(rows, [50, 90]), rows, 1e-8)
 
     @pytest.mark.parametrize("mean", [0.0, 100.0])
     @pytest.mark.parametrize("group", [1, 2])
     def test_in_single_precision(self, mean: float, group: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(moments, "_SINGLE_FROM", 1)
-        monkeypatch.setattr(moments, "BATCH", 50)
+        monkeypatch.setattr(moment_sums, "_SINGLE_FROM", 1)
+        monkeypatch.setattr(moment_sums, "BATCH", 50)
         rows = rows_for(unpadded(normal(0, 4, 3, 3, 2), group), 1, mean=mean)
         check(added(rows, list(range(0, 200, 20)), np.float32), rows, 2e-4 if mean else 1e-5)
 
@@ -368,3 +368,12 @@ def test_a_trimmed_kernel_is_put_back_on_the_grid(stage: Stage) -> None:
     trimmed = Factorization(by_name("trim").decompose(stage).build(()))
     np.testing.assert_allclose(on_grid(stage, trimmed), stage.weight, atol=1e-6)
     np.testing.assert_array_equal(on_grid(stage, Factorization.of(stage)), stage.weight)
+
+
+@pytest.mark.parametrize("group", [1, 2])
+@pytest.mark.parametrize("cuts", [[], [20, 41]])
+def test_in_blocks_they_are_the_same(group: int, cuts: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moment_sums, "_IN_BLOCKS_FROM", 1)
+    stage = Stage(normal(0, 6, 10 // group, 3, 1), (1, 1), ((1, 1), (0, 0)), (1, 1), group)
+    seen = rows_for(stage, 1, count=60)
+    check(added(seen, cuts), seen, 1e-9)

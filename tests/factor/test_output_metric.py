@@ -13,7 +13,7 @@ from sepfactor.factor import SCHEMES, Factorization, Scheme, Stage, Statistics
 from sepfactor.factor.output_metric import OutputMetric
 from sepfactor.factor.refit import refit
 from sepfactor.factor.stage import Array
-from sepfactor.factor.statistics import on_grid
+from sepfactor.factor.statistics import ReplacementErrors, on_grid
 from tests.factor.kinds import by_name, ranks, taken_by
 from tests.factor.seen import Rows, correlated, rows_for
 from tests.strategies import normal, seeds, stages, unpadded
@@ -144,5 +144,11 @@ def test_the_weighted_error_is_that_of_answers_computed_one_by_one(
     right, wrong = (a @ left.T for a in answers)
     wanted = np.linalg.norm(wrong - right) / np.linalg.norm(right - right.mean(axis=0))
     metric = metric_for(stage, seed) if weighed else None
-    got = Statistics(patches).weighted_error(stage, found, bias, metric, rectified)
-    assert got == pytest.approx(float(wanted), rel=1e-3)
+    errors = ReplacementErrors(Statistics(patches), stage, bias, None, metric, rectified=rectified)
+    assert errors(found).weighted == pytest.approx(float(wanted), rel=1e-3)
+    offset = normal(seed + 2, stage.out_channels)
+    shifted = ReplacementErrors(
+        Statistics(patches), stage, bias - offset, offset, metric, rectified=rectified
+    )
+    found = replace(found, bias=0.9 * bias - offset)
+    assert shifted(found).weighted == pytest.approx(float(wanted), rel=1e-3)

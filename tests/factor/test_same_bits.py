@@ -12,12 +12,12 @@ _SUMS = """
 import hashlib
 import numpy as np
 from sepfactor.factor import Factorization, weight_error
-from sepfactor.factor.moments import MomentSums, MovedTargets
+from sepfactor.factor.moment_sums import MomentSums, MovedTargets
 from sepfactor.factor.spatial import VERTICAL_FIRST
 from sepfactor.factor.statistics import Statistics
 from tests.strategies import normal, unpadded
 
-stage = unpadded(normal(0, 96, 24, 3, 3))
+stage = unpadded(normal(0, 96, 48, 3, 3))
 patches = normal(1, 4001, *stage.weight.shape[1:]).astype(np.float32)
 sample = Statistics(patches)
 sums = MomentSums(stage.weight.shape[1:], 1, 96, spread=True)

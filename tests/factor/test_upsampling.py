@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sepfactor.factor import SCHEMES, Chain, Factorization, Scheme, Stage, Statistics
-from sepfactor.factor.moments import MomentSums
+from sepfactor.factor.moment_sums import MomentSums
 from sepfactor.factor.refit import refit
 from tests.factor import naive
 from tests.strategies import inputs, normal, transposed, unpadded

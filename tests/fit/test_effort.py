@@ -8,9 +8,13 @@ import pytest
 from sepfactor.errors import ModelError
 from sepfactor.fit import layer_fit as engine
 from sepfactor.fit.propagation import Propagation
-from sepfactor.fit.sequential import affordable
+from sepfactor.fit.sequential import affordable, fit
 from sepfactor.measure import OnnxRuntime
-from tests.fit.small import ENGINE, built, feeds, fitted, off_by, opened, residual_network
+from sepfactor.progress import silent
+from sepfactor.resources import Resources
+from sepfactor.threads import Threads
+from tests.fit.small import ENGINE, built, feeds, fitted, off_by, opened, residual_network, tasks
+from tests.graph.build import model
 
 NETWORK = residual_network()
 PLAN = dict.fromkeys(("a", "b", "c", "y"), ("spatial-vertical", (6,)))
@@ -51,12 +55,48 @@ class TestPropagation:
             for i in range(len(SEEN)):
                 assert np.array_equal(alone.value(i, name), abreast.value(i, name))
 
+    @pytest.mark.parametrize("cores", [1, 2, 3])
+    def test_shares_images_out_among_cores_whatever_threads_are_asked_for(self, cores: int) -> None:
+        alone = Propagation(opened(NETWORK), SEEN, ENGINE)
+        abreast = Propagation(opened(NETWORK), SEEN, ENGINE, Resources(executor=Threads(cores)))
+        for one in (alone, abreast):
+            one.advance(one.partition.position("c") + 1)
+        for i in range(len(SEEN)):
+            assert np.array_equal(alone.value(i, "c"), abreast.value(i, "c"))
+
+    def test_runs_one_after_the_other_what_draws_at_random(self) -> None:
+        """A session draws on from one run to the next, so that their order counts."""
+        proto = model(
+            "r = RandomNormalLike <seed=3.0> (x)  y = Add (x, r)", "float[N,3,4,4] x", "float[N,3,4,4] y"
+        )
+        found = []
+        for cores in (1, 3):
+            one = Propagation(opened(proto), SEEN, ENGINE, Resources(executor=Threads(cores)))
+            one.advance(1)
+            found.append([one.value(i, "r") for i in range(len(SEEN))])
+        np.testing.assert_array_equal(*found)
+
     @pytest.mark.parametrize("threads", [1, 2])
     def test_says_what_does_not_run(self, threads: int) -> None:
         data = [*SEEN, {"x": np.zeros((1, 5, 12, 12), np.float32)}]  # five channels instead of three
         one = Propagation(opened(NETWORK), data, OnnxRuntime(threads=threads))
         with pytest.raises(ModelError, match="cannot run"):
             one.advance(1)
+
+
+def test_fits_have_the_same_bits_on_any_number_of_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sepfactor.factor.moment_sums._IN_BLOCKS_FROM", 30)
+    prepared = opened(NETWORK)
+    found = [
+        fit(prepared, tasks(prepared, PLAN), SEEN, ENGINE, 0, silent, resources=Resources(executor=executor))
+        for executor in (Threads(1), Threads(3))
+    ]
+    for one, other in zip(*found, strict=True):
+        assert one is not None
+        assert other is not None
+        assert (one.ridge, one.before, one.after) == (other.ridge, other.before, other.after)
+        for stage, same in zip(one.factorization.stages, other.factorization.stages, strict=True):
+            np.testing.assert_array_equal(stage.weight, same.weight)
 
 
 class TestWideLayers:

@@ -12,7 +12,7 @@ import pytest
 import sepfactor
 from sepfactor.errors import OptionError
 from sepfactor.factor import select_schemes
-from sepfactor.factor.moments import MomentSums
+from sepfactor.factor.moment_sums import MomentSums
 from sepfactor.fit import sequential as engine
 from sepfactor.fit import settings as method
 from sepfactor.fit.propagation import Propagation

@@ -6,11 +6,11 @@ import os
 import random
 import signal
 import sqlite3
-import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,6 +22,7 @@ from sepfactor.pipeline import Result
 from sepfactor.search.layer_timing import LayerTimer
 from sepfactor.study import study
 from tests import networks
+from tests.robustness.forks import Forked, Forks
 from tests.robustness.way import attempt
 
 TIMING_CACHE = study._timing_cache
@@ -34,30 +35,6 @@ QUICK = ("--max-error", "0.05", "--bench-seconds", "0.1", "--force")
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
 
-SCRIPT = """
-import contextlib, os, pathlib, signal, sys, threading, time
-import tests.robustness.way as way
-way.pretend_faster(setattr)
-from sepfactor.cli import main
-from sepfactor.graph import save
-save.PROTOBUF_LIMIT = int(os.environ.get("LIMIT", save.PROTOBUF_LIMIT))
-number, after = int(os.environ["SIGNAL"]), float(os.environ["AFTER"])
-begun = time.monotonic()
-if number:
-    timer = threading.Timer(after, os.kill, (os.getpid(), number))
-    timer.daemon = True
-    timer.start()
-try:
-    main(sys.argv[1:], prog_name="sepfactor")
-finally:
-    with contextlib.suppress(OSError):
-        pathlib.Path("tmp/seconds").write_text(str(time.monotonic() - begun))
-"""
-"""The command line, sent a signal after a while, and with every candidate taken for faster.
-
-With a low ``LIMIT`` even small models keep their tensors beside them.
-"""
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -66,26 +43,23 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-Start = Callable[..., "subprocess.Popen[bytes]"]
+@pytest.fixture(scope="module")
+def forks(root: Path) -> Iterator[Forks]:
+    server = Forks(root)
+    yield server
+    server.close()
+
+
+Start = Callable[..., Forked]
 
 
 @pytest.fixture
-def start(folder: Path, root: Path) -> Start:
+def start(folder: Path, forks: Forks) -> Start:
     """Start ``sepfactor compress`` in the folder."""
 
-    def begin(
-        *more: str, send: int = 0, after: float = 0, limit: Callable[[], None] | None = None
-    ) -> subprocess.Popen[bytes]:
+    def begin(*more: str, **options: Any) -> Forked:
         command = ("compress", "model.onnx", "--data", "data.npz", "-o", "out.onnx", *QUICK)
-        environment = {"PYTHONPATH": str(root), "TMPDIR": str(folder / "tmp")}
-        return subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, *command, *more],
-            cwd=folder,
-            env={**os.environ, **environment, "SIGNAL": str(int(send)), "AFTER": str(after)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            preexec_fn=limit,
-        )
+        return forks.start([*command, *more], folder, **options)
 
     (folder / "tmp").mkdir()
     return begin
@@ -102,14 +76,9 @@ def assert_whole(path: Path) -> None:
     assert np.isfinite(found).all()
 
 
-def finished(process: subprocess.Popen[bytes]) -> tuple[int, str]:
-    _, said = process.communicate(timeout=120)
-    return process.returncode, said.decode()
-
-
-def succeeds(process: subprocess.Popen[bytes]) -> bool:
+def succeeds(process: Forked) -> bool:
     """Whether it ends well, whatever a slow machine says of how far it is."""
-    code, said = finished(process)
+    code, said = process.finished()
     return code == 0 and "Error" not in said
 
 
@@ -124,7 +93,7 @@ def whole(start: Start, folder: Path) -> float:
 def test_killed_at_any_moment(start: Start, whole: float, folder: Path) -> None:
     draw = random.Random(0)
     for _ in range(KILLS):
-        code, said = finished(start(send=signal.SIGKILL, after=whole * draw.uniform(0.2, 1.1)))
+        code, said = start(send=signal.SIGKILL, after=whole * draw.uniform(0.2, 1.1)).finished()
         assert code in (0, -signal.SIGKILL), said
         if "out.onnx" in names(folder):
             assert_whole(folder / "out.onnx")
@@ -135,18 +104,17 @@ def test_killed_at_any_moment(start: Start, whole: float, folder: Path) -> None:
 
 
 def test_killed_while_an_output_with_data_beside_it_is_replaced(
-    start: Start, whole: float, folder: Path, monkeypatch: pytest.MonkeyPatch
+    start: Start, whole: float, folder: Path
 ) -> None:
     """Late, where it is written and put in its place."""
-    monkeypatch.setenv("LIMIT", "1000")
-    assert succeeds(start())
+    assert succeeds(start(limit=1000))
     draw, out = random.Random(1), folder / "out.onnx"
     for _ in range(KILLS):
         after = whole * draw.uniform(0.5, 1.0)
-        code, said = finished(start("--overwrite", send=signal.SIGKILL, after=after))
+        code, said = start("--overwrite", limit=1000, send=signal.SIGKILL, after=after).finished()
         assert code in (0, -signal.SIGKILL), said
         assert_whole(out)
-    assert finished(start("--overwrite")) == (0, "")
+    assert succeeds(start("--overwrite", limit=1000))
     assert names(folder) == {"out.onnx", *(file.name for file in save.data_files(out))}
     assert len(save.data_files(out)) == 1
     assert_whole(out)
@@ -156,26 +124,12 @@ class TestKilledWhileWriting:
     """The moments that matter most, one by one."""
 
     @pytest.fixture
-    def killed(self, folder: Path, root: Path) -> Callable[[str], None]:
+    def killed(self, start: Start) -> Callable[[str], None]:
         """Run with a kill where a function of a module is called for the first time."""
 
         def run(where: str) -> None:
-            module, _, function = where.rpartition(".")
-            script = (
-                "import importlib, os, signal\n"
-                f"m = importlib.import_module({module!r})\n"
-                f"setattr(m, {function!r}, lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL))\n" + SCRIPT
-            )
-            options = ("compress", "model.onnx", "-o", "out.onnx", "--overwrite", *QUICK)
-            done = subprocess.run(
-                [sys.executable, "-c", script, *options],
-                cwd=folder,
-                env={**os.environ, "PYTHONPATH": str(root), "SIGNAL": "0", "AFTER": "0"},
-                capture_output=True,
-                check=False,
-                timeout=120,
-            )
-            assert done.returncode == -signal.SIGKILL, done.stderr
+            code, said = start("--overwrite", killed_in=where).finished()
+            assert code == -signal.SIGKILL, said
 
         return run
 
@@ -216,7 +170,7 @@ def test_the_folder_of_a_run_still_going_stays(tmp_path: Path) -> None:
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_two_runs_at_once(overwrite: bool, start: Start, folder: Path) -> None:
     more = ["--overwrite"] if overwrite else []
-    ends = [finished(process) for process in [start(*more) for _ in range(2)]]
+    ends = [process.finished() for process in [start(*more) for _ in range(2)]]
     codes = sorted(code for code, _ in ends)
     said = "".join(text for _, text in ends)
     assert codes == ([0, 0] if overwrite or not said else [0, 1]), said
@@ -228,9 +182,7 @@ def test_two_runs_at_once(overwrite: bool, start: Start, folder: Path) -> None:
 @pytest.mark.parametrize("size", [0, 1000, 16000])
 def test_no_room_for_the_output(size: int, start: Start, folder: Path) -> None:
     """A limit on the size of any file stands for a full disk; it holds for temporary files too."""
-    import resource
-
-    code, said = finished(start(limit=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))))
+    code, said = start(largest=size).finished()
     if code == 0:
         assert_whole(folder / "out.onnx")
         return
@@ -292,7 +244,7 @@ class TestCache:
 
 def test_ctrl_c_at_any_moment(start: Start, whole: float, folder: Path) -> None:
     for share in (0.1, 0.3, 0.5, 0.7, 0.9):
-        code, said = finished(start(send=signal.SIGINT, after=whole * share))
+        code, said = start(send=signal.SIGINT, after=whole * share).finished()
         assert code == 0 or (code, said) == (130, "Error: Interrupted. No file was left half-written.\n"), (
             share
         )

@@ -19,6 +19,7 @@ from sepfactor.search import rules
 from sepfactor.search.candidate import Candidate, Factorized
 from sepfactor.search.candidates import Proposal
 from sepfactor.search.layer_timing import LayerTime, LayerTimer
+from sepfactor.search.stored import StoredFactorization
 from tests.fit.small import residual_network, smooth
 from tests.strategies import unpadded
 from tests.timing import decide_engine
@@ -38,7 +39,7 @@ def candidate(name: str, *, exact: bool = False) -> Factorized:
         scheme=name,
         form="a → b",
         rank=(16,),
-        factorization=Factorization.of(stage),
+        stored=StoredFactorization(Factorization.of(stage)),
         macs=1,
         weight_error=0.1,
         output_error=0.1,

@@ -20,6 +20,7 @@ from sepfactor.search.gathering import NetworkTimes, gather_space, network_times
 from sepfactor.search.layer_timing import LayerTime, LayerTimer
 from sepfactor.search.settings import DEFAULT
 from sepfactor.search.space import LayerChoices, Losses, SearchSpace
+from sepfactor.search.stored import StoredFactorization
 from sepfactor.study.study import Study, open_study
 from tests.graph.build import normal
 from tests.graph.nested import NESTED
@@ -33,7 +34,7 @@ def candidate(scheme: str, error: float, macs: int) -> Factorized:
         scheme=scheme,
         form="",
         rank=(1,),
-        factorization=Factorization.of(stage),
+        stored=StoredFactorization(Factorization.of(stage)),
         macs=macs,
         weight_error=error,
         output_error=error,
