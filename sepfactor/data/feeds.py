@@ -135,6 +135,12 @@ class Feeds(Sequence[Feed]):
         return target.astype(np.result_type(target.dtype, np.float32))
 
     @property
+    def files(self) -> list[tuple[str, ...]]:
+        """Of each run the files that its images or windows of sound are of; nothing of other data."""
+        names, rows = self._source.names, self._source.rows[self._chosen]
+        return [tuple(dict.fromkeys(names[row] for row in run)) for run in rows.tolist()] if names else []
+
+    @property
     def description(self) -> str:
         """Where they come from and how many there are: ``models/x.npz: 64 of 256 samples``."""
         count, (total, batch) = len(self), self._source.rows.shape

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from sepfactor.errors import ModelError
@@ -51,6 +52,23 @@ def relatives(session: Session, feeds: Sequence[Feed]) -> Groups | None:
     for found in embedding.Embedding.find([Answers(name, rows, [1] * len(rows))], Wanted()):
         return _groups(found.task.answers.runs)
     return None
+
+
+def linked(rows: Groups, columns: Groups, count: int) -> Groups:
+    """The groups of ``count`` runs that share anything: run ``rows[k]`` has part in thing ``columns[k]``."""
+    shape = (count, int(columns.max(initial=0)) + 1)
+    has = csr_array((np.ones(len(rows), np.int64), (rows, columns)), shape)
+    _, groups = connected_components(has @ has.T, directed=False)
+    return groups.astype(np.int64)
+
+
+def joined(count: int, *several: Groups | None) -> Groups:
+    """The groups of runs that are together in any of several groupings; each its own where there is none."""
+    runs = np.arange(count)
+    things = [runs, *(groups for groups in several if groups is not None)]
+    offsets = np.cumsum([0, *(int(thing.max(initial=0)) + 1 for thing in things[:-1])])
+    columns = np.concatenate([thing + offset for thing, offset in zip(things, offsets, strict=True)])
+    return linked(np.tile(runs, len(things)), columns, count)
 
 
 def _groups(runs: Sequence[NDArray[np.generic]]) -> Groups | None:

@@ -13,7 +13,7 @@ from sepfactor.data.sources import kind_of_data
 from sepfactor.errors import DataError, ModelError
 from sepfactor.graph.load import Loaded
 from sepfactor.measure.engine import Engine, Session
-from sepfactor.measure.relatives import Groups, relatives
+from sepfactor.measure.relatives import Groups, joined, linked, relatives
 from sepfactor.memory import Pool
 from sepfactor.options import Options
 
@@ -106,8 +106,7 @@ def open_splits(
         final = _unseen(final, feeds)
     if len(feeds) < _LEAST:
         return _together(feeds, final, options)
-    mixed = _mixed(session, feeds, options.seed)
-    return _apart(*mixed, final, options)
+    return _apart(_mixed(session, feeds, options.seed), final, options)
 
 
 def _together(feeds: Feeds, final: Feeds | None, options: Options) -> Splits:
@@ -119,19 +118,50 @@ def _together(feeds: Feeds, final: Feeds | None, options: Options) -> Splits:
     return Splits(feeds, held_out, held_out, feeds, final, decided_nothing=True)
 
 
-def _mixed(session: Session, feeds: Feeds, seed: int) -> tuple[Feeds, Groups]:
-    """The runs in an order drawn by ``seed``, relatives together; and the group of each, ``(runs,)``."""
+@dataclass(frozen=True, eq=False)
+class _Mixed:
+    """Runs in an order drawn by a seed, those of one group together.
+
+    Attributes:
+        feeds: the runs.
+        groups: ``(runs,)``, of each the number of its group.
+        counts_groups: whether intervals are to be of groups, since a network takes all of one for the same.
+    """
+
+    feeds: Feeds
+    groups: Groups
+    counts_groups: bool
+
+
+def _mixed(session: Session, feeds: Feeds, seed: int) -> _Mixed:
     order = np.random.default_rng(seed).permutation(len(feeds))
-    groups = relatives(session, feeds)
-    if groups is None:
-        return feeds.take(order), np.arange(len(feeds))
+    related, recordings = relatives(session, feeds), _recordings(feeds)
+    notes = []
+    if related is not None:
+        notes.append(
+            f"The network takes some samples for nearly the same ({len(np.unique(related))} groups of "
+            f"{len(feeds)}): each group is fitted to, chosen on or judged on as a whole."
+        )
+    if recordings is not None and np.bincount(recordings).max() > _LARGEST * len(feeds):
+        notes.append(_OF_FEW_RECORDINGS)
+        recordings = None
+    elif recordings is not None:
+        notes.append("Windows of one recording are fitted to, chosen on or judged on together.")
+    groups = joined(len(feeds), related, recordings)
     _, first, number = np.unique(groups[order], return_index=True, return_inverse=True)
     order = order[np.argsort(first[number], kind="stable")]
-    note = (
-        f"The network takes some samples for nearly the same ({len(first)} groups of {len(feeds)}): each "
-        "group is fitted to, chosen on or judged on as a whole."
-    )
-    return feeds.take(order).noting([note]), groups[order]
+    return _Mixed(feeds.take(order).noting(notes), groups[order], related is not None)
+
+
+def _recordings(feeds: Feeds) -> Groups | None:
+    """The group of each run by the files that it is of; None where each is of its own."""
+    files = feeds.files
+    if len({name for names in files for name in names}) == sum(map(len, files)):
+        return None
+    known = {name: number for number, name in enumerate(dict.fromkeys(n for names in files for n in names))}
+    rows = np.repeat(np.arange(len(files)), [*map(len, files)])
+    columns = np.array([known[name] for names in files for name in names])
+    return linked(rows, columns, len(files))
 
 
 def _boundary(groups: Groups, at: int) -> int:
@@ -141,12 +171,12 @@ def _boundary(groups: Groups, at: int) -> int:
     return at
 
 
-def _apart(mixed: Feeds, groups: Groups, final: Feeds | None, options: Options) -> Splits:
+def _apart(found: _Mixed, final: Feeds | None, options: Options) -> Splits:
     """What judges, what chooses and what is fitted to, in parts of the data or with those to judge on."""
+    mixed, groups = found.feeds, found.groups
     judging, choosing = split_sizes(len(mixed), options.held_out)
     judging = _boundary(groups, judging)
     held = _boundary(groups, judging + choosing)
-    has_relatives = len(np.unique(groups)) < len(groups)
     first = judging if final is None else 0
     last = max(held, min(first + _TO_CHOOSE, len(mixed)))
     return Splits(
@@ -156,7 +186,7 @@ def _apart(mixed: Feeds, groups: Groups, final: Feeds | None, options: Options) 
         fitted_only=mixed[last:],
         judged_on=mixed[:judging] if final is None else final,
         decided_nothing=True,
-        judged_units=len(np.unique(groups[:judging])) if final is None and has_relatives else None,
+        judged_units=len(np.unique(groups[:judging])) if final is None and found.counts_groups else None,
     )
 
 
@@ -187,6 +217,14 @@ def split_sizes(samples: int, share: float | None = None) -> tuple[int, int]:
     judging = held - held // 3 if held > _FEW else held
     return judging, held - judging
 
+
+_LARGEST = 0.25
+"""Of all samples, that windows of one recording may be and stay together."""
+
+_OF_FEW_RECORDINGS = (
+    "Many windows are of one recording, so that what is judged on is of what is fitted to: other recordings "
+    "as --eval-data say what is lost on them."
+)
 
 _TO_CHOOSE = 12
 """Plans are chosen on so many samples at least, if there are as many."""

@@ -18,6 +18,7 @@ from sepfactor.measure.engines import open_engine
 from sepfactor.options import make_options
 from sepfactor.study.rewriting import inputs_to_compare
 from sepfactor.study.splits import Splits, open_splits, split_sizes
+from tests.data.test_sounds import save
 from tests.graph.build import model
 from tests.networks import images, plain
 
@@ -201,3 +202,38 @@ class TestOptionsOfOneKindOfData:
             )
             assert found.options["letterbox"] is is_kept
             sepfactor.apply(tmp_path / "model.onnx", found)
+
+
+class TestRecordings:
+    """Windows of one recording stay on one side, where there are enough of them."""
+
+    def opened(self, folder: Path, recordings: int, windows: int, **options: object) -> Splits:
+        rng = np.random.default_rng(0)
+        for number in range(recordings):
+            save(folder / f"{number}.wav", (0.1 * number + 0.05 * rng.random((8 * windows, 1))), "f4")
+        loaded = load(model("y = Identity (x)", "float[N, 8] x", "float[N, 8] y"))
+        return open_splits(loaded, make_options({"data": folder, **options}), open_engine(), chooses=True)
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_none_is_fitted_to_and_judged_on(self, tmp_path: Path, seed: int) -> None:
+        splits = self.opened(tmp_path, 9, 6, seed=seed)
+        parts = [
+            {int(feed["x"].min() * 10 + 1e-6) for feed in part}
+            for part in (splits.fit, splits.held_out, splits.judged_on)
+        ]
+        assert sum(map(len, parts)) == len(set().union(*parts)) == 9
+        assert all(parts)
+        assert splits.judged_units is None
+        assert any("Windows of one recording are" in note for note in splits.notes)
+
+    @pytest.mark.parametrize("recordings", [1, 3])
+    def test_of_few_they_are_drawn_one_by_one_and_it_is_said(self, tmp_path: Path, recordings: int) -> None:
+        splits = self.opened(tmp_path, recordings, 20)
+        assert len(splits.judged_on) == split_sizes(20 * recordings)[0]
+        assert any("--eval-data" in note for note in splits.notes)
+        assert splits.decided_nothing
+
+    def test_whole_sounds_are_each_their_own(self, tmp_path: Path) -> None:
+        splits = self.opened(tmp_path, 40, 1)
+        assert len(splits.judged_on) == split_sizes(40)[0]
+        assert not any("recording" in note for note in splits.notes)
