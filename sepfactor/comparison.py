@@ -75,8 +75,8 @@ def compare(
     judge = None if asked.task is None else Judge(first, feeds, feeds.labels, task=asked.task)
     quality = judge(second) if judge else None
     notes = [*data.notes, *(judge.notes if judge else ()), *two_engines(environment)]
-    if quality is not None and not feeds.synthetic:
-        notes += too_few(quality)
+    if judge is not None and quality is not None and not feeds.synthetic:
+        notes += [*too_few(quality), *judge.left_out(quality)]
     if feeds.synthetic:
         notes.append("SYNTHETIC IMAGES were used, since no --data was given. No accuracy is claimed.")
     if (right := found.baseline_at_chance) is not None:

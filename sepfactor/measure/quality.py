@@ -62,7 +62,7 @@ _MAIN: Sequence[QualityKind] = (
 _NO_BOXES = (
     "The labels are boxes, and no output of this network holds any whose places in the image are known: of a "
     "detector without its anchors, or without any box on these data. Leave the labels out, which judges by "
-    "the original's boxes, or give a --metric that decodes them."
+    "the original's boxes; `sepfactor compress` also takes a --metric that decodes them."
 )
 
 
@@ -260,8 +260,8 @@ class Judge:
         """What would count of more samples, and was not judged on as few as these, in sentences."""
         judged = {quality.kind, *(other.kind for other in quality.others)}
         return tuple(
-            f"{_ASKED_OF_MANY[kind]} was not judged: {quality.samples} samples that decided nothing are too "
-            "few for that. Give more --data, or --eval-data."
+            f"{_ASKED_OF_MANY[kind]} was not judged: {quality.samples} samples to judge on are too few for "
+            "that. Give more."
             for kind in self.kinds
             if kind in _ASKED_OF_MANY and kind not in judged
         )

@@ -20,6 +20,7 @@ from sepfactor.report.schemas import published
 from tests import networks
 from tests.cli.conftest import Run, listing
 from tests.cli.test_compress import outputs, strict
+from tests.graph.build import model
 
 COUNT = 40
 
@@ -103,6 +104,19 @@ class TestCommand:
             said = [note for note in found["notes"] if note.startswith(f"Nothing is claimed of {kind},")]
             assert len(said) == is_said
             assert all(f"{count} samples of at least {least}: give 1 more" in note for note in said)
+
+    @pytest.mark.parametrize(("count", "is_said"), [(8, True), (9, False)])
+    def test_of_few_embeddings_it_is_said_what_was_not_judged(
+        self, sepfactor: Run, count: int, is_said: bool
+    ) -> None:
+        onnx.save(model("y = Identity (x)", "float[N, 64] x", "float[N, 64] y"), "e.onnx")
+        np.savez("rows.npz", x=np.random.default_rng(0).standard_normal((count, 64), np.float32))
+        command = ("compare", "e.onnx", "e.onnx", "--data", "rows.npz")
+        found = strict(sepfactor(*command, "--task", "embedding", "--json", "-").stdout)
+        said = [
+            note for note in found["notes"] if note.startswith("Which sample is nearest to which was not")
+        ]
+        assert len(said) == is_said
 
     def test_pictures_are_of_the_images_whose_class_changed(self, sepfactor: Run) -> None:
         found = strict(sepfactor(*GIVEN, "--json", "-").stdout)
