@@ -30,7 +30,7 @@ Array = NDArray[Any]
 UNBOUNDED = 2**62
 """Bytes of a pool that puts nothing away."""
 
-_M_MMAP_THRESHOLD = -3  # of malloc.h
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of malloc.h
 _LARGE = 2**22  # bytes
 
 _SMALL = 4096
@@ -195,12 +195,14 @@ def give_back_what_is_freed() -> None:
     """Have this process hand large blocks back to the system as soon as they are free.
 
     glibc keeps blocks of up to 32 MB for itself once one of that size was freed, and in pieces: of what was
-    worked on in turns, more than was ever in use at once stays. Elsewhere nothing is done.
+    worked on in turns, more than was ever in use at once stays. And each thread may have an arena of its own,
+    in which it stays as well: two are enough. Elsewhere nothing is done.
     """
     if not sys.platform.startswith("linux"):
         return
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 def peak_bytes() -> int | None:

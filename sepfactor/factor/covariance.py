@@ -23,6 +23,7 @@ from sepfactor.factor.solving import solve
 from sepfactor.factor.stage import Array
 
 Single = NDArray[np.float32]
+Places = NDArray[np.intp]
 
 _AT_ONCE = 2**22
 """Numbers of the rows that are in double precision at once."""
@@ -58,6 +59,9 @@ class Covariance(Protocol):
 
     def of_answers(self, kernels: Array) -> Array:
         """``F C Fᵀ`` of ``(group, o, D)``."""
+
+    def between(self, entries: Places) -> Array:
+        """``(group, m, m)``: the part of ``C`` that is of so many of the ``D`` entries."""
 
     def solved(self, kernels: Array) -> Array:
         """``G C⁻¹`` of ``(group, o, D)``; what is singular is damped."""
@@ -110,6 +114,9 @@ class Formed:
 
     def of_answers(self, kernels: Array) -> Array:
         return self.times(kernels) @ np.swapaxes(kernels, -1, -2)
+
+    def between(self, entries: Places) -> Array:
+        return self.matrix[:, entries[:, None], entries]
 
     def solved(self, kernels: Array) -> Array:
         found = [solve(c, g.T).T for c, g in zip(self.matrix, kernels, strict=True)]
@@ -204,6 +211,18 @@ class OfRows:
         for k, x, ridge in zip(kernels, self.rows, self.ridge.astype(self.dtype), strict=True):
             answers = self._answers(k, x)
             found.append(answers @ answers.T / len(x) + ridge * (k @ k.T))
+        return np.stack(found)
+
+    def between(self, entries: Places) -> Array:
+        found = []
+        for x, ridge in zip(self.rows, self.ridge, strict=True):
+            total = np.zeros((len(entries), len(entries)), self.dtype)
+            for part in self._parts(x):
+                some = part[:, entries]
+                total += some.T @ some
+            total /= len(x)
+            total[np.diag_indices(len(entries))] += ridge
+            found.append(total)
         return np.stack(found)
 
     def solved(self, kernels: Array) -> Array:

@@ -18,10 +18,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
+import scipy.linalg
 from numpy.typing import NDArray
 
+from sepfactor.factor.covariance import Covariance, Places
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.solving import solve
 from sepfactor.factor.stage import Array, Chain, Factorization, Stage
@@ -29,6 +32,9 @@ from sepfactor.factor.statistics import on_grid
 
 _ITERATIONS = 12
 """Conjugate-gradient steps per stage and sweep; the next sweep goes on from there."""
+
+_ROUGH_FROM = 1000
+"""Entries of a patch from which on conjugate gradients take products in single precision."""
 
 _NOTHING_LEFT = 1e-14
 """Share of the power below which a step gains less than the rounding of float32 weights costs: going on
@@ -134,12 +140,61 @@ def _compact(weight: Array, group: int) -> Array:
     return np.concatenate(blocks)
 
 
+class _Features(Protocol):
+    """What a stage reads, ``Z`` ``(n, D)``, of the patch."""
+
+    def add(self, total: Array, post: Array, theta: Array) -> None:
+        """Add ``P Θ Z`` to ``(o, D)``."""
+
+    def back(self, post: Array, g: Array) -> Array:
+        """``Pᵀ G Zᵀ`` of ``(o, D)``."""
+
+    def covariance(self, inputs: Covariance) -> Array:
+        """``Z C Zᵀ``."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Mixtures:
+    """Mixtures of entries."""
+
+    z: Array
+
+    def add(self, total: Array, post: Array, theta: Array) -> None:
+        total += post @ (theta @ self.z)
+
+    def back(self, post: Array, g: Array) -> Array:
+        z = self.z
+        return post.T @ (g @ z.T) if post.shape[1] <= len(z) else (post.T @ g) @ z.T
+
+    def covariance(self, inputs: Covariance) -> Array:
+        found: Array = inputs.of_answers(self.z[None])[0]
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Entries:
+    """Some of the entries as they are, no two alike: products with ``Z`` are looked up."""
+
+    places: Places
+
+    def add(self, total: Array, post: Array, theta: Array) -> None:
+        total[:, self.places] += post @ theta
+
+    def back(self, post: Array, g: Array) -> Array:
+        return post.T @ g[:, self.places]
+
+    def covariance(self, inputs: Covariance) -> Array:
+        found: Array = inputs.between(self.places)[0]
+        return found
+
+
 class _Problem:
     """Least squares for one group."""
 
     def __init__(self, kernel: tuple[int, ...], moments: Moments) -> None:
         self._kernel, self._ins = kernel, moments.kernel_shape[0]
         self._inputs, self._b, self._power = moments.inputs, moments.cross[0], moments.power
+        self._rough = moments.inputs.single() if moments.inputs.entries >= _ROUGH_FROM else moments.inputs
 
     def fit(self, parts: _Parts, sweeps: int) -> _Parts:
         """Solve for the last stages, then sweep: earlier stages, last stages again; the best that was met."""
@@ -159,6 +214,11 @@ class _Problem:
         """``F C`` of ``(o, D)``."""
         found: Array = self._inputs.times(kernels[None])[0]
         return found
+
+    def _roughly_through(self, kernels: Array) -> Array:
+        """The same, in single precision of wide patches: a step that is off by rounding is a step as well."""
+        found: Array = self._rough.times(kernels[None].astype(self._rough.dtype, copy=False))[0]
+        return found.astype(kernels.dtype, copy=False)
 
     def _loss(self, weights: Weights) -> float:
         """What is missed, but for a constant."""
@@ -184,24 +244,24 @@ class _Problem:
     def _solve_inner(self, weights: Weights, mask: Array, c: int, s: int) -> Array:
         """Preconditioned conjugate gradients on the weights of stage ``s`` of chain ``c``."""
         chain = weights[c]
-        post = self._post(chain, s)
-        z = self._features(chain, s, post[1])
+        posts, offsets = self._post(chain, s)
+        z = self._seen_by(chain, s, offsets)
         allowed = _flat(mask)
 
         def forward(theta: Array) -> Array:
             total: Array = np.zeros_like(self._b)
-            for p, zb in zip(post[0], z, strict=True):
-                total += p @ (theta @ zb)
+            for p, zb in zip(posts, z, strict=True):
+                zb.add(total, p, theta)
             return total
 
         def backward(g: Array) -> Array:
             total: Array = np.zeros_like(allowed)
-            for p, zb in zip(post[0], z, strict=True):
-                total += p.T @ (g @ zb.T) if p.shape[1] <= zb.shape[0] else (p.T @ g) @ zb.T
+            for p, zb in zip(posts, z, strict=True):
+                total += zb.back(p, g)
             masked: Array = total * allowed
             return masked
 
-        precondition = self._preconditioner(post[0], z, mask)
+        precondition = self._preconditioner(posts, z, mask)
         theta = _flat(chain[s])
         residual = backward(self._b - self._through(self._whole(weights)))
         direction = step = precondition(residual)
@@ -210,7 +270,7 @@ class _Problem:
         for _ in range(_ITERATIONS):
             if energy <= enough:
                 break
-            image = backward(self._through(forward(direction)))
+            image = backward(self._roughly_through(forward(direction)))
             curvature = float(np.sum(direction * image))
             if curvature <= 0:
                 break
@@ -222,14 +282,16 @@ class _Problem:
             energy = new
         return theta.reshape(chain[s].shape)
 
-    def _preconditioner(self, post: list[Array], z: list[Array], mask: Array) -> Callable[[Array], Array]:
+    def _preconditioner(
+        self, post: list[Array], z: Sequence[_Features], mask: Array
+    ) -> Callable[[Array], Array]:
         """``X ↦ P⁻¹ X Q⁻¹``, block by block where the stage is grouped."""
         p = _damped(np.sum([one.T @ one for one in post], axis=0))
-        q = _damped(np.sum([self._inputs.of_answers(zb[None])[0] for zb in z], axis=0) / len(z))
+        q = _damped(np.sum([zb.covariance(self._inputs) for zb in z], axis=0) / len(z))
         allowed = _flat(mask) > 0
         if allowed.all():
-            left, right = np.linalg.inv(p), np.linalg.inv(q)
-            return lambda x: left @ x @ right
+            left, right = _inverting(p), _inverting(q)
+            return lambda x: left(right(x.T).T)
         # A grouped stage: each output channel reads a block of features of its own.
         columns = np.stack([np.flatnonzero(row) for row in allowed])
         rows = np.arange(len(columns))[:, None]
@@ -242,6 +304,15 @@ class _Problem:
             return result
 
         return apply
+
+    def _seen_by(self, chain: list[Array], s: int, offsets: Sequence[tuple[int, ...]]) -> Sequence[_Features]:
+        """For each offset what stage ``s`` reads: entries of the patch themselves, if it is the first."""
+        if s:
+            return [_Mixtures(z) for z in self._features(chain, s, offsets)]
+        taps = list(np.ndindex(*chain[0].shape[2:]))
+        grid = np.arange(self._ins * int(np.prod(self._kernel))).reshape(self._ins, *self._kernel)
+        places = [[grid[(slice(None), *np.add(tap, offset))] for tap in taps] for offset in offsets]
+        return [_Entries(np.stack(each, axis=1).reshape(-1)) for each in places]
 
     def _features(self, chain: list[Array], s: int, offsets: Sequence[tuple[int, ...]] = ()) -> list[Array]:
         """For each offset, or none, the features stage ``s`` reads, ``(in·taps, D)``, as patch kernels."""
@@ -291,6 +362,16 @@ def _blocks(allowed: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], NDA
         together.setdefault(row.tobytes(), []).append(number)
     for rows in together.values():
         yield np.array(rows), np.flatnonzero(allowed[rows[0]])
+
+
+def _inverting(matrix: Array) -> Callable[[Array], Array]:
+    """``X ↦ A⁻¹ X`` of a symmetric matrix made safely invertible."""
+    try:
+        factor = scipy.linalg.cho_factor(matrix, check_finite=False)
+    except np.linalg.LinAlgError:  # rounding of sums in float32 may make one indefinite
+        inverse = np.linalg.inv(matrix)
+        return lambda x: inverse @ x
+    return lambda x: scipy.linalg.cho_solve(factor, x, check_finite=False)
 
 
 def _damped(matrix: Array) -> Array:

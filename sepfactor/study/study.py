@@ -36,9 +36,9 @@ from sepfactor.study.searches import open_journal
 from sepfactor.study.splits import Splits, open_splits
 from sepfactor.threads import Executor, Threads
 
-_OF_WEIGHTS = 4
+_OF_WEIGHTS = 5
 """Times the weights in float64, that stages, graphs and sessions hold of them together: of a network of 22
-million weights so much was in use before any data was looked at."""
+million weights four times as much was in use before any data was looked at; and plans are built later."""
 
 
 @dataclass(frozen=True, eq=False)
