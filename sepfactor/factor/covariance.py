@@ -61,7 +61,7 @@ class Covariance(Protocol):
         """``F C Fᵀ`` of ``(group, o, D)``."""
 
     def between(self, entries: Places) -> Array:
-        """``(group, m, m)``: the part of ``C`` that is of so many of the ``D`` entries."""
+        """``(group, m, m)``: the part of ``C`` that is of so many of the ``D`` entries; not to be changed."""
 
     def solved(self, kernels: Array) -> Array:
         """``G C⁻¹`` of ``(group, o, D)``; what is singular is damped."""
@@ -116,6 +116,8 @@ class Formed:
         return self.times(kernels) @ np.swapaxes(kernels, -1, -2)
 
     def between(self, entries: Places) -> Array:
+        if np.array_equal(entries, np.arange(self.entries)):
+            return self.matrix
         return self.matrix[:, entries[:, None], entries]
 
     def solved(self, kernels: Array) -> Array:

@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from sepfactor.factor.covariance import Covariance, Places
+from sepfactor.factor.features import Entries, Features, Mixtures
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.solving import solve
 from sepfactor.factor.stage import Array, Chain, Factorization, Stage
@@ -140,54 +140,6 @@ def _compact(weight: Array, group: int) -> Array:
     return np.concatenate(blocks)
 
 
-class _Features(Protocol):
-    """What a stage reads, ``Z`` ``(n, D)``, of the patch."""
-
-    def add(self, total: Array, post: Array, theta: Array) -> None:
-        """Add ``P Θ Z`` to ``(o, D)``."""
-
-    def back(self, post: Array, g: Array) -> Array:
-        """``Pᵀ G Zᵀ`` of ``(o, D)``."""
-
-    def covariance(self, inputs: Covariance) -> Array:
-        """``Z C Zᵀ``."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Mixtures:
-    """Mixtures of entries."""
-
-    z: Array
-
-    def add(self, total: Array, post: Array, theta: Array) -> None:
-        total += post @ (theta @ self.z)
-
-    def back(self, post: Array, g: Array) -> Array:
-        z = self.z
-        return post.T @ (g @ z.T) if post.shape[1] <= len(z) else (post.T @ g) @ z.T
-
-    def covariance(self, inputs: Covariance) -> Array:
-        found: Array = inputs.of_answers(self.z[None])[0]
-        return found
-
-
-@dataclass(frozen=True, eq=False)
-class _Entries:
-    """Some of the entries as they are, no two alike: products with ``Z`` are looked up."""
-
-    places: Places
-
-    def add(self, total: Array, post: Array, theta: Array) -> None:
-        total[:, self.places] += post @ theta
-
-    def back(self, post: Array, g: Array) -> Array:
-        return post.T @ g[:, self.places]
-
-    def covariance(self, inputs: Covariance) -> Array:
-        found: Array = inputs.between(self.places)[0]
-        return found
-
-
 class _Problem:
     """Least squares for one group."""
 
@@ -283,15 +235,18 @@ class _Problem:
         return theta.reshape(chain[s].shape)
 
     def _preconditioner(
-        self, post: list[Array], z: Sequence[_Features], mask: Array
+        self, post: list[Array], z: Sequence[Features], mask: Array
     ) -> Callable[[Array], Array]:
         """``X ↦ P⁻¹ X Q⁻¹``, block by block where the stage is grouped."""
-        p = _damped(np.sum([one.T @ one for one in post], axis=0))
-        q = _damped(np.sum([zb.covariance(self._inputs) for zb in z], axis=0) / len(z))
+        p = np.sum([one.T @ one for one in post], axis=0)
+        q = z[0].covariance(self._inputs)
+        for zb in z[1:]:
+            q = q + zb.covariance(self._inputs)
         allowed = _flat(mask) > 0
         if allowed.all():
             left, right = _inverting(p), _inverting(q)
-            return lambda x: left(right(x.T).T)
+            return lambda x: len(z) * left(right(x.T).T)
+        p, q = _damped(p), _damped(q / len(z))
         # A grouped stage: each output channel reads a block of features of its own.
         columns = np.stack([np.flatnonzero(row) for row in allowed])
         rows = np.arange(len(columns))[:, None]
@@ -305,14 +260,14 @@ class _Problem:
 
         return apply
 
-    def _seen_by(self, chain: list[Array], s: int, offsets: Sequence[tuple[int, ...]]) -> Sequence[_Features]:
+    def _seen_by(self, chain: list[Array], s: int, offsets: Sequence[tuple[int, ...]]) -> Sequence[Features]:
         """For each offset what stage ``s`` reads: entries of the patch themselves, if it is the first."""
         if s:
-            return [_Mixtures(z) for z in self._features(chain, s, offsets)]
+            return [Mixtures(z) for z in self._features(chain, s, offsets)]
         taps = list(np.ndindex(*chain[0].shape[2:]))
         grid = np.arange(self._ins * int(np.prod(self._kernel))).reshape(self._ins, *self._kernel)
         places = [[grid[(slice(None), *np.add(tap, offset))] for tap in taps] for offset in offsets]
-        return [_Entries(np.stack(each, axis=1).reshape(-1)) for each in places]
+        return [Entries(np.stack(each, axis=1).reshape(-1)) for each in places]
 
     def _features(self, chain: list[Array], s: int, offsets: Sequence[tuple[int, ...]] = ()) -> list[Array]:
         """For each offset, or none, the features stage ``s`` reads, ``(in·taps, D)``, as patch kernels."""
@@ -364,21 +319,21 @@ def _blocks(allowed: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], NDA
         yield np.array(rows), np.flatnonzero(allowed[rows[0]])
 
 
-def _inverting(matrix: Array) -> Callable[[Array], Array]:
-    """``X ↦ A⁻¹ X`` of a symmetric matrix made safely invertible."""
-    try:
-        factor = scipy.linalg.cho_factor(matrix, check_finite=False)
-    except np.linalg.LinAlgError:  # rounding of sums in float32 may make one indefinite
-        inverse = np.linalg.inv(matrix)
-        return lambda x: inverse @ x
-    return lambda x: scipy.linalg.cho_solve(factor, x, check_finite=False)
+def _inverting(gram: Array) -> Callable[[Array], Array]:
+    """``X ↦ A⁻¹ X`` of a Gram made safely invertible."""
+    for share in (1e-9, 1e-7, 1e-5):  # rounding of sums in float32 may make one indefinite
+        with suppress(np.linalg.LinAlgError):
+            factor = scipy.linalg.cho_factor(_damped(gram, share), overwrite_a=True, check_finite=False)
+            return lambda x: scipy.linalg.cho_solve(factor, x, check_finite=False)
+    inverse = np.linalg.inv(_damped(gram))
+    return lambda x: inverse @ x
 
 
-def _damped(matrix: Array) -> Array:
-    """A Gram made safely invertible: all of its directions, seen or not, get a little weight."""
-    size = len(matrix)
-    scale = float(np.trace(matrix)) / size
-    damped: Array = matrix + (1e-9 * scale if scale > 0 else 1.0) * np.eye(size)
+def _damped(gram: Array, share: float = 1e-9) -> Array:
+    """A Gram with a little weight for all directions, seen or not; laid out so that LAPACK copies none."""
+    scale = float(np.trace(gram)) / len(gram)
+    damped = np.array(gram, order="F")
+    damped[np.diag_indices(len(gram))] += share * scale if scale > 0 else 1.0
     return damped
 
 

@@ -19,7 +19,7 @@ from sepfactor.factor.scheme import Rank
 from sepfactor.factor.statistics import on_grid
 from sepfactor.fit.relu import error_behind_relu, refit_behind_relu
 from sepfactor.fit.samples import Rows
-from sepfactor.fit.settings import FitSettings, moment_bytes
+from sepfactor.fit.settings import FitSettings, ridge_bytes
 from sepfactor.graph.survey import Site
 from sepfactor.resources import Resources
 from sepfactor.threads import map_in_order, one_blas_thread
@@ -252,7 +252,7 @@ def _best(
     before = _error(unfitted, held, stage)
 
     def fitted(ridge: float) -> Fit:
-        with resources.pool.at_work(moment_bytes(stage)):
+        with resources.pool.at_work(ridge_bytes(stage)):
             moments = seen.ridged(stage.weight, ridge)
             found = _with_bias(build(replace(stage, weight=moments.target()), moments), seen, stage)
             return Fit(found, "", ridge, before, _error(found, held, stage))

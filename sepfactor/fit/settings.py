@@ -127,6 +127,11 @@ def moment_bytes(stage: Stage) -> int:
     return 2 * (4 * int(_ENTRIES) if keeps_rows else 8 * products)
 
 
+def ridge_bytes(stage: Stage) -> int:
+    """What trying one ridge takes at its height, beside the moments: copies of those to fit on."""
+    return 2 * moment_bytes(stage)
+
+
 def working_bytes(stage: Stage) -> int:
     """What looking for factors of a layer takes at its height: moments, copies of them, and the patches."""
     return 3 * moment_bytes(stage) + 3 * SAMPLE_BYTES

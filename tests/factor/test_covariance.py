@@ -40,6 +40,8 @@ def test_every_question_has_the_same_answer(seed: int, count: int, share: float)
         (ours.ridged(np.array([0.5, 3.0])).matrix, theirs.ridged(np.array([0.5, 3.0])).matrix),
         (ours.of_group(1).matrix, theirs.of_group(1).matrix),
     ]
+    for places in (np.array([3, 0, 17]), np.arange(ENTRIES)):
+        pairs += [(one.between(places), theirs.matrix[:, places][:, :, places]) for one in (ours, theirs)]
     axes = itertools.chain.from_iterable(itertools.combinations(range(3), k) for k in (1, 2))
     pairs += [(ours.averaged(SHAPE, kept), theirs.averaged(SHAPE, kept)) for kept in axes]
     for one, other in pairs:

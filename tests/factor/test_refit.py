@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sepfactor.factor import SCHEMES, Chain, Factorization, Scheme, Stage
+from sepfactor.factor.features import Entries, Mixtures
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.refit import can_refit, refit
 from sepfactor.factor.statistics import on_grid
@@ -55,6 +56,37 @@ def test_more_sweeps_never_miss_more(scheme: Scheme, data: st.DataObject) -> Non
     found = [refit(stage, start, moments, sweeps=sweeps) for sweeps in (0, 1, 2, 4)]
     losses = [loss(stage, moments, one) for one in (start, *found)]
     assert all(after <= before + 1e-7 for before, after in pairwise(losses))
+
+
+@every_scheme
+@given(st.data())
+def test_products_in_single_precision_find_what_those_in_double_do(
+    scheme: Scheme, data: st.DataObject
+) -> None:
+    stage, start, moments = data.draw(starts(scheme))
+    fine = loss(stage, moments, refit(stage, start, moments))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sepfactor.factor.refit._ROUGH_FROM", 0)
+        rough = loss(stage, moments, refit(stage, start, moments))
+    assert rough == pytest.approx(fine, rel=0.1, abs=1e-6)  # neither has converged
+
+
+@given(taken_by(by_name("spatial-vertical")), seeds)
+def test_entries_are_mixtures_of_one_entry_each(stage: Stage, seed: int) -> None:
+    moments = rows_for(stage, seed).moments()
+    inputs, size = moments.inputs.of_group(0), moments.inputs.entries
+    places = np.random.default_rng(seed).permutation(size)[: max(1, size // 2)]
+    entries, mixtures = Entries(places), Mixtures(np.eye(size)[places])
+    post, theta, g = normal(seed, 5, 3), normal(seed + 1, 3, len(places)), normal(seed + 2, 5, size)
+    totals = np.zeros((2, 5, size))
+    for total, one in zip(totals, (entries, mixtures), strict=True):
+        one.add(total, post, theta)
+    for found, expected in (
+        totals,
+        (entries.back(post, g), mixtures.back(post, g)),
+        (entries.covariance(inputs), mixtures.covariance(inputs)),
+    ):
+        np.testing.assert_allclose(found, expected, atol=1e-9 * (1 + np.abs(expected).max()))
 
 
 @every_scheme
