@@ -33,9 +33,6 @@ from sepfactor.factor.statistics import on_grid
 _ITERATIONS = 12
 """Conjugate-gradient steps per stage and sweep; the next sweep goes on from there."""
 
-_ROUGH_FROM = 1000
-"""Entries of a patch from which on conjugate gradients take products in single precision."""
-
 _NOTHING_LEFT = 1e-14
 """Share of the power below which a step gains less than the rounding of float32 weights costs: going on
 follows rounding, into directions nobody saw."""
@@ -146,7 +143,6 @@ class _Problem:
     def __init__(self, kernel: tuple[int, ...], moments: Moments) -> None:
         self._kernel, self._ins = kernel, moments.kernel_shape[0]
         self._inputs, self._b, self._power = moments.inputs, moments.cross[0], moments.power
-        self._rough = moments.inputs.single() if moments.inputs.entries >= _ROUGH_FROM else moments.inputs
 
     def fit(self, parts: _Parts, sweeps: int) -> _Parts:
         """Solve for the last stages, then sweep: earlier stages, last stages again; the best that was met."""
@@ -166,11 +162,6 @@ class _Problem:
         """``F C`` of ``(o, D)``."""
         found: Array = self._inputs.times(kernels[None])[0]
         return found
-
-    def _roughly_through(self, kernels: Array) -> Array:
-        """The same, in single precision of wide patches: a step that is off by rounding is a step as well."""
-        found: Array = self._rough.times(kernels[None].astype(self._rough.dtype, copy=False))[0]
-        return found.astype(kernels.dtype, copy=False)
 
     def _loss(self, weights: Weights) -> float:
         """What is missed, but for a constant."""
@@ -222,7 +213,7 @@ class _Problem:
         for _ in range(_ITERATIONS):
             if energy <= enough:
                 break
-            image = backward(self._roughly_through(forward(direction)))
+            image = backward(self._through(forward(direction)))
             curvature = float(np.sum(direction * image))
             if curvature <= 0:
                 break

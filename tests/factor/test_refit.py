@@ -58,19 +58,6 @@ def test_more_sweeps_never_miss_more(scheme: Scheme, data: st.DataObject) -> Non
     assert all(after <= before + 1e-7 for before, after in pairwise(losses))
 
 
-@every_scheme
-@given(st.data())
-def test_products_in_single_precision_find_what_those_in_double_do(
-    scheme: Scheme, data: st.DataObject
-) -> None:
-    stage, start, moments = data.draw(starts(scheme))
-    fine = loss(stage, moments, refit(stage, start, moments))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sepfactor.factor.refit._ROUGH_FROM", 0)
-        rough = loss(stage, moments, refit(stage, start, moments))
-    assert rough == pytest.approx(fine, rel=0.1, abs=1e-6)  # neither has converged
-
-
 @given(taken_by(by_name("spatial-vertical")), seeds)
 def test_entries_are_mixtures_of_one_entry_each(stage: Stage, seed: int) -> None:
     moments = rows_for(stage, seed).moments()
