@@ -15,6 +15,7 @@ import scipy.optimize
 import scipy.sparse
 
 from sepfactor.factor.stage import Array
+from sepfactor.plans.unprinted import without_lines_of_highs
 
 _SECONDS = 20.0
 """After so long the best choice found is taken; networks of a hundred layers need well under one second."""
@@ -115,14 +116,14 @@ def solve(
         spent = np.where(open_to > 0, spent, 0.0) / (room if room > 0 else 1.0)
         constraints.append(scipy.optimize.LinearConstraint(spent[None, :], -np.inf, 1.0))
         objective = objective + _TIE * _scaled(spent)
-    # Presolved, HiGHS may repair a solution it found, and prints a line to stdout when it does.
-    found = scipy.optimize.milp(
-        objective,
-        constraints=constraints,
-        integrality=np.concatenate([np.ones(len(pick)), np.zeros(len(objective) - len(pick))]),
-        bounds=scipy.optimize.Bounds(0, open_to),
-        options={"mip_rel_gap": 0.0, "time_limit": _SECONDS, "presolve": False},
-    )
+    with without_lines_of_highs():
+        found = scipy.optimize.milp(
+            objective,
+            constraints=constraints,
+            integrality=np.concatenate([np.ones(len(pick)), np.zeros(len(objective) - len(pick))]),
+            bounds=scipy.optimize.Bounds(0, open_to),
+            options={"mip_rel_gap": 0.0, "time_limit": _SECONDS, "presolve": False},
+        )
     if found.x is None:
         return None
     starts = np.concatenate([[0], np.cumsum(counts)])
