@@ -94,11 +94,11 @@ class _Alone:
     def leave(self) -> None:
         """One less."""
         with self._lock:
-            self._count -= 1
-            if not self._count:
+            if self._count == 1:
                 _take_over()
                 self._limits.pop().restore_original_limits()
                 _take_over()
+            self._count -= 1
 
 
 _alone = _Alone()

@@ -258,7 +258,7 @@ def _best(
             return Fit(found, "", ridge, before, _error(found, held, stage))
 
     fits = map_in_order(resources.executor, fitted, settings.ridges)
-    return min(Fit(unfitted, "", None, before, before), *fits, key=lambda fit: fit.after)
+    return min([Fit(unfitted, "", None, before, before), *fits], key=lambda fit: fit.after)
 
 
 def _with_bias(factorization: Factorization, moments: Moments, stage: Stage) -> Factorization:

@@ -45,8 +45,10 @@ class Propagation:
         resources = resources or Resources()
         self._pool = pool = resources.pool
         self._states = [{name: pool.put(value) for name, value in feed.items()} for feed in feeds]
-        wanted: Executor = max(resources.executor, Threads(engine.threads), key=lambda one: one.workers)
-        abreast = len(feeds) >= _ABREAST * wanted.workers and not draws_at_random(model)
+        # The threads of a session must not hang on the cores of a machine: its sums may round otherwise.
+        wanted: Executor = resources.executor if engine.threads == 1 else Threads(engine.threads)
+        abreast = wanted.workers > 0 and len(feeds) >= _ABREAST * wanted.workers
+        abreast = abreast and not draws_at_random(model)
         self._executor = wanted if abreast else Threads()
         self._engine = engine.with_threads(1) if abreast else engine
         self._position = 0

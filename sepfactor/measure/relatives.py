@@ -56,9 +56,10 @@ def relatives(session: Session, feeds: Sequence[Feed]) -> Groups | None:
 
 def linked(rows: Groups, columns: Groups, count: int) -> Groups:
     """The groups of ``count`` runs that share anything: run ``rows[k]`` has part in thing ``columns[k]``."""
-    shape = (count, int(columns.max(initial=0)) + 1)
-    has = csr_array((np.ones(len(rows), np.int64), (rows, columns)), shape)
-    _, groups = connected_components(has @ has.T, directed=False)
+    size = count + int(columns.max(initial=0)) + 1  # runs, and behind them the things
+    has = csr_array((np.ones(len(rows), np.int8), (rows, count + columns)), (size, size))
+    _, parts = connected_components(has, directed=False)
+    _, groups = np.unique(parts[:count], return_inverse=True)
     return groups.astype(np.int64)
 
 

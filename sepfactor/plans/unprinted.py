@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import select
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -32,8 +33,8 @@ def without_lines_of_highs() -> Iterator[None]:
         except OSError:  # nobody listens, or there is no room
             yield
             return
-        os.dup2(printed.fileno(), _STDOUT)
         try:
+            os.dup2(printed.fileno(), _STDOUT)
             yield
         finally:
             _flush()
@@ -53,4 +54,7 @@ def _flush() -> None:
 def _write(file: int, data: bytes) -> None:
     with contextlib.suppress(OSError):  # nobody reads
         while data:
-            data = data[os.write(file, data) :]
+            try:
+                data = data[os.write(file, data) :]
+            except BlockingIOError:
+                select.select([], [file], [])

@@ -13,7 +13,7 @@ from sepfactor.data.sources import kind_of_data
 from sepfactor.errors import DataError, ModelError
 from sepfactor.graph.load import Loaded
 from sepfactor.measure.engine import Engine, Session
-from sepfactor.measure.relatives import Groups, joined, linked, relatives
+from sepfactor.measure.relatives import Groups, joined, relatives
 from sepfactor.memory import Pool
 from sepfactor.options import Options
 
@@ -136,47 +136,53 @@ class _Mixed:
 def _mixed(session: Session, feeds: Feeds, seed: int) -> _Mixed:
     order = np.random.default_rng(seed).permutation(len(feeds))
     related, recordings = relatives(session, feeds), _recordings(feeds)
+    together = joined(len(feeds), related, recordings)
+    if related is not None and _is_too_large(together):  # each links what the other does not
+        together, recordings = related, None
+    groups, parted = _without_large(together)
     notes = []
     if related is not None:
         notes.append(
             f"The network takes some samples for nearly the same ({len(np.unique(related))} groups of "
             f"{len(feeds)}): each group is fitted to, chosen on or judged on as a whole."
         )
-    if recordings is not None and np.bincount(recordings).max() > _LARGEST * len(feeds):
-        notes.append(_OF_FEW_RECORDINGS)
-        recordings = None
-    elif recordings is not None:
+    elif len(np.unique(groups)) < len(groups):
         notes.append("Windows of one recording are fitted to, chosen on or judged on together.")
-    groups = joined(len(feeds), related, recordings)
+    if parted:
+        notes.append(_OF_ONE_RECORDING)
     _, first, number = np.unique(groups[order], return_index=True, return_inverse=True)
     order = order[np.argsort(first[number], kind="stable")]
     return _Mixed(feeds.take(order).noting(notes), groups[order], related is not None)
 
 
 def _recordings(feeds: Feeds) -> Groups | None:
-    """The group of each run by the files that it is of; None where each is of its own."""
-    files = feeds.files
-    if len({name for names in files for name in names}) == sum(map(len, files)):
-        return None
-    known = {name: number for number, name in enumerate(dict.fromkeys(n for names in files for n in names))}
-    rows = np.repeat(np.arange(len(files)), [*map(len, files)])
-    columns = np.array([known[name] for names in files for name in names])
-    return linked(rows, columns, len(files))
+    """The group of each run by the file that it begins in; None where each is of its own."""
+    files = [names[0] for names in feeds.files]
+    _, groups = np.unique(files, return_inverse=True)
+    return None if len(np.unique(groups)) == len(files) else groups.astype(np.int64)
+
+
+def _is_too_large(groups: Groups) -> bool:
+    return bool(np.bincount(groups).max() > _LARGEST * len(groups))
+
+
+def _without_large(groups: Groups) -> tuple[Groups, bool]:
+    """The same with the members of a group that is too large each alone, and whether there is one."""
+    large = np.bincount(groups)[groups] > _LARGEST * len(groups)
+    return np.where(large, len(groups) + np.arange(len(groups)), groups), bool(large.any())
 
 
 def _boundary(groups: Groups, at: int) -> int:
-    """The first place from ``at`` on where a group ends."""
-    while at < len(groups) - 1 and groups[at] == groups[at - 1]:
-        at += 1
-    return at
+    """The first place from ``at`` on where a group ends; the last group stays behind it."""
+    ends = np.flatnonzero(np.diff(groups)) + 1
+    return int(min(ends[ends >= at], default=ends[-1])) if at and len(ends) else at
 
 
 def _apart(found: _Mixed, final: Feeds | None, options: Options) -> Splits:
     """What judges, what chooses and what is fitted to, in parts of the data or with those to judge on."""
     mixed, groups = found.feeds, found.groups
     judging, choosing = split_sizes(len(mixed), options.held_out)
-    judging = _boundary(groups, judging)
-    held = _boundary(groups, judging + choosing)
+    judging, held = _boundary(groups, judging), _boundary(groups, judging + choosing)
     first = judging if final is None else 0
     last = max(held, min(first + _TO_CHOOSE, len(mixed)))
     return Splits(
@@ -221,9 +227,9 @@ def split_sizes(samples: int, share: float | None = None) -> tuple[int, int]:
 _LARGEST = 0.25
 """Of all samples, that windows of one recording may be and stay together."""
 
-_OF_FEW_RECORDINGS = (
-    "Many windows are of one recording, so that what is judged on is of what is fitted to: other recordings "
-    "as --eval-data say what is lost on them."
+_OF_ONE_RECORDING = (
+    "More than a quarter of the windows are of one recording, which is parted, so that what is judged on is "
+    "also of what is fitted to: other recordings as --eval-data say what is lost on them."
 )
 
 _TO_CHOOSE = 12

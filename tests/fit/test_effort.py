@@ -55,6 +55,14 @@ class TestPropagation:
             for i in range(len(SEEN)):
                 assert np.array_equal(alone.value(i, name), abreast.value(i, name))
 
+    @pytest.mark.parametrize(("threads", "cores", "wanted"), [(0, 3, 0), (1, 3, 1), (2, 1, 1), (2, 4, 1)])
+    def test_what_a_session_takes_does_not_hang_on_the_cores(
+        self, threads: int, cores: int, wanted: int
+    ) -> None:
+        resources = Resources(executor=Threads(cores))
+        one = Propagation(opened(NETWORK), SEEN, OnnxRuntime(threads=threads), resources)
+        assert one._engine.threads == wanted
+
     @pytest.mark.parametrize("cores", [1, 2, 3])
     def test_shares_images_out_among_cores_whatever_threads_are_asked_for(self, cores: int) -> None:
         alone = Propagation(opened(NETWORK), SEEN, ENGINE)
@@ -97,6 +105,12 @@ def test_fits_have_the_same_bits_on_any_number_of_cores(monkeypatch: pytest.Monk
         assert (one.ridge, one.before, one.after) == (other.ridge, other.before, other.after)
         for stage, same in zip(one.factorization.stages, other.factorization.stages, strict=True):
             np.testing.assert_array_equal(stage.weight, same.weight)
+
+
+def test_without_ridges_the_factors_of_the_bare_weights_stay() -> None:
+    found = fitted(NETWORK, PLAN, SEEN, UNSEEN, ridges=(), correct_kept=False, relu_rounds=0)
+    assert {one.ridge for one in found.values()} == {None}
+    assert all(one.after == pytest.approx(one.before, rel=1e-4) for one in found.values())
 
 
 class TestWideLayers:

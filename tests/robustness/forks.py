@@ -66,6 +66,7 @@ for line in sys.stdin:
         continue
     os.close(reads)
     code = 1
+    signal.alarm(120)
     try:
         run(asked, writes)
         code = 0

@@ -15,6 +15,7 @@ import sepfactor
 from sepfactor.errors import DataError, OptionError
 from sepfactor.graph.load import load
 from sepfactor.measure.engines import open_engine
+from sepfactor.measure.relatives import joined
 from sepfactor.options import make_options
 from sepfactor.study.rewriting import inputs_to_compare
 from sepfactor.study.splits import Splits, open_splits, split_sizes
@@ -207,11 +208,13 @@ class TestOptionsOfOneKindOfData:
 class TestRecordings:
     """Windows of one recording stay on one side, where there are enough of them."""
 
-    def opened(self, folder: Path, recordings: int, windows: int, **options: object) -> Splits:
+    def opened(
+        self, folder: Path, recordings: int, windows: int, batch: str = "N", **options: object
+    ) -> Splits:
         rng = np.random.default_rng(0)
         for number in range(recordings):
-            save(folder / f"{number}.wav", (0.1 * number + 0.05 * rng.random((8 * windows, 1))), "f4")
-        loaded = load(model("y = Identity (x)", "float[N, 8] x", "float[N, 8] y"))
+            save(folder / f"{number:02}.wav", 0.1 * number + 0.05 * rng.random((8 * windows, 1)), "f4")
+        loaded = load(model("y = Identity (x)", f"float[{batch}, 8] x", f"float[{batch}, 8] y"))
         return open_splits(loaded, make_options({"data": folder, **options}), open_engine(), chooses=True)
 
     @pytest.mark.parametrize("seed", range(4))
@@ -231,9 +234,48 @@ class TestRecordings:
         splits = self.opened(tmp_path, recordings, 20)
         assert len(splits.judged_on) == split_sizes(20 * recordings)[0]
         assert any("--eval-data" in note for note in splits.notes)
+        assert not any("together" in note for note in splits.notes)
         assert splits.decided_nothing
+
+    def test_a_long_one_is_parted_and_the_others_are_not(self, tmp_path: Path) -> None:
+        rng = np.random.default_rng(1)
+        save(tmp_path / "long.wav", 0.95 + 0.01 * rng.random((8 * 30, 1)), "f4")
+        splits = self.opened(tmp_path, 9, 4)
+        parts = [
+            {int(feed["x"].min() * 10 + 1e-6) for feed in part} - {9}
+            for part in (splits.fit, splits.held_out, splits.judged_on)
+        ]
+        assert sum(map(len, parts)) == len(set().union(*parts)) == 9
+        assert sum("recording" in note for note in splits.notes) == 2
+
+    @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
+    def test_something_is_left_to_fit_to_whatever_is_held_out(self, tmp_path: Path, share: float) -> None:
+        splits = self.opened(tmp_path, 4, 4, held_out=share)
+        assert len(splits.fit)
+        assert len(splits.judged_on)
+
+    def test_runs_of_several_windows_are_of_the_recording_they_begin_in(self, tmp_path: Path) -> None:
+        splits = self.opened(tmp_path, 12, 13, batch="2")
+        begins = [
+            {int(feed["x"][0].min() * 10 + 1e-6) for feed in part}
+            for part in (splits.fit, splits.held_out, splits.judged_on)
+        ]
+        assert sum(map(len, begins)) == len(set().union(*begins))
 
     def test_whole_sounds_are_each_their_own(self, tmp_path: Path) -> None:
         splits = self.opened(tmp_path, 40, 1)
         assert len(splits.judged_on) == split_sizes(40)[0]
         assert not any("recording" in note for note in splits.notes)
+
+
+@given(
+    st.lists(st.integers(0, 6), min_size=1, max_size=30),
+    st.lists(st.integers(0, 6), min_size=30, max_size=30),
+)
+def test_what_is_together_in_any_grouping_is_together(one: list[int], other: list[int]) -> None:
+    first, second = np.array(one), np.array(other[: len(one)])
+    found = joined(len(one), first, None, second)
+    assert set(found) == set(range(len(set(found))))
+    alike = (first[:, None] == first) | (second[:, None] == second)
+    reach = np.linalg.matrix_power(alike.astype(float), len(one)) > 0
+    np.testing.assert_array_equal(found[:, None] == found, reach)
