@@ -48,6 +48,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=f"there is no {SHARED}"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _a_core_each(request: pytest.FixtureRequest) -> None:
+    """Where several processes run tests, each works on one core: threads of two would wait for each other."""
+    if hasattr(request.config, "workerinput"):
+        from sepfactor import threads
+
+        threads._AT_ONCE = 1
+
+
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """Larger networks and images, for tests marked ``shared``."""
