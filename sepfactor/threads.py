@@ -82,13 +82,13 @@ class _Alone:
 
     def __init__(self) -> None:
         self._lock, self._count = threading.Lock(), 0
-        self._limits: list[Any] = []
+        self._limit: Any = None
 
     def enter(self) -> None:
         """One more."""
         with self._lock:
             if not self._count:
-                self._limits.append(_pools().limit(limits=1, user_api="blas"))
+                self._limit = _pools().limit(limits=1, user_api="blas")
             self._count += 1
 
     def leave(self) -> None:
@@ -96,7 +96,7 @@ class _Alone:
         with self._lock:
             if self._count == 1:
                 _take_over()
-                self._limits.pop().restore_original_limits()
+                self._limit.restore_original_limits()
                 _take_over()
             self._count -= 1
 

@@ -135,10 +135,10 @@ class Feeds(Sequence[Feed]):
         return target.astype(np.result_type(target.dtype, np.float32))
 
     @property
-    def files(self) -> list[tuple[str, ...]]:
-        """Of each run the files that its images or windows of sound are of; nothing of other data."""
-        names, rows = self._source.names, self._source.rows[self._chosen]
-        return [tuple(dict.fromkeys(names[row] for row in run)) for run in rows.tolist()] if names else []
+    def files(self) -> list[str]:
+        """Of each run the file that its first image or window of sound is of; nothing of other data."""
+        names = self._source.names
+        return [names[row] for row in self._source.rows[self._chosen, 0]] if names else []
 
     @property
     def description(self) -> str:

@@ -39,10 +39,6 @@ class Statistics:
         flat: NDArray[np.float32] = answers.transpose(1, 0, 2).reshape(samples, -1)
         return flat
 
-    def output_error(self, dense: Stage, replacement: Factorization, bias: Array | None = None) -> float:
-        """Relative output error of one replacement, see :class:`ReplacementErrors`."""
-        return ReplacementErrors(self, dense, bias)(replacement).output
-
     def parts(self, share: float = 0.25) -> tuple[Statistics, Statistics]:
         """The first rows, to fit on, and the last ``share`` of them, to judge on.
 

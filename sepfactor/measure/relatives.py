@@ -54,22 +54,18 @@ def relatives(session: Session, feeds: Sequence[Feed]) -> Groups | None:
     return None
 
 
-def linked(rows: Groups, columns: Groups, count: int) -> Groups:
-    """The groups of ``count`` runs that share anything: run ``rows[k]`` has part in thing ``columns[k]``."""
-    size = count + int(columns.max(initial=0)) + 1  # runs, and behind them the things
-    has = csr_array((np.ones(len(rows), np.int8), (rows, count + columns)), (size, size))
-    _, parts = connected_components(has, directed=False)
-    _, groups = np.unique(parts[:count], return_inverse=True)
-    return groups.astype(np.int64)
-
-
 def joined(count: int, *several: Groups | None) -> Groups:
     """The groups of runs that are together in any of several groupings; each its own where there is none."""
-    runs = np.arange(count)
-    things = [runs, *(groups for groups in several if groups is not None)]
-    offsets = np.cumsum([0, *(int(thing.max(initial=0)) + 1 for thing in things[:-1])])
-    columns = np.concatenate([thing + offset for thing, offset in zip(things, offsets, strict=True)])
-    return linked(np.tile(runs, len(things)), columns, count)
+    edges, size = [np.empty((2, 0), np.int64)], count  # from runs to groups, which are numbered behind them
+    for groups in several:
+        if groups is not None:
+            edges.append(np.stack([np.arange(count), size + groups]))
+            size += int(groups.max(initial=0)) + 1
+    rows, columns = np.concatenate(edges, axis=1)
+    graph = csr_array((np.ones(len(rows), np.int8), (rows, columns)), (size, size))
+    _, parts = connected_components(graph, directed=False)
+    _, found = np.unique(parts[:count], return_inverse=True)
+    return found.astype(np.int64)
 
 
 def _groups(runs: Sequence[NDArray[np.generic]]) -> Groups | None:

@@ -157,9 +157,8 @@ def _mixed(session: Session, feeds: Feeds, seed: int) -> _Mixed:
 
 def _recordings(feeds: Feeds) -> Groups | None:
     """The group of each run by the file that it begins in; None where each is of its own."""
-    files = [names[0] for names in feeds.files]
-    _, groups = np.unique(files, return_inverse=True)
-    return None if len(np.unique(groups)) == len(files) else groups.astype(np.int64)
+    files, groups = np.unique(feeds.files, return_inverse=True)
+    return None if len(files) == len(groups) else groups.astype(np.int64)
 
 
 def _is_too_large(groups: Groups) -> bool:

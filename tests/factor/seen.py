@@ -12,6 +12,7 @@ from sepfactor.factor.covariance import Formed
 from sepfactor.factor.moment_sums import MomentSums
 from sepfactor.factor.moments import Moments
 from sepfactor.factor.stage import Array
+from sepfactor.factor.statistics import ReplacementErrors, Statistics
 from tests.strategies import normal, seeds
 
 
@@ -88,3 +89,8 @@ def shapes_of(factorization: Factorization) -> list[object]:
         [(s.weight.shape, s.strides, s.pads, s.dilations, s.group) for s in chain.stages]
         for chain in factorization.chains
     ]
+
+
+def output_error(seen: Statistics, stage: Stage, replacement: Factorization) -> float:
+    """How far what a replacement answers is off, relatively."""
+    return ReplacementErrors(seen, stage)(replacement).output

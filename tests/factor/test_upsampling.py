@@ -14,6 +14,7 @@ from sepfactor.factor import SCHEMES, Chain, Factorization, Scheme, Stage, Stati
 from sepfactor.factor.moment_sums import MomentSums
 from sepfactor.factor.refit import refit
 from tests.factor import naive
+from tests.factor.seen import output_error
 from tests.strategies import inputs, normal, transposed, unpadded
 
 KERNELS = {"spatial": (2, 5), "asymmetric": (2, 5), "separable": (2, 5)}
@@ -91,4 +92,4 @@ def test_factors_are_fitted_to_what_it_reads(name: str) -> None:
     rank = (4, 4) if name == "tucker2" else (4,)
     bare = Factorization(scheme.decompose(stage).build(rank))
     fitted = refit(stage, Factorization(scheme.decompose(stage, moments).build(rank)), moments)
-    assert unseen.output_error(stage, fitted) < 0.9 * unseen.output_error(stage, bare)
+    assert output_error(unseen, stage, fitted) < 0.9 * output_error(unseen, stage, bare)
